@@ -1,0 +1,149 @@
+"""A collection: a table of specimens and the place where their images lie.
+
+On disk a folder with `collection.json` (what it is) and `specimens.parquet` (one row a specimen).
+The images stay where they are; `images` in the JSON says where that is, seen from the folder.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from forametric.errors import InputError
+from forametric.files import atomic_folder, read_json, write_json
+
+FORMAT = 1
+CORE_COLUMNS = ("id", "image", "label", "taxon", "sample", "group", "um_per_px")
+
+
+@dataclass(frozen=True)
+class Collection:
+    """Specimens and their images.
+
+    Attributes
+    ----------
+    specimens : DataFrame
+        One row each: `id` (unique), `image` (POSIX path inside `images`), `label` (verbatim) and
+        `taxon` (accepted name; missing when not known), `sample`, `group`, `um_per_px`, and
+        whatever else the lab recorded.
+    images : Path
+        The folder that holds every image.
+    info : dict
+        name, source, licence, citation, version of the software that made it.
+    """
+
+    specimens: pd.DataFrame
+    images: Path
+    info: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        missing = [c for c in CORE_COLUMNS if c not in self.specimens.columns]
+        if missing:
+            raise InputError(f"the table of specimens lacks the columns {', '.join(missing)}.")
+        twice = self.specimens["id"][self.specimens["id"].duplicated()]
+        if len(twice):
+            raise InputError(f"ids must be unique; {twice.iloc[0]} stands more than once.")
+
+    def __len__(self) -> int:
+        return len(self.specimens)
+
+    @classmethod
+    def open(cls, folder: str | Path) -> Collection:
+        """Open a saved collection; `InputError` says what is missing or unknown."""
+        folder = Path(folder)
+        if not (folder / "collection.json").is_file():
+            raise InputError(
+                f"{folder} is not a collection (no collection.json); "
+                f"make one with: forametric import {folder} -o COLLECTION"
+            )
+        info = read_json(folder / "collection.json")
+        if info.get("format") != FORMAT:
+            raise InputError(
+                f"{folder} has collection format {info.get('format')!r}; this version reads "
+                f"{FORMAT}. Update Forametric."
+            )
+        try:
+            specimens = pd.read_parquet(folder / "specimens.parquet")
+        except (OSError, ValueError) as error:
+            raise InputError(f"{folder / 'specimens.parquet'} cannot be read: {error}") from None
+        images = Path(os.path.normpath(folder.absolute() / str(info.pop("images", "."))))
+        return cls(specimens, images, info)
+
+    def save(self, folder: Path, *, overwrite: bool = False) -> Path:
+        """Write the collection as a folder, whole or not at all."""
+        with atomic_folder(folder, overwrite) as temporary:
+            self.write_into(temporary, folder)
+        return folder
+
+    def write_into(self, temporary: Path, folder: Path) -> None:
+        """Write the two files into `temporary`, to be read from where `folder` will stand."""
+        self.specimens.to_parquet(temporary / "specimens.parquet", index=False)
+        info = {k: v for k, v in self.info.items() if k not in ("format", "images")}
+        place = _relative(self.images, folder.absolute())
+        write_json(temporary / "collection.json", {"format": FORMAT, **info, "images": place})
+
+    def path(self, index: int) -> Path:
+        """Where the image of the specimen in row `index` lies; never outside `images`."""
+        return inside(self.images, str(self.specimens["image"].iloc[index]))
+
+    def paths(self) -> list[Path]:
+        """Where the images lie, in the order of the table."""
+        return [inside(self.images, str(image)) for image in self.specimens["image"]]
+
+    def taxa(self) -> npt.NDArray[np.object_]:
+        """The accepted names, "" where not known, as an array of str."""
+        return np.asarray(self.specimens["taxon"].fillna("").astype(str), dtype=object)
+
+    def select(self, rows: Sequence[int] | npt.NDArray[np.bool_]) -> Collection:
+        """The collection of these rows: positions, or a mask."""
+        chosen = self.specimens[rows] if _is_mask(rows) else self.specimens.iloc[rows]
+        return Collection(chosen.reset_index(drop=True), self.images, self.info)
+
+    def merge(self, other: Collection) -> Collection:
+        """Both collections as one; `InputError` when an id stands in both."""
+        common = Path(os.path.commonpath([self.images.absolute(), other.images.absolute()]))
+        tables = [
+            c.specimens.assign(image=[p.relative_to(common).as_posix() for p in c.paths()])
+            for c in (self, other)
+        ]
+        return Collection(pd.concat(tables, ignore_index=True), common, self.info)
+
+
+def inside(folder: Path, name: str) -> Path:
+    """`folder / name`, refused when it leaves the folder.
+
+    >>> inside(Path("plates"), "../secret.png")
+    Traceback (most recent call last):
+    forametric.errors.InputError: the path ../secret.png leaves its folder plates
+    """
+    path = Path(os.path.normpath(folder / name))
+    if not path.is_relative_to(os.path.normpath(folder)):
+        raise InputError(f"the path {name} leaves its folder {folder}")
+    return path
+
+
+def taxon_of(label: str) -> str:
+    """A label as a name: underscores are blanks, blanks are single.
+
+    >>> taxon_of("Globigerina_bulloides ")
+    'Globigerina bulloides'
+    """
+    return " ".join(label.replace("_", " ").split())
+
+
+def _is_mask(rows: Sequence[int] | npt.NDArray[np.bool_]) -> bool:
+    return isinstance(rows, np.ndarray) and rows.dtype == np.bool_
+
+
+def _relative(path: Path, start: Path) -> str:
+    try:
+        return Path(os.path.relpath(path.absolute(), start)).as_posix()
+    except ValueError:  # another drive on Windows
+        return path.absolute().as_posix()

@@ -1,0 +1,104 @@
+"""Make the square that training, evaluation and identification all see: one function for all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from forametric.errors import ImageError
+from forametric.images.decode import decode
+from forametric.progress import bar
+
+Pixels = npt.NDArray[np.uint8]
+
+
+def background(image: Pixels) -> Pixels:
+    """The plate's colour: the median of the outermost pixels, per channel (uint8, shape (3,)).
+
+    Black for dark field, the slide's grey for transmitted light.
+
+    >>> background(np.full((9, 12, 3), 200, np.uint8)).tolist()
+    [200, 200, 200]
+    """
+    edge = np.concatenate([image[0], image[-1], image[:, 0], image[:, -1]])
+    return np.median(edge, axis=0).astype(np.uint8)
+
+
+def prepare(image: Pixels, size: int) -> Pixels:
+    """Scale the longer side to `size` and centre on a square of the plate's own colour.
+
+    Parameters
+    ----------
+    image : ndarray of uint8, shape (height, width, 3)
+    size : int
+        Side of the square in pixels.
+
+    Returns
+    -------
+    ndarray of uint8, shape (size, size, 3)
+
+    >>> prepare(np.zeros((30, 60, 3), np.uint8), 20).shape
+    (20, 20, 3)
+    """
+    height, width = image.shape[:2]
+    scale = size / max(height, width)
+    new_width, new_height = max(1, round(width * scale)), max(1, round(height * scale))
+    resized = Image.fromarray(image).resize((new_width, new_height), Image.Resampling.BICUBIC)
+    square = np.empty((size, size, 3), np.uint8)
+    square[:] = background(image)
+    top, left = (size - new_height) // 2, (size - new_width) // 2
+    square[top : top + new_height, left : left + new_width] = np.asarray(resized)
+    return square
+
+
+def load_square(path: Path, size: int) -> Pixels:
+    """Decode and prepare one file; `ImageError` when it cannot be read."""
+    return prepare(decode(path), size)
+
+
+def load_squares(
+    paths: Sequence[Path], size: int, *, what: str = "reading images", out: Pixels | None = None
+) -> tuple[Pixels, list[int], dict[int, str]]:
+    """Decode and prepare many files in parallel.
+
+    Parameters
+    ----------
+    out : ndarray of uint8, shape (len(paths), size, size, 3), optional
+        Where to write, for instance a memory-mapped file.
+
+    Returns
+    -------
+    squares : ndarray of uint8, shape (n_readable, size, size, 3)
+    readable : list of int
+        Which of `paths` the squares are.
+    failures : dict of int to str
+        Why each of the others could not be read.
+    """
+    squares = np.empty((len(paths), size, size, 3), np.uint8) if out is None else out
+    failures: dict[int, str] = {}
+    readable: list[int] = []
+
+    def load(index: int) -> Pixels | str:
+        try:
+            return load_square(paths[index], size)
+        except ImageError as error:
+            return str(error)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool, bar(what, len(paths)) as advance:
+        # Windows of a few hundred keep finished squares from piling up in memory.
+        for start in range(0, len(paths), 256):
+            window = range(start, min(start + 256, len(paths)))
+            for index, square in zip(window, pool.map(load, window), strict=True):
+                if isinstance(square, str):
+                    failures[index] = square
+                else:
+                    squares[len(readable)] = square
+                    readable.append(index)
+                advance(1)
+    return squares[: len(readable)], readable, failures

@@ -1,0 +1,52 @@
+"""The one way in which long work shows itself: a bar with a rate, on standard error."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+console = Console(stderr=True)
+
+
+class _Rate(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed:.1f}/s" if task.speed else "", style="dim")
+
+
+class Advance(Protocol):
+    """Called with how many more are done, and optionally a new word to show."""
+
+    def __call__(self, count: int, note: str = "") -> None: ...
+
+
+@contextmanager
+def bar(what: str, total: int) -> Iterator[Advance]:
+    """Show `what` with a bar of `total` steps; quiet when standard error is no terminal.
+
+    >>> with bar("counting", 2) as advance:
+    ...     advance(1); advance(1, "done")
+    """
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(),
+        TimeRemainingColumn(), TextColumn("{task.fields[note]}"),
+    )
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task(what, total=total, note="")
+
+        def advance(count: int, note: str = "") -> None:
+            progress.update(task, advance=count, **({"note": note} if note else {}))
+
+        yield advance

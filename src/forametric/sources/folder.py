@@ -1,0 +1,58 @@
+"""A folder of images: one subfolder for each taxon, or flat and unlabelled.
+
+The label is the first folder below the given one, however deep the image lies in it. A folder that
+holds nothing but one subfolder is stepped into, as unpacked archives have them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from forametric.errors import InputError
+from forametric.images import IMAGE_SUFFIXES
+
+
+def image_files(folder: Path) -> list[Path]:
+    """The images below `folder` in the order of their names; hidden ones are passed over."""
+    found = [
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in IMAGE_SUFFIXES
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        and path.is_file()
+    ]
+    return sorted(found)
+
+
+def read_folder(folder: Path) -> tuple[pd.DataFrame, Path]:
+    """List a folder's images with their labels.
+
+    Returns
+    -------
+    rows : DataFrame
+        Columns `image` (path below the returned folder) and `label` (missing when flat).
+    folder : Path
+        Where the paths start.
+    """
+    while True:
+        entries = [e for e in folder.iterdir() if not e.name.startswith(".")]
+        if len(entries) != 1 or not entries[0].is_dir():
+            break
+        # A single folder of images is a taxon only if its parent was what the user meant: keep it.
+        if not any(e.is_dir() for e in entries[0].iterdir()):
+            break
+        folder = entries[0]
+    paths = image_files(folder)
+    if not paths:
+        kinds = ", ".join(sorted(IMAGE_SUFFIXES))
+        raise InputError(f"{folder} holds no images ({kinds}).")
+    parts = [path.relative_to(folder).parts for path in paths]
+    rows = pd.DataFrame(
+        {
+            "image": ["/".join(p) for p in parts],
+            "label": [p[0] if len(p) > 1 else None for p in parts],
+        }
+    )
+    return rows, folder
