@@ -1,0 +1,267 @@
+"""A saved model: squares or images in, vectors out; with its gallery, classes and provenance.
+
+A model is a folder: `model.json`, `weights.safetensors`, `gallery.parquet`, `README.md` (a Hugging
+Face model card). Nothing in it is ever unpickled, and a damaged file is refused by its hash.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from forametric import __version__
+from forametric.collection import Collection
+from forametric.errors import InputError, MissingExtraError, ModelError
+from forametric.files import atomic_folder, read_json, sha256, write_json, write_text
+from forametric.gallery import Gallery
+from forametric.images import load_squares
+from forametric.learning.recipe import Recipe
+from forametric.progress import bar
+
+if TYPE_CHECKING:
+    from forametric.learning.network import SpecimenNetwork
+
+FORMAT = 1
+BATCH = 32
+CHUNK = 2048  # images held in memory at once
+Floats = npt.NDArray[np.float32]
+
+
+class ModelCard(BaseModel):
+    """What `model.json` says."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    format: int
+    made_by: dict[str, str]
+    backbone: str
+    dimensions: int
+    classes: list[str]
+    recipe: Recipe
+    seed: int
+    data: dict[str, Any]
+    training: dict[str, Any]
+    licence: dict[str, str]
+    files: dict[str, str] = {}
+
+    @classmethod
+    def describe(cls, **known: Any) -> ModelCard:
+        """A card for a model made now, by these versions."""
+        packages = ("torch", "timm", "pytorch-metric-learning", "numpy")
+        versions = {name: version(name) for name in packages}
+        return cls(
+            format=FORMAT,
+            made_by={"forametric": __version__, "python": platform.python_version(), **versions},
+            licence={
+                "backbone": "ImageNet weights of the backbone: see its source",
+                "data": str(known["data"].get("licence", "not stated")),
+            },
+            **known,
+        )
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """Embedded specimens.
+
+    Attributes
+    ----------
+    rows : list of int
+        Which of the given images were embedded; the others could not be read.
+    vectors : ndarray of float32, shape (n, dimensions)
+    head : ndarray of float32, shape (n, classes)
+        The class head's probabilities; no columns for a model without one.
+    failures : dict of int to str
+        Why each of the others could not be read.
+    """
+
+    rows: list[int]
+    vectors: Floats
+    head: Floats
+    failures: dict[int, str]
+
+
+class Embedder:
+    """Image → vector, with the gallery that gives vectors names.
+
+    Examples
+    --------
+    >>> model = Embedder.load("models/planktic")  # doctest: +SKIP
+    >>> vectors = model.embed(Collection.open("cores/GC37"))  # doctest: +SKIP
+    """
+
+    def __init__(self, network: SpecimenNetwork, card: ModelCard, gallery: Gallery) -> None:
+        self.network = network
+        self.card = card
+        self.gallery = gallery
+
+    @property
+    def classes_(self) -> list[str]:
+        """The taxa that the class head was trained on."""
+        return self.card.classes
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Embedder:
+        """Load a model folder.
+
+        Raises
+        ------
+        ModelError
+            When a file is missing or damaged, or the format is not known to this version.
+        """
+        folder = Path(folder)
+        card = read_card(folder)
+        for name, expected in card.files.items():
+            if not (folder / name).is_file():
+                raise ModelError(f"the model {folder} lacks its file {name}; copy it again whole.")
+            if sha256(folder / name) != expected:
+                raise ModelError(f"{folder / name} is damaged (its hash differs); copy it again.")
+        try:
+            from safetensors.torch import load_file
+
+            from forametric.learning.network import SpecimenNetwork
+        except ModuleNotFoundError:
+            raise MissingExtraError("running a model", "train") from None
+        import torch
+
+        network = SpecimenNetwork(card.recipe.network, card.backbone, len(card.classes))
+        network.load_state_dict(load_file(folder / "weights.safetensors"))
+        gallery = Gallery.load(folder / "gallery.parquet")
+        return cls(network.to(memory_format=torch.channels_last), card, gallery)
+
+    def save(
+        self, folder: Path, *, overwrite: bool = False, skipped: dict[str, str] | None = None
+    ) -> None:
+        """Write the model folder, whole or not at all."""
+        from safetensors.torch import save_file
+
+        with atomic_folder(folder, overwrite) as temporary:
+            state = {k: v.cpu().contiguous() for k, v in self.network.state_dict().items()}
+            save_file(state, temporary / "weights.safetensors")
+            self.gallery.save(temporary / "gallery.parquet")
+            if skipped:
+                table = pd.DataFrame(list(skipped.items()), columns=["image", "reason"])
+                table.to_csv(temporary / "skipped.csv", index=False)
+            names = ("weights.safetensors", "gallery.parquet")
+            self.card.files = {name: sha256(temporary / name) for name in names}
+            write_json(temporary / "model.json", json.loads(self.card.model_dump_json()))
+            write_text(temporary / "README.md", model_readme(self.card))
+
+    def embed_squares(
+        self, squares: npt.NDArray[np.uint8], *, what: str = "embedding"
+    ) -> tuple[Floats, Floats]:
+        """Embed prepared squares of shape (n, size, size, 3).
+
+        Returns vectors (n, dimensions) and the class head's probabilities (n, classes).
+        """
+        with bar(what, len(squares)) as advance:
+            return self._embed_squares(squares, advance)
+
+    def embed(self, images: Collection | Sequence[Path]) -> Floats:
+        """Vectors of a collection's or of listed images, shape (n, dimensions).
+
+        Raises `InputError` when an image cannot be read; `embed_images` goes on instead.
+        """
+        paths = images.paths() if isinstance(images, Collection) else list(images)
+        result = self.embed_images(paths)
+        if result.failures:
+            row, reason = next(iter(result.failures.items()))
+            raise InputError(
+                f"{len(result.failures)} of {len(paths)} images cannot be read; the first: "
+                f"{paths[row]}: {reason}. embed_images() leaves them out."
+            )
+        return result.vectors
+
+    def embed_images(self, paths: Sequence[Path], *, what: str = "embedding") -> Vectors:
+        """Decode, prepare and embed image files; those that cannot be read are left out, named."""
+        size = self.card.recipe.network.size
+        rows: list[int] = []
+        failures: dict[int, str] = {}
+        vectors = [np.zeros((0, self.card.dimensions), np.float32)]
+        head = [np.zeros((0, len(self.card.classes) if self.network.head else 0), np.float32)]
+        for start in range(0, len(paths), CHUNK):
+            chunk = paths[start : start + CHUNK]
+            squares, readable, failed = load_squares(chunk, size)
+            rows += [start + i for i in readable]
+            failures |= {start + i: reason for i, reason in failed.items()}
+            if readable:
+                v, h = self.embed_squares(squares, what=what)
+                vectors.append(v)
+                head.append(h)
+        return Vectors(rows, np.concatenate(vectors), np.concatenate(head), failures)
+
+    def _embed_squares(
+        self, squares: npt.NDArray[np.uint8], advance: Callable[[int], None]
+    ) -> tuple[Floats, Floats]:
+        import torch
+
+        from forametric.learning.network import embed_batch, to_batch
+
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.network.to(device).eval()
+        vectors, head = [], []
+        for start in range(0, len(squares), BATCH):
+            batch = to_batch(squares[start : start + BATCH], device)
+            v, h = embed_batch(self.network, batch, self.card.recipe.views)
+            vectors.append(v.cpu().numpy())
+            head.append(h.cpu().numpy())
+            advance(len(batch))
+        return np.concatenate(vectors), np.concatenate(head)
+
+
+def read_card(folder: Path) -> ModelCard:
+    """Read `model.json`, refusing unknown formats before anything else is looked at."""
+    if not (folder / "model.json").is_file():
+        raise ModelError(f"{folder} is not a model (no model.json); make one with: forametric train")
+    try:
+        data = read_json(folder / "model.json")
+    except InputError as error:
+        raise ModelError(str(error)) from None
+    if data.get("format") != FORMAT:
+        raise ModelError(
+            f"{folder} has model format {data.get('format')!r}; this version reads {FORMAT}. "
+            f"Update Forametric, or train the model again."
+        )
+    try:
+        return ModelCard.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ModelError(f"{folder / 'model.json'} is damaged: {where}: {first['msg']}.") from None
+
+
+def model_readme(card: ModelCard) -> str:
+    """The model card, in the form Hugging Face reads."""
+    recipe, last = card.recipe, (card.training.get("epochs") or [{}])[-1]
+    fell_back = card.backbone != recipe.network.backbone
+    scores = [row.get("val_macro_f1", 0.0) for row in card.training.get("epochs", [])]
+    lines = [
+        "---", "library_name: forametric", "tags: [microfossils, metric-learning]", "---", "",
+        f"# {recipe.name} model of {card.data.get('collection') or 'a collection'}", "",
+        f"{recipe.about}.", "",
+        f"- Backbone: {card.backbone}"
+        + (f" (in place of {recipe.network.backbone}, whose weights could not be had)" * fell_back),
+        f"- Image size: {recipe.network.size} px; embedding: {card.dimensions} numbers; "
+        f"{recipe.views} view(s) averaged",
+        f"- Taxa: {len(card.classes)}; specimens trained on: {card.data['train']}; "
+        f"selected on: {card.data['val']}; left out as unreadable: {card.data['skipped']}",
+        f"- Split: {card.data['split_name']} (hash {card.data['split']}); seed {card.seed}",
+        f"- Epochs: {last.get('epoch', 0)}; best macro F1 on validation: "
+        + (f"{max(scores):.3f}" if scores else "none"),
+        f"- Training time: {card.training.get('seconds', 0):.0f} s",
+        f"- Made by: {', '.join(f'{k} {v}' for k, v in card.made_by.items())}",
+        f"- Licence: {'; '.join(f'{k}: {v}' for k, v in card.licence.items())}", "",
+        "## Taxa", "", *[f"- {taxon}" for taxon in card.classes], "",
+        "Names outside this list are not known to the model. Scores are not calibrated.", "",
+    ]
+    return "\n".join(lines)

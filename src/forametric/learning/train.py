@@ -1,0 +1,321 @@
+"""Train a model: settings, data, network, loop, selection on validation, saved model.
+
+One loop for one device, several, or several nodes (Lightning Fabric). Every random draw of a step
+depends on (seed, step) alone, so a run that was killed continues exactly as if it had not been.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
+from lightning_fabric import Fabric
+from timm.utils import ModelEmaV3
+from torch import Tensor
+
+from forametric.collection import Collection
+from forametric.embedder import Embedder, ModelCard
+from forametric.errors import InputError
+from forametric.files import read_json, refuse_existing, write_json
+from forametric.gallery import Gallery, thin
+from forametric.images import load_squares
+from forametric.learning import checkpoint
+from forametric.learning.augment import augment
+from forametric.learning.losses import BatchLoss
+from forametric.learning.network import SpecimenNetwork, build, to_batch
+from forametric.learning.recipe import Optimiser, Recipe
+from forametric.learning.sampling import epoch_batches
+from forametric.metrics import macro_f1
+from forametric.progress import bar, console
+from forametric.splits import split_hash
+
+VALIDATION_GALLERY = 16  # reference specimens per taxon while training; the saved gallery has all
+CHECKPOINT_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class Data:
+    """The specimens to learn from, prepared: squares, numbers of taxa, ids, for one role."""
+
+    squares: npt.NDArray[np.uint8]
+    numbers: npt.NDArray[np.int64]
+    taxa: npt.NDArray[np.object_]
+    ids: list[str]
+
+
+def train(
+    collection: Collection,
+    roles: pd.Series,
+    recipe: Recipe,
+    output: Path,
+    *,
+    seed: int = 0,
+    overwrite: bool = False,
+    split_name: str = "",
+) -> Embedder:
+    """Train a model on the rows of role `train`, select on `val`, and save it as a folder.
+
+    While it runs, `OUTPUT.unfinished` holds what is needed to go on; the same call continues from
+    there. Specimens whose image cannot be read are listed in the model's `skipped` and left out.
+
+    Parameters
+    ----------
+    roles : Series of str
+        As `forametric.splits.load_split` gives them, in the order of the collection.
+
+    Raises
+    ------
+    InputError
+        Too few taxa or no validation specimens; or an unfinished run with other settings is there.
+    """
+    refuse_existing(output, overwrite)
+    started = time.monotonic()
+    work = output.with_name(f"{output.name}.unfinished")
+    settings = {
+        "recipe": recipe.model_dump(mode="json"), "seed": seed, "split": split_hash(roles),
+        "specimens": _ids_hash(collection), "torch": torch.__version__,
+    }
+    _enter(work, settings, overwrite)
+    learn, select, classes, skipped = _load(collection, roles, recipe.network.size, work)
+
+    fabric = Fabric(accelerator="auto", devices="auto", precision=_precision())
+    fabric.launch()
+    torch.manual_seed(seed)
+    network, backbone = build(recipe.network, len(classes))
+    seconds, history = 0.0, []
+    if recipe.epochs:
+        network, history, seconds = _loop(fabric, network, recipe, learn, select, seed, work)
+
+    card = ModelCard.describe(
+        recipe=recipe, backbone=backbone, classes=classes, dimensions=network.dimensions, seed=seed,
+        data={
+            "collection": collection.info.get("name", ""), "specimens": settings["specimens"],
+            "split": settings["split"], "split_name": split_name, "train": len(learn.ids),
+            "val": len(select.ids), "skipped": len(skipped),
+            "licence": collection.info.get("licence", "not stated"),
+        },
+        training={"epochs": history, "parameters": sum(p.numel() for p in network.parameters())},
+    )
+    network.to("cpu")
+    reference = Embedder(network, card, Gallery(["-"], np.array(["-"], object), _nowhere(network)))
+    vectors, _ = reference.embed_squares(learn.squares, what="embedding the gallery")
+    card.training["seconds"] = round(seconds + time.monotonic() - started, 1)
+    model = Embedder(network, card, Gallery(learn.ids, learn.taxa, vectors))
+    model.save(output, overwrite=overwrite, skipped=skipped)
+    shutil.rmtree(work)
+    return model
+
+
+def _loop(
+    fabric: Fabric, network: SpecimenNetwork, recipe: Recipe, learn: Data, select: Data, seed: int,
+    work: Path,
+) -> tuple[SpecimenNetwork, list[dict[str, float]], float]:
+    """Run every step that is left; return the best averaged network, its history, past seconds."""
+    optimiser = _optimiser(network, recipe.optimiser)
+    average = ModelEmaV3(network, decay=recipe.average)
+    wrapped, optimiser = fabric.setup(network, optimiser)
+    average.to(fabric.device)
+    loss_of = BatchLoss(recipe.loss)
+    per_epoch = len(epoch_batches(learn.numbers, recipe.sampler, seed, 0)) // fabric.world_size or 1
+    total = per_epoch * recipe.epochs
+    state = checkpoint.load(work, network, average.module, optimiser)
+    if state.step:
+        console.print(f"continuing {work} from step {state.step} of {total}")
+    saved_at, begun = time.monotonic(), time.monotonic()
+    with bar("training (steps)", total) as advance:
+        advance(state.step)
+        for step, rows in _batches(learn, recipe, seed, fabric.global_rank, per_epoch, state.step):
+            wrapped.train()
+            torch.manual_seed(_mix(seed, step, fabric.global_rank))
+            generator = torch.Generator().manual_seed(_mix(seed, step, fabric.global_rank) + 1)
+            _set_rates(optimiser, recipe.optimiser, step, total)
+            squares = to_batch(learn.squares[rows], fabric.device)
+            labels = torch.from_numpy(learn.numbers[rows]).to(fabric.device)
+            vectors, scores = wrapped(augment(squares, recipe.augment, generator))
+            loss = loss_of(vectors, scores, labels)
+            if not torch.isfinite(loss):
+                raise InputError(
+                    f"the loss is {loss.item()} at step {step}: training has diverged; "
+                    f"lower the rates, for instance --set optimiser.backbone_rate=1e-4."
+                )
+            optimiser.zero_grad()
+            fabric.backward(loss)
+            if recipe.optimiser.clip:
+                fabric.clip_gradients(wrapped, optimiser, max_norm=recipe.optimiser.clip)
+            optimiser.step()
+            average.update(network)
+            advance(1, f"loss {loss.item():.2f}")
+
+            state.step = step + 1
+            if state.step % per_epoch == 0:
+                epoch = state.step // per_epoch
+                row = {"epoch": epoch, "loss": round(loss.item(), 4)}
+                if epoch > recipe.epochs // 2:
+                    row["val_macro_f1"] = _validate(average.module, learn, select, seed)
+                    if row["val_macro_f1"] >= state.best:
+                        state.best = row["val_macro_f1"]
+                        checkpoint.save_best(work, average.module)
+                _warn_of_collapse(vectors.detach(), epoch)
+                state.history.append(row)
+            due = time.monotonic() - saved_at > CHECKPOINT_SECONDS
+            if (state.step % per_epoch == 0 or due) and fabric.is_global_zero:
+                now = time.monotonic()
+                state.seconds += now - begun
+                begun = saved_at = now
+                checkpoint.save(work, network, average.module, optimiser, state)
+    past = max(0.0, state.seconds - (time.monotonic() - saved_at))
+    checkpoint.load_best(work, network)
+    return network, state.history, past if state.resumed else 0.0
+
+
+def _batches(
+    learn: Data, recipe: Recipe, seed: int, rank: int, per_epoch: int, done: int
+) -> Iterator[tuple[int, npt.NDArray[np.int64]]]:
+    """The batches after the first `done`, each with its number from the beginning of training."""
+    for epoch in range(done // per_epoch, recipe.epochs):
+        batches = epoch_batches(learn.numbers, recipe.sampler, seed, epoch, rank)[:per_epoch]
+        for index, rows in enumerate(batches):
+            if epoch * per_epoch + index >= done:
+                yield epoch * per_epoch + index, rows
+
+
+def _validate(network: torch.nn.Module, learn: Data, select: Data, seed: int) -> float:
+    """Macro F1 of 5 nearest neighbours on the validation specimens, plain pixels, one view."""
+    rows = thin(learn.taxa, VALIDATION_GALLERY, seed)
+    network.eval()
+    gallery = Gallery([learn.ids[i] for i in rows], learn.taxa[rows], _embed(network, learn, rows))
+    named = gallery.predict(_embed(network, select, np.arange(len(select.ids))))
+    return round(macro_f1(select.taxa, named), 4)
+
+
+@torch.inference_mode()
+def _embed(
+    network: torch.nn.Module, data: Data, rows: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float32]:
+    device = next(network.parameters()).device
+    parts = [
+        network(to_batch(data.squares[rows[i : i + 64]], device))[0].cpu().numpy()
+        for i in range(0, len(rows), 64)
+    ]
+    return np.concatenate(parts)
+
+
+def _load(
+    collection: Collection, roles: pd.Series, size: int, work: Path
+) -> tuple[Data, Data, list[str], dict[str, str]]:
+    """Prepare the images of both roles in one file on disk, so that memory stays small."""
+    wanted = np.flatnonzero(roles.isin(("train", "val")).to_numpy())
+    taxa = collection.taxa()
+    wanted = wanted[taxa[wanted] != ""]
+    if not len(wanted):
+        raise InputError("the split has no labelled specimens of role train or val.")
+    paths = collection.paths()
+    shape = (len(wanted), size, size, 3)
+    store = np.lib.format.open_memmap(work / "squares.npy", "w+", np.uint8, shape)
+    squares, readable, failures = load_squares([paths[i] for i in wanted], size, out=store)
+    kept = wanted[readable]
+    role, names = roles.to_numpy()[kept], taxa[kept]
+    ids = collection.specimens["id"].to_numpy()
+    classes = sorted(set(names[role == "train"]))
+    if len(classes) < 2:
+        raise InputError(
+            f"training needs at least two taxa with images of role train; there "
+            f"{'is ' + classes[0] if classes else 'are none'}."
+        )
+    usable = (role == "val") & np.isin(names.astype(str), classes)
+    if not usable.any():
+        raise InputError("the split has no specimens of role val, which selection needs.")
+
+    def part(mask: npt.NDArray[np.bool_]) -> Data:
+        # train and val are both slices of the one file; a boolean index would copy, this is small
+        # against decoding and keeps the loop free of double indexing.
+        numbers = np.searchsorted(classes, names[mask].astype(str)).astype(np.int64)
+        return Data(squares[mask], numbers, names[mask], ids[kept[mask]].tolist())
+
+    images = collection.specimens["image"]
+    skipped = {str(images.iloc[wanted[i]]): reason for i, reason in failures.items()}
+    return part(role == "train"), part(usable), classes, skipped
+
+
+def _optimiser(network: SpecimenNetwork, settings: Optimiser) -> torch.optim.Optimizer:
+    backbone = list(network.backbone.parameters())
+    heads = [p for n, p in network.named_parameters() if not n.startswith("backbone.")]
+    groups = [
+        {"params": backbone, "peak": settings.backbone_rate},
+        {"params": heads, "peak": settings.head_rate},
+    ]
+    if settings.kind == "adamw":
+        return torch.optim.AdamW(groups, weight_decay=settings.weight_decay)
+    return torch.optim.SGD(
+        groups, lr=1e-3, momentum=settings.momentum, weight_decay=settings.weight_decay
+    )
+
+
+def _set_rates(optimiser: Any, settings: Optimiser, step: int, total: int) -> None:
+    share = 1.0 if settings.schedule == "constant" else one_cycle(step, total, settings.warmup)
+    for group in optimiser.param_groups:
+        group["lr"] = group["peak"] * share
+
+
+def one_cycle(step: int, total: int, warmup: float) -> float:
+    """Share of the peak rate: linear up over the first `warmup` of the steps, then cosine to zero.
+
+    >>> [round(one_cycle(step, 100, 0.1), 2) for step in (0, 9, 10, 55, 99)]
+    [0.1, 1.0, 1.0, 0.5, 0.0]
+    """
+    rising = max(1, round(total * warmup))
+    if step < rising:
+        return (step + 1) / rising
+    return 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, total - rising)))
+
+
+def _warn_of_collapse(vectors: Tensor, epoch: int) -> None:
+    """Say so when a whole batch lies on one point: the network has stopped telling shells apart."""
+    spread = float(vectors.var(0).sum())
+    size = float(vectors.pow(2).sum(1).mean())
+    if spread < 1e-3 * max(size, 1e-12):
+        console.print(
+            f"[yellow]warning:[/] after epoch {epoch} all embeddings of a batch coincide: the model "
+            f"has collapsed. Lower the rates or the weight of the metric loss."
+        )
+
+
+def _enter(work: Path, settings: dict[str, Any], overwrite: bool) -> None:
+    if work.exists() and overwrite:
+        shutil.rmtree(work)
+    if (work / "run.json").is_file():
+        if read_json(work / "run.json") != settings:
+            raise InputError(
+                f"{work} holds an unfinished run with other settings or data; "
+                f"finish it with those, remove the folder, or pass --overwrite."
+            )
+        return
+    work.mkdir(parents=True, exist_ok=True)
+    write_json(work / "run.json", settings)
+
+
+def _precision() -> Any:
+    return "bf16-mixed" if torch.cuda.is_available() else "32-true"
+
+
+def _ids_hash(collection: Collection) -> str:
+    rows = collection.specimens["id"].astype(str) + "," + pd.Series(collection.taxa())
+    return hashlib.sha256("\n".join(sorted(rows)).encode()).hexdigest()[:16]
+
+
+def _mix(seed: int, step: int, rank: int) -> int:
+    return int(np.random.SeedSequence([seed, step, rank]).generate_state(1)[0])
+
+
+def _nowhere(network: SpecimenNetwork) -> npt.NDArray[np.float32]:
+    return np.zeros((1, network.dimensions), np.float32)

@@ -1,0 +1,94 @@
+"""Figures of merit as plain functions on arrays, with intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import linear_sum_assignment
+from sklearn.metrics import (
+    adjusted_mutual_info_score,
+    adjusted_rand_score,
+    confusion_matrix,
+    f1_score,
+    roc_auc_score,
+)
+
+Labels = npt.NDArray[Any]
+Floats = npt.NDArray[np.floating[Any]]
+
+
+def accuracy(truth: Labels, named: Labels) -> float:
+    """Share of right names.
+
+    >>> accuracy(np.array(["a", "b"]), np.array(["a", "a"]))
+    0.5
+    """
+    return float(np.mean(truth == named))
+
+
+def macro_f1(truth: Labels, named: Labels) -> float:
+    """F1 averaged over the taxa that occur in `truth`, each counting once."""
+    taxa = np.unique(truth.astype(str))
+    return float(
+        f1_score(truth.astype(str), named.astype(str), labels=taxa, average="macro", zero_division=0)
+    )
+
+
+def match_clusters(truth: Labels, clusters: Labels) -> Labels:
+    """Name each cluster after one taxon, one to one, for the most right names (Hungarian method).
+
+    A cluster left over is named "".
+
+    >>> match_clusters(np.array(["a", "a", "b"]), np.array([7, 7, 3])).tolist()
+    ['a', 'a', 'b']
+    """
+    taxa, t = np.unique(truth.astype(str), return_inverse=True)
+    names, c = np.unique(clusters, return_inverse=True)
+    table = np.zeros((len(names), len(taxa)), int)
+    np.add.at(table, (c, t), 1)
+    rows, columns = linear_sum_assignment(-table)
+    matched = np.full(len(names), "", dtype=object)
+    matched[rows] = taxa[columns]
+    return np.asarray(matched[c])
+
+
+def clustering_scores(truth: Labels, clusters: Labels) -> dict[str, float]:
+    """Matched accuracy and macro F1, adjusted mutual information, adjusted Rand index."""
+    matched = match_clusters(truth, clusters)
+    return {
+        "matched_accuracy": accuracy(truth.astype(str), matched.astype(str)),
+        "matched_macro_f1": macro_f1(truth, matched),
+        "ami": float(adjusted_mutual_info_score(truth.astype(str), clusters)),
+        "ari": float(adjusted_rand_score(truth.astype(str), clusters)),
+    }
+
+
+def auroc(strange: Floats, usual: Floats) -> float:
+    """Chance that a strange specimen's score is above a usual one's.
+
+    >>> auroc(np.array([3.0, 2.0]), np.array([1.0, 0.0]))
+    1.0
+    """
+    truth = np.r_[np.ones(len(strange)), np.zeros(len(usual))]
+    return float(roc_auc_score(truth, np.r_[strange, usual]))
+
+
+def bootstrap(
+    measure: Callable[..., float], *arrays: npt.NDArray[Any], draws: int = 500, seed: int = 0
+) -> list[float]:
+    """95 % interval of `measure(*arrays)` by resampling the specimens (percentile bootstrap)."""
+    rng = np.random.default_rng(seed)
+    n = len(arrays[0])
+    picks = (rng.integers(0, n, n) for _ in range(draws))
+    values = [measure(*(a[pick] for a in arrays)) for pick in picks]
+    low, high = np.percentile(values, [2.5, 97.5])
+    return [float(low), float(high)]
+
+
+def confusion(truth: Labels, named: Labels, taxa: list[str]) -> npt.NDArray[np.int64]:
+    """Counts, truth in rows and given names in columns, in the order of `taxa`."""
+    counts = confusion_matrix(truth.astype(str), named.astype(str), labels=taxa)
+    return np.asarray(counts, dtype=np.int64)

@@ -1,0 +1,303 @@
+"""The morphospace: a flat map of vectors that keeps still while new specimens are placed in it.
+
+The layout is t-SNE (van der Maaten & Hinton 2008) as openTSNE computes it (Poličar et al. 2024,
+J. Stat. Softw. 109(3)), begun from the first two principal components so that the large-scale
+arrangement means something (Kobak & Berens 2019). Distances on the map are for looking at:
+identify and cluster in the vectors, never in the map.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from forametric.errors import InputError
+from forametric.files import atomic_path
+
+FORMAT_VERSION = 1
+SMALLEST = 3  # fewer specimens make no map
+SMALLEST_TSNE = 10  # below this the map is the plain principal components
+PLACING_PERPLEXITY = 5.0  # neighbours weighed when a new specimen is placed: openTSNE's default
+
+
+@dataclass(frozen=True)
+class Morphospace:
+    """A fitted map of N specimens.
+
+    ids
+        N identifiers, in the order of the rows below.
+    vectors
+        (N, D) float32, what was laid out; kept so that new specimens can be placed.
+    coordinates
+        (N, 2) float32, the map. They have no unit.
+    seed
+        Everything random follows from it.
+    perplexity
+        The perplexity that was used, after `perplexity_for` lowered it.
+
+    >>> import numpy as np
+    >>> space = Morphospace.fit(np.eye(5, dtype=np.float32), list("abcde"))
+    >>> space.coordinates.shape
+    (5, 2)
+    """
+
+    ids: list[str]
+    vectors: NDArray[np.float32]
+    coordinates: NDArray[np.float32]
+    seed: int
+    perplexity: float
+
+    @classmethod
+    def fit(
+        cls,
+        vectors: ArrayLike,
+        ids: Sequence[str] | None = None,
+        *,
+        seed: int = 0,
+        perplexity: float = 30.0,
+    ) -> Morphospace:
+        """Lay out (N, D) vectors; `ids` are "0", "1", … when not given.
+
+        t-SNE from a PCA start. The perplexity is lowered for small N (`perplexity_for`); below 10
+        specimens the map is the first two principal components themselves.
+        """
+        rows = _checked(vectors)
+        names = [str(i) for i in (range(len(rows)) if ids is None else ids)]
+        if len(names) != len(rows):
+            raise InputError(f"{len(rows)} vectors came with {len(names)} ids; give one id each.")
+        if len(rows) < SMALLEST:
+            raise InputError(f"A map needs at least {SMALLEST} specimens; {len(rows)} were given.")
+        if not np.ptp(rows, axis=0).any():
+            raise InputError("All vectors are the same, so there is nothing to lay out.")
+        used = perplexity_for(len(rows), perplexity)
+        start = _principal(rows, rows)
+        if len(rows) >= SMALLEST_TSNE:
+            coordinates = _tsne(rows, start, seed, used)
+        else:
+            coordinates = start
+        return cls(names, rows, coordinates.astype(np.float32), seed, used)
+
+    def place(self, vectors: ArrayLike) -> NDArray[np.float32]:
+        """Where (M, D) new vectors lie on the map: (M, 2) float32. The old points do not move.
+
+        Each new point is optimised against the old ones only, so its place does not depend on what
+        else is placed with it. On a map of fewer than 10 specimens it is projected onto the same
+        principal components. A point that the optimiser throws off the map gets the mean
+        coordinates of its five nearest neighbours instead.
+        """
+        rows = _checked(vectors)
+        if rows.shape[1] != self.vectors.shape[1]:
+            raise InputError(
+                f"The map was made of vectors of length {self.vectors.shape[1]}; "
+                f"the new ones have length {rows.shape[1]}."
+            )
+        if len(rows) == 0:
+            return np.zeros((0, 2), np.float32)
+        if len(self.ids) < SMALLEST_TSNE:
+            return _principal(self.vectors, rows).astype(np.float32)
+        import openTSNE
+
+        embedding = openTSNE.TSNEEmbedding(
+            self.coordinates.astype(np.float64),
+            _affinities(self.vectors, self.perplexity, self.seed),
+            random_state=self.seed,
+            n_jobs=os.cpu_count() or 1,
+            # Without a fixed method a large batch would be computed otherwise than a small one,
+            # and only Barnes-Hut (bh) needs no grid that new points could fall outside of.
+            negative_gradient_method="bh",
+        )
+        neighbours = min(PLACING_PERPLEXITY, self.perplexity)
+        placed = np.asarray(embedding.transform(rows, perplexity=neighbours))
+        return self._kept_on_map(rows, placed.astype(np.float32))
+
+    def _kept_on_map(
+        self, rows: NDArray[np.float32], placed: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """Replace coordinates further than a tenth outside the map by their neighbours' mean."""
+        low, high = self.coordinates.min(0), self.coordinates.max(0)
+        margin = 0.1 * (high - low).max()
+        inside = ((placed >= low - margin) & (placed <= high + margin)).all(1)
+        for i in np.flatnonzero(~inside):
+            distance = ((self.vectors - rows[i]) ** 2).sum(1)
+            placed[i] = self.coordinates[np.argsort(distance, kind="stable")[:5]].mean(0)
+        return placed
+
+    def save(self, path: Path) -> None:
+        """Write one Parquet file: id, x, y, vector; seed and perplexity in the schema metadata."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        width = self.vectors.shape[1]
+        flat = pa.array(np.ascontiguousarray(self.vectors).ravel(), pa.float32())
+        table = pa.table(
+            {
+                "id": pa.array(self.ids, pa.string()),
+                "x": pa.array(np.ascontiguousarray(self.coordinates[:, 0])),
+                "y": pa.array(np.ascontiguousarray(self.coordinates[:, 1])),
+                "vector": pa.FixedSizeListArray.from_arrays(flat, width),
+            }
+        )
+        about = {"version": FORMAT_VERSION, "seed": self.seed, "perplexity": self.perplexity}
+        table = table.replace_schema_metadata({"forametric.morphospace": json.dumps(about)})
+        with atomic_path(path) as temporary:
+            pq.write_table(table, temporary, compression="zstd")
+
+    @classmethod
+    def load(cls, path: Path) -> Morphospace:
+        """Read what `save` wrote; `InputError` when it is absent, damaged or of another version."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        if not path.is_file():
+            raise InputError(f"{path} does not exist.")
+        try:
+            table = pq.read_table(path)
+        except (pa.ArrowException, OSError) as error:
+            reason = str(error).splitlines()[0]
+            raise InputError(f"{path} is not a readable Parquet file: {reason}") from None
+        about = _metadata(table.schema.metadata or {}, path)
+        try:
+            column = table["vector"].combine_chunks()
+            space = cls(
+                ids=table["id"].to_pylist(),
+                vectors=np.array(column.flatten(), np.float32).reshape(-1, column.type.list_size),
+                coordinates=np.column_stack([table["x"], table["y"]]).astype(np.float32),
+                seed=int(about["seed"]),
+                perplexity=float(about["perplexity"]),
+            )
+        except (KeyError, ValueError, TypeError, AttributeError) as error:
+            raise InputError(f"{path} is a damaged map: {error}") from None
+        whole = len(space.ids) == len(space.vectors) == len(space.coordinates) >= SMALLEST
+        finite = np.isfinite(space.vectors).all() and np.isfinite(space.coordinates).all()
+        if not whole or not finite or None in space.ids:
+            raise InputError(f"{path} is a damaged map: rows are missing or not finite numbers.")
+        return space
+
+    def plot(
+        self,
+        path: Path,
+        taxa: Sequence[str] | None = None,
+        images: Callable[[int], NDArray[np.uint8]] | None = None,
+        *,
+        title: str | None = None,
+        placed: tuple[ArrayLike, Sequence[str] | None] | None = None,
+    ) -> None:
+        """Draw the map for print: PNG, PDF or SVG by the suffix of `path`.
+
+        taxa
+            N names; an empty name is an unnamed specimen, drawn grey.
+        images
+            Gives the square (S, S, 3) uint8 picture of specimen i.
+        placed
+            What `place` gave, with the names of those specimens: drawn as open rings.
+        """
+        from forametric.mapfigure import draw_map
+
+        draw_map(
+            path, self.coordinates, taxa, images, title=title, placed=placed, seed=self.seed
+        )
+
+    def write_html(
+        self,
+        path: Path,
+        taxa: Sequence[str] | None,
+        images: Callable[[int], NDArray[np.uint8]] | None,
+        *,
+        title: str,
+    ) -> None:
+        """Write the map as one page to explore in a browser, which needs no network."""
+        from forametric.mapfigure import write_page
+
+        write_page(path, self.coordinates, self.ids, taxa, images, title=title, seed=self.seed)
+
+
+def perplexity_for(count: int, wanted: float = 30.0) -> float:
+    """The perplexity for `count` specimens: at most (count − 1) / 3, as t-SNE demands.
+
+    >>> perplexity_for(1000), perplexity_for(31), perplexity_for(4)
+    (30.0, 10.0, 1.0)
+    """
+    if not wanted >= 1:
+        raise InputError(f"The perplexity must be 1 or more, not {wanted}.")
+    return float(max(1.0, min(wanted, (count - 1) / 3)))
+
+
+def _checked(vectors: ArrayLike) -> NDArray[np.float32]:
+    """The vectors as contiguous (N, D) float32, all finite."""
+    try:
+        rows = np.ascontiguousarray(vectors, dtype=np.float32)
+    except (ValueError, TypeError):
+        raise InputError("Vectors must be numbers, all of the same length.") from None
+    if rows.ndim != 2 or rows.shape[1] == 0:
+        raise InputError(f"Vectors must be a table of rows (N, D), not of shape {rows.shape}.")
+    broken = np.flatnonzero(~np.isfinite(rows).all(axis=1))
+    if broken.size:
+        raise InputError(
+            f"{broken.size} of {len(rows)} vectors hold NaN or infinity, first row {broken[0]}."
+        )
+    return rows
+
+
+def _principal(
+    vectors: NDArray[np.float32], rows: NDArray[np.float32]
+) -> NDArray[np.float64]:
+    """`rows` on the first two principal components of `vectors`: (M, 2), signs fixed."""
+    centre = vectors.mean(axis=0, dtype=np.float64)
+    centred = vectors - centre
+    _, axes = np.linalg.eigh(centred.T @ centred)
+    axes = axes[:, ::-1][:, :2]
+    largest = np.take_along_axis(axes, np.abs(axes).argmax(axis=0)[None], axis=0)
+    flat = np.asarray((rows - centre) @ (axes * np.where(largest < 0, -1.0, 1.0)), np.float64)
+    return np.pad(flat, ((0, 0), (0, 2 - flat.shape[1])))
+
+
+def _affinities(vectors: NDArray[np.float32], perplexity: float, seed: int) -> Any:
+    """openTSNE's neighbour graph; exact up to 1,000 vectors, Annoy beyond."""
+    import openTSNE
+
+    return openTSNE.affinity.PerplexityBasedNN(
+        vectors.astype(np.float64),
+        perplexity=perplexity,
+        metric="euclidean",
+        random_state=seed,
+        n_jobs=os.cpu_count() or 1,
+    )
+
+
+def _tsne(
+    vectors: NDArray[np.float32], start: NDArray[np.float64], seed: int, perplexity: float
+) -> NDArray[np.float64]:
+    """The (N, 2) layout, begun from `start` scaled down to a spread of 0.0001, with 1 % jitter."""
+    import openTSNE
+
+    start = start / start[:, 0].std()
+    start = start + np.random.default_rng(seed).normal(0, 0.01, start.shape)
+    optimiser = openTSNE.TSNE(
+        perplexity=perplexity,
+        initialization=start * 1e-4,
+        random_state=seed,
+        n_jobs=os.cpu_count() or 1,
+    )
+    layout = optimiser.fit(affinities=_affinities(vectors, perplexity, seed))
+    return np.asarray(layout, dtype=np.float64)
+
+
+def _metadata(metadata: dict[bytes, bytes], path: Path) -> dict[str, Any]:
+    """The `forametric.morphospace` entry of the schema, when its version is known."""
+    try:
+        about = json.loads(metadata[b"forametric.morphospace"])
+        version = about["version"]
+    except (KeyError, ValueError, TypeError):
+        raise InputError(f"{path} is a Parquet file, but not a Forametric map.") from None
+    if version != FORMAT_VERSION:
+        raise InputError(
+            f"{path} is a map of format {version}; this Forametric reads format {FORMAT_VERSION}."
+        )
+    return dict(about)
