@@ -103,7 +103,7 @@ class Collection:
 
     def select(self, rows: Sequence[int] | npt.NDArray[np.bool_]) -> Collection:
         """The collection of these rows: positions, or a mask."""
-        chosen = self.specimens[rows] if _is_mask(rows) else self.specimens.iloc[rows]
+        chosen = self.specimens.iloc[np.arange(len(self))[np.asarray(rows)]]
         return Collection(chosen.reset_index(drop=True), self.images, self.info)
 
     def merge(self, other: Collection) -> Collection:
@@ -136,10 +136,6 @@ def taxon_of(label: str) -> str:
     'Globigerina bulloides'
     """
     return " ".join(label.replace("_", " ").split())
-
-
-def _is_mask(rows: Sequence[int] | npt.NDArray[np.bool_]) -> bool:
-    return isinstance(rows, np.ndarray) and rows.dtype == np.bool_
 
 
 def _relative(path: Path, start: Path) -> str:

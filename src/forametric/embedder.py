@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import platform
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -22,11 +23,20 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from forametric import __version__
 from forametric.collection import Collection
 from forametric.errors import InputError, MissingExtraError, ModelError
-from forametric.files import atomic_folder, read_json, sha256, write_json, write_text
+from forametric.files import (
+    atomic_folder,
+    atomic_path,
+    read_json,
+    refuse_existing,
+    sha256,
+    write_json,
+    write_text,
+)
 from forametric.gallery import Gallery
 from forametric.images import load_squares
 from forametric.learning.recipe import Recipe
 from forametric.progress import bar
+from forametric.vectors import read_vectors, write_vectors
 
 if TYPE_CHECKING:
     from forametric.learning.network import SpecimenNetwork
@@ -222,7 +232,9 @@ class Embedder:
 def read_card(folder: Path) -> ModelCard:
     """Read `model.json`, refusing unknown formats before anything else is looked at."""
     if not (folder / "model.json").is_file():
-        raise ModelError(f"{folder} is not a model (no model.json); make one with: forametric train")
+        raise ModelError(
+            f"{folder} is not a model (no model.json); make one with: forametric train"
+        )
     try:
         data = read_json(folder / "model.json")
     except InputError as error:
@@ -246,9 +258,15 @@ def model_readme(card: ModelCard) -> str:
     fell_back = card.backbone != recipe.network.backbone
     scores = [row.get("val_macro_f1", 0.0) for row in card.training.get("epochs", [])]
     lines = [
-        "---", "library_name: forametric", "tags: [microfossils, metric-learning]", "---", "",
-        f"# {recipe.name} model of {card.data.get('collection') or 'a collection'}", "",
-        f"{recipe.about}.", "",
+        "---",
+        "library_name: forametric",
+        "tags: [microfossils, metric-learning]",
+        "---",
+        "",
+        f"# {recipe.name} model of {card.data.get('collection') or 'a collection'}",
+        "",
+        f"{recipe.about}.",
+        "",
         f"- Backbone: {card.backbone}"
         + (f" (in place of {recipe.network.backbone}, whose weights could not be had)" * fell_back),
         f"- Image size: {recipe.network.size} px; embedding: {card.dimensions} numbers; "
@@ -260,8 +278,62 @@ def model_readme(card: ModelCard) -> str:
         + (f"{max(scores):.3f}" if scores else "none"),
         f"- Training time: {card.training.get('seconds', 0):.0f} s",
         f"- Made by: {', '.join(f'{k} {v}' for k, v in card.made_by.items())}",
-        f"- Licence: {'; '.join(f'{k}: {v}' for k, v in card.licence.items())}", "",
-        "## Taxa", "", *[f"- {taxon}" for taxon in card.classes], "",
-        "Names outside this list are not known to the model. Scores are not calibrated.", "",
+        f"- Licence: {'; '.join(f'{k}: {v}' for k, v in card.licence.items())}",
+        "",
+        "## Taxa",
+        "",
+        *[f"- {taxon}" for taxon in card.classes],
+        "",
+        "Names outside this list are not known to the model. Scores are not calibrated.",
+        "",
     ]
     return "\n".join(lines)
+
+
+def embed_to_file(
+    model: Embedder, collection: Collection, output: Path, *, overwrite: bool = False
+) -> dict[str, str]:
+    """Embed a collection into a Parquet file of id and vector, going on after a kill.
+
+    Finished parts wait in `OUTPUT.unfinished`; they are used again only for the same model and
+    specimens.
+
+    Returns
+    -------
+    dict of str to str
+        The images that could not be read, and why; also written as `OUTPUT.skipped.csv`.
+    """
+    refuse_existing(output, overwrite)
+    ids = collection.specimens["id"].tolist()
+    images = collection.specimens["image"].astype(str).tolist()
+    paths = collection.paths()
+    made_from = {"model": model.card.files, "specimens": ids}
+    work = output.with_name(f"{output.name}.unfinished")
+    if not (work / "run.json").is_file() or read_json(work / "run.json") != made_from:
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir(parents=True)
+        write_json(work / "run.json", made_from)
+    for start in range(0, len(ids), CHUNK):
+        part = work / f"part-{start:09}.parquet"
+        if part.is_file():
+            continue
+        got = model.embed_images(paths[start : start + CHUNK], what=f"embedding from {start}")
+        failed = {images[start + i]: reason for i, reason in got.failures.items()}
+        write_json(part.with_suffix(".json"), failed)
+        write_vectors(part, [ids[start + i] for i in got.rows], got.vectors)
+    parts = sorted(work.glob("part-*.parquet"))
+    tables = [read_vectors(part) for part in parts]
+    skipped: dict[str, str] = {}
+    for part in parts:
+        skipped |= read_json(part.with_suffix(".json"))
+    kept = [str(i) for table, _ in tables for i in table["id"]]
+    if not kept:
+        raise InputError(f"none of the {len(ids)} images can be read.")
+    write_vectors(output, kept, np.concatenate([v for _, v in tables]), made_by=str(__version__))
+    if skipped:
+        with atomic_path(output.with_name(f"{output.stem}.skipped.csv")) as temporary:
+            pd.DataFrame(list(skipped.items()), columns=["image", "reason"]).to_csv(
+                temporary, index=False
+            )
+    shutil.rmtree(work)
+    return skipped

@@ -1,11 +1,11 @@
 """Everything that Forametric raises on purpose.
 
-    ForametricError
-    ├── InputError          what was given cannot be used: the sentence says what, where, what to do
-    │   ├── ImageError      one picture cannot be read; a run of many lists it and goes on
-    │   └── RecipeError     a recipe file or one of its settings is wrong
-    ├── ModelError          a model folder is damaged, or of a format this version does not know
-    └── MissingExtraError   a part needs an optional install, whose command the message prints
+ForametricError
+├── InputError          what was given cannot be used: the sentence says what, where, what to do
+│   ├── ImageError      one picture cannot be read; a run of many lists it and goes on
+│   └── RecipeError     a recipe file or one of its settings is wrong
+├── ModelError          a model folder is damaged, or of a format this version does not know
+└── MissingExtraError   a part needs an optional install, whose command the message prints
 """
 
 from __future__ import annotations

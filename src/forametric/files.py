@@ -67,7 +67,7 @@ def atomic_folder(path: Path, overwrite: bool = False) -> Iterator[Path]:
 
 
 def replace_folder(new: Path, path: Path) -> None:
-    """Move the folder `new` to `path`; what stood there goes only once `new` stands in its place."""
+    """Move the folder `new` to `path`; what stood there goes only after."""
     old = path.with_name(f".{path.name}.old")
     shutil.rmtree(old, ignore_errors=True)
     if path.exists():

@@ -27,8 +27,8 @@ Box = tuple[float, float, float, float]  # left, bottom, right, top
 
 SUFFIXES = (".png", ".pdf", ".svg")
 WIDTH = 7.2  # inches: a full page width in most journals
-THUMBNAIL = 0.31  # inches
 MOST_THUMBNAILS = 130
+ROW = 0.145  # inches, a line of the legend
 MOST_VECTOR_POINTS = 5000  # beyond this, PDF and SVG hold the points as a picture
 SPRITE = 48  # pixels
 MOST_SPRITES = 4000
@@ -84,7 +84,7 @@ def palette(count: int, seed: int = 0) -> NDArray[np.float64]:
     Distances are Euclidean in CIELAB (CIE 1976, D65), among colours neither pale nor near black
     nor grey. The first k colours are the same whatever `count` is.
     """
-    draws = np.random.default_rng(seed).uniform([32, -90, -100], [80, 95, 95], (40_000, 3))
+    draws = np.random.default_rng(seed).uniform([32, -90, -100], [76, 95, 95], (40_000, 3))
     rgb = lab_to_rgb(draws)
     chroma = np.hypot(draws[:, 1], draws[:, 2])
     usable = ((rgb >= 0) & (rgb <= 1)).all(1) & (chroma > 22)
@@ -199,7 +199,7 @@ def place_boxes(
     taken: Sequence[Box] = (),
     *,
     reach: Sequence[float] = (0.0, 0.8, 1.1, 1.45, 1.9),
-    hiding: float = 1.0,
+    hiding: float = 3.0,
 ) -> list[Box | None]:
     """A box of `size` near each of the (K, 2) anchors that overlaps no other; None if none fits.
 
@@ -210,10 +210,13 @@ def place_boxes(
     counts, edge = _summed(points, frame, min(size) / 4)
     usual = max(1.0, 4 * len(points) * size[0] * size[1] / _area(frame))
     angles = np.arange(16) * (np.pi / 8)
-    offsets = np.array(
-        [(0.0, 0.0)] * (reach[0] == 0)
-        + [(r * np.cos(a), r * np.sin(a)) for r in reach if r > 0 for a in angles]
-    ) * size[1]
+    offsets = (
+        np.array(
+            [(0.0, 0.0)] * (reach[0] == 0)
+            + [(r * np.cos(a), r * np.sin(a)) for r in reach if r > 0 for a in angles]
+        )
+        * size[1]
+    )
     done = list(taken)
     boxes: list[Box | None] = []
     for anchor in anchors:
@@ -293,15 +296,20 @@ def draw_map(
     legend = make_legend(coordinates, taxa)
     new = np.zeros((0, 2)) if placed is None else np.asarray(placed[0], float).reshape(-1, 2)
     points, new, height = _to_paper(coordinates, new)
-    rows, columns = _legend_shape(legend.names)
     top = 0.34 if title else 0.08
     note = 0.2 if len(new) or images is not None else 0.0
-    below = 0.12 + 0.148 * rows + note
-    total = top + height + below
 
-    fonts = {"font.family": "sans-serif", "font.sans-serif": ["Arial", "Helvetica", "DejaVu Sans"]}
-    plain = {"svg.fonttype": "none", "pdf.fonttype": 42, "svg.hashsalt": "forametric"}
-    with rc_context({**fonts, **plain}), atomic_path(path) as temporary:
+    settings: Any = {
+        "font.family": "sans-serif",
+        "font.sans-serif": ["Arial", "Helvetica", "DejaVu Sans"],
+        "svg.fonttype": "none",
+        "svg.hashsalt": "forametric",
+        "pdf.fonttype": 42,
+    }
+    with rc_context(settings), atomic_path(path) as temporary:
+        table = _legend_table(legend.names)
+        below = 0.12 + ROW * table.rows + note
+        total = top + height + below
         figure = Figure(figsize=(WIDTH, total), dpi=300, facecolor="white")
         axes = figure.add_axes((0, below / total, 1, height / total))
         axes.set(xlim=(0, WIDTH), ylim=(0, height), xticks=[], yticks=[])
@@ -315,7 +323,7 @@ def draw_map(
         lower = figure.add_axes((0, 0, 1, below / total))
         lower.set(xlim=(0, WIDTH), ylim=(0, below))
         lower.set_axis_off()
-        _draw_legend(lower, legend, rows, columns, below - 0.12)
+        _draw_legend(lower, legend, table, below - 0.12)
         if note:
             _draw_note(lower, len(points), len(new), images is not None)
         if title:
@@ -344,13 +352,37 @@ def _to_paper(
     return paper[: len(coordinates)], paper[len(coordinates) :], height
 
 
-def _legend_shape(names: list[str]) -> tuple[int, int]:
-    """Rows and columns: as many of 5 columns as the longest name allows, 3 at least."""
+@dataclass(frozen=True)
+class _Table:
+    """How the legend is set: `lefts` holds one more edge than there are columns, in inches."""
+
+    rows: int
+    lefts: list[float]
+    size: float  # points
+
+
+def _legend_table(names: list[str]) -> _Table:
+    """The most of 5 to 3 columns that hold the names whole; three with cut names if none do."""
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import TextPath
+
     if not names:
-        return 0, 0
-    longest = min(38, max(len(name) for name in names))
-    columns = int(np.clip((WIDTH - 0.2) // (0.62 + 0.051 * longest), 3, 5))
-    return ceil(len(names) / columns), columns
+        return _Table(0, [], 6.6)
+    font = FontProperties(style="italic")
+    wide = [
+        TextPath((0, 0), name.replace("$", "S"), size=1, prop=font).get_extents().width / 72
+        for name in names
+    ]
+    room = WIDTH - 0.22
+    for columns, size in [(5, 6.6), (5, 6.1), (4, 6.6), (4, 5.8), (3, 6.6), (3, 6.1)]:
+        rows = ceil(len(names) / columns)
+        longest = [max(wide[i : i + rows]) * size for i in range(0, len(names), rows)]
+        needed = [0.6 + w for w in longest]
+        if sum(needed) <= room or (columns, size) == (3, 6.1):
+            break
+    spare = (room - sum(needed)) / len(needed) if sum(needed) <= room else 0.0
+    shares = [w + spare for w in needed] if spare else [room / len(needed)] * len(needed)
+    return _Table(rows, [0.12 + float(v) for v in np.cumsum([0.0, *shares])], size)
 
 
 def _draw_points(axes: Any, points: NDArray[np.float64], legend: Legend, seed: int) -> None:
@@ -373,7 +405,7 @@ def _draw_points(axes: Any, points: NDArray[np.float64], legend: Legend, seed: i
 
 def _number_boxes(points: NDArray[np.float64], legend: Legend, frame: Box) -> list[Box]:
     """Where the taxa's numbers stand: at their medoids, or beside them where two would touch."""
-    size = (0.08 + 0.075 * len(str(len(legend.names))), 0.15)
+    size = (0.07 + 0.068 * len(str(len(legend.names))), 0.14)
     anchors = points[legend.centres]
     boxes = place_boxes(
         anchors, points, size, frame, reach=(0.0, 0.4, 0.7, 1.0, 1.5, 2.2, 3.0), hiding=0.0
@@ -382,17 +414,15 @@ def _number_boxes(points: NDArray[np.float64], legend: Legend, frame: Box) -> li
     return [box or plain for box, plain in zip(boxes, at, strict=True)]
 
 
-def _draw_numbers(
-    axes: Any, points: NDArray[np.float64], legend: Legend, boxes: list[Box]
-) -> None:
+def _draw_numbers(axes: Any, points: NDArray[np.float64], legend: Legend, boxes: list[Box]) -> None:
     from matplotlib.patheffects import withStroke
 
     for i, (left, bottom, right, top) in enumerate(boxes):
         x, y = (left + right) / 2, (bottom + top) / 2
         axes.text(
-            x, y, str(i + 1), fontsize=8, fontweight="bold", color=INK, ha="center",
+            x, y, str(i + 1), fontsize=7.2, fontweight="bold", color=INK, ha="center",
             va="center_baseline", zorder=6,
-            path_effects=[withStroke(linewidth=2.4, foreground="white")],
+            path_effects=[withStroke(linewidth=2.0, foreground="white")],
         )  # fmt: skip
 
 
@@ -409,10 +439,10 @@ def _draw_thumbnails(
     from matplotlib.patches import Rectangle
 
     margin = 0.04
-    side = THUMBNAIL + 2 * margin / 3
+    side = float(np.clip(2.65 / max(len(legend.names), 1) ** 0.5, 0.31, 0.46)) + 2 * margin / 3
     frame = (margin, margin, WIDTH - margin, height - margin)
-    shown = exemplars(points, legend.centres, 1.05 * THUMBNAIL, seed)
-    shown = shown[: 2 * MOST_THUMBNAILS]
+    shown = exemplars(points, legend.centres, 0.4 * side, seed)
+    shown = shown[: 4 * MOST_THUMBNAILS]
     boxes = place_boxes(points[shown], points, (side, side), frame, numbers)
     drawn = 0
     for i, box in zip(shown, boxes, strict=True):
@@ -446,41 +476,43 @@ def _draw_thumbnails(
 def _draw_placed(
     axes: Any, new: NDArray[np.float64], taxa: Sequence[str] | None, legend: Legend
 ) -> None:
-    """New specimens as open rings with a white edge; black where the taxon is not on the map."""
+    """New specimens as open rings edged dark; black where the taxon is not on the map."""
+    from matplotlib.patheffects import withStroke
+
     if len(new) == 0:
         return
     if taxa is not None and len(taxa) != len(new):
         raise InputError(f"{len(new)} specimens were placed, but {len(taxa)} taxa given.")
     colour_of = dict(zip(legend.names, legend.colours, strict=True))
     colours = [colour_of.get(str(name), INK) for name in taxa or [""] * len(new)]
-    axes.scatter(*new.T, s=30, facecolors="none", edgecolors="white", linewidths=3, zorder=4)
-    axes.scatter(*new.T, s=30, facecolors="none", edgecolors=INK, linewidths=1.7, zorder=5)
-    axes.scatter(*new.T, s=30, facecolors="none", edgecolors=colours, linewidths=1.0, zorder=5.1)
+    axes.scatter(
+        *new.T, s=20, facecolors="white", edgecolors=colours, linewidths=1.2, zorder=5,
+        path_effects=[withStroke(linewidth=2.4, foreground=INK)],
+    )  # fmt: skip
 
 
-def _draw_legend(axes: Any, legend: Legend, rows: int, columns: int, top: float) -> None:
+def _draw_legend(axes: Any, legend: Legend, table: _Table, top: float) -> None:
     """Number, dot, name and count of every taxon, down the columns."""
-    if rows == 0:
-        return
-    left, width = 0.14, (WIDTH - 0.2) / columns
-    room = int((width - 0.62) / 0.049)
     for i, name in enumerate(legend.names):
-        column, row = divmod(i, rows)
-        x, y = left + column * width, top - 0.148 * (row + 0.5)
-        short = name if len(name) <= room else name[: room - 1] + "…"
-        style = {"fontsize": 6.6, "va": "center_baseline", "parse_math": False}
+        column, row = divmod(i, table.rows)
+        x, end = table.lefts[column], table.lefts[column + 1] - 0.16
+        y = top - ROW * (row + 0.5)
+        letters = max(3, int((end - x - 0.55) * 72 / (0.55 * table.size)))
+        fits = len(table.lefts) > 4 or len(name) <= letters
+        short = name if fits else name[: letters - 1] + "…"
+        style = {"fontsize": table.size, "va": "center_baseline", "parse_math": False}
         axes.text(x + 0.17, y, str(i + 1), ha="right", fontweight="bold", color=INK, **style)
-        axes.scatter([x + 0.26], [y + 0.004], s=20, c=legend.colours[i], linewidths=0)
-        axes.text(x + 0.34, y, short, fontstyle="italic", color=INK, **style)
+        axes.scatter([x + 0.25], [y + 0.004], s=20, c=legend.colours[i], linewidths=0)
+        axes.text(x + 0.32, y, short, fontstyle="italic", color=INK, **style)
         count = f"{legend.counts[i]:,}"
-        axes.text(x + width - 0.12, y, count, ha="right", color="#7b818c", **style)
+        axes.text(end, y, count, ha="right", color="#7b818c", **style)
 
 
 def _draw_note(axes: Any, count: int, new: int, pictured: bool) -> None:
     """One grey line at the foot: how many specimens, and what the ring and the hair line are."""
     x = 0.14
     if new:
-        axes.scatter([x + 0.06], [0.1], s=26, facecolors="none", edgecolors=INK, linewidths=1.4)
+        axes.scatter([x + 0.06], [0.1], s=20, facecolors="white", edgecolors=INK, linewidths=1.4)
         x += 0.17
     parts = [f"{new:,} newly placed"] if new else []
     parts.append(f"{count:,} specimens, each a dot")

@@ -33,7 +33,9 @@ def macro_f1(truth: Labels, named: Labels) -> float:
     """F1 averaged over the taxa that occur in `truth`, each counting once."""
     taxa = np.unique(truth.astype(str))
     return float(
-        f1_score(truth.astype(str), named.astype(str), labels=taxa, average="macro", zero_division=0)
+        f1_score(
+            truth.astype(str), named.astype(str), labels=taxa, average="macro", zero_division=0
+        )
     )
 
 

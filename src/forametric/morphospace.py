@@ -78,10 +78,7 @@ class Morphospace:
             raise InputError("All vectors are the same, so there is nothing to lay out.")
         used = perplexity_for(len(rows), perplexity)
         start = _principal(rows, rows)
-        if len(rows) >= SMALLEST_TSNE:
-            coordinates = _tsne(rows, start, seed, used)
-        else:
-            coordinates = start
+        coordinates = _tsne(rows, start, seed, used) if len(rows) >= SMALLEST_TSNE else start
         return cls(names, rows, coordinates.astype(np.float32), seed, used)
 
     def place(self, vectors: ArrayLike) -> NDArray[np.float32]:
@@ -108,7 +105,7 @@ class Morphospace:
             self.coordinates.astype(np.float64),
             _affinities(self.vectors, self.perplexity, self.seed),
             random_state=self.seed,
-            n_jobs=os.cpu_count() or 1,
+            n_jobs=_jobs(len(self.ids)),
             # Without a fixed method a large batch would be computed otherwise than a small one,
             # and only Barnes-Hut (bh) needs no grid that new points could fall outside of.
             negative_gradient_method="bh",
@@ -200,9 +197,7 @@ class Morphospace:
         """
         from forametric.mapfigure import draw_map
 
-        draw_map(
-            path, self.coordinates, taxa, images, title=title, placed=placed, seed=self.seed
-        )
+        draw_map(path, self.coordinates, taxa, images, title=title, placed=placed, seed=self.seed)
 
     def write_html(
         self,
@@ -245,9 +240,7 @@ def _checked(vectors: ArrayLike) -> NDArray[np.float32]:
     return rows
 
 
-def _principal(
-    vectors: NDArray[np.float32], rows: NDArray[np.float32]
-) -> NDArray[np.float64]:
+def _principal(vectors: NDArray[np.float32], rows: NDArray[np.float32]) -> NDArray[np.float64]:
     """`rows` on the first two principal components of `vectors`: (M, 2), signs fixed."""
     centre = vectors.mean(axis=0, dtype=np.float64)
     centred = vectors - centre
@@ -256,6 +249,11 @@ def _principal(
     largest = np.take_along_axis(axes, np.abs(axes).argmax(axis=0)[None], axis=0)
     flat = np.asarray((rows - centre) @ (axes * np.where(largest < 0, -1.0, 1.0)), np.float64)
     return np.pad(flat, ((0, 0), (0, 2 - flat.shape[1])))
+
+
+def _jobs(count: int) -> int:
+    """Threads: one for few specimens, where waiting for each other costs more than it saves."""
+    return 1 if count < 3000 else os.cpu_count() or 1
 
 
 def _affinities(vectors: NDArray[np.float32], perplexity: float, seed: int) -> Any:
@@ -267,7 +265,7 @@ def _affinities(vectors: NDArray[np.float32], perplexity: float, seed: int) -> A
         perplexity=perplexity,
         metric="euclidean",
         random_state=seed,
-        n_jobs=os.cpu_count() or 1,
+        n_jobs=_jobs(len(vectors)),
     )
 
 
@@ -283,7 +281,7 @@ def _tsne(
         perplexity=perplexity,
         initialization=start * 1e-4,
         random_state=seed,
-        n_jobs=os.cpu_count() or 1,
+        n_jobs=_jobs(len(vectors)),
     )
     layout = optimiser.fit(affinities=_affinities(vectors, perplexity, seed))
     return np.asarray(layout, dtype=np.float64)

@@ -40,13 +40,19 @@ def bar(what: str, total: int) -> Iterator[Advance]:
     ...     advance(1); advance(1, "done")
     """
     columns = (
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(),
-        TimeRemainingColumn(), TextColumn("{task.fields[note]}"),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        _Rate(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
     )
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task(what, total=total, note="")
 
         def advance(count: int, note: str = "") -> None:
-            progress.update(task, advance=count, **({"note": note} if note else {}))
+            progress.advance(task, count)
+            if note:
+                progress.update(task, note=note)
 
         yield advance

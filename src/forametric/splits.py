@@ -56,7 +56,9 @@ def draw_split(
         raise InputError(
             f"{len(counts)} labelled taxa with {unseen} held out leave fewer than two to learn."
         )
-    eligible = sorted(counts.index[counts >= 5]) if (counts >= 5).sum() >= unseen else sorted(counts.index)
+    eligible = (
+        sorted(counts.index[counts >= 5]) if (counts >= 5).sum() >= unseen else sorted(counts.index)
+    )
     held_out = set(rng.choice(eligible, unseen, replace=False))
     groups = _groups(table)
     roles = pd.Series("unused", index=table.index)
@@ -135,6 +137,6 @@ def split_hash(roles: pd.Series) -> str:
 
 
 def _groups(table: pd.DataFrame) -> pd.Series:
-    """The group of each specimen; identical files join the first one's, the groupless stand alone."""
+    """The group of each specimen; identical files share one, the groupless stand alone."""
     own = table["group"].where(table["group"].notna(), "id:" + table["id"].astype(str)).astype(str)
     return own.groupby(content_of(table["id"])).transform("first")

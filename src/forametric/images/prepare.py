@@ -27,7 +27,7 @@ def background(image: Pixels) -> Pixels:
     [200, 200, 200]
     """
     edge = np.concatenate([image[0], image[-1], image[:, 0], image[:, -1]])
-    return np.median(edge, axis=0).astype(np.uint8)
+    return np.asarray(np.median(edge, axis=0), dtype=np.uint8)
 
 
 def prepare(image: Pixels, size: int) -> Pixels:

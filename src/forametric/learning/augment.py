@@ -33,7 +33,9 @@ def augment(squares: Tensor, settings: Augment, generator: torch.Generator) -> T
 
     angle = uniform(-1, 1) * math.radians(settings.rotation)
     zoom = 1 / uniform(*settings.scale)
-    mirror = torch.where(uniform(0, 1) < 0.5, -1.0, 1.0) if settings.mirror else torch.ones_like(zoom)
+    mirror = (
+        torch.where(uniform(0, 1) < 0.5, -1.0, 1.0) if settings.mirror else torch.ones_like(zoom)
+    )
     zero = torch.zeros_like(angle)
     cos, sin = angle.cos() * zoom, angle.sin() * zoom
     turn = torch.stack([cos * mirror, -sin, zero, sin * mirror, cos, zero], 1).view(n, 2, 3)
@@ -62,5 +64,7 @@ def _blur(pixels: Tensor, sigma: Tensor) -> Tensor:
     line = torch.stack([side, torch.ones_like(side), side], 1)
     line = line / line.sum(1, keepdim=True)
     kernel = (line[:, :, None] * line[:, None, :]).repeat_interleave(channels, 0)[:, None]
-    flat = F.pad(pixels, (1, 1, 1, 1), mode="replicate").view(1, n * channels, height + 2, width + 2)
+    flat = F.pad(pixels, (1, 1, 1, 1), mode="replicate").view(
+        1, n * channels, height + 2, width + 2
+    )
     return F.conv2d(flat, kernel, groups=n * channels).view(n, channels, height, width)

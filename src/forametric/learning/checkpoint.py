@@ -39,9 +39,7 @@ def save(
     _write(work / "checkpoint.safetensors", tensors, {"state": json.dumps(asdict(state))})
 
 
-def load(
-    work: Path, network: torch.nn.Module, average: torch.nn.Module, optimiser: Any
-) -> State:
+def load(work: Path, network: torch.nn.Module, average: torch.nn.Module, optimiser: Any) -> State:
     """Restore what `save` wrote; a fresh `State` when nothing was."""
     path = work / "checkpoint.safetensors"
     if not path.is_file():

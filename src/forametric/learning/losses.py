@@ -44,7 +44,11 @@ def triplet_loss(vectors: Tensor, labels: Tensor, margin: float) -> Tensor:
     """Mean of max(0, d²(a,p) − d²(a,n) + margin) over the mined triplets (Karaderi 2022, eq. 2)."""
     squared = squared_distances(vectors)
     a, p, n = hardest_negative_triplets(squared.detach(), labels)
-    return (squared[a, p] - squared[a, n] + margin).clamp_min(0).mean() if len(a) else squared.sum() * 0
+    return (
+        (squared[a, p] - squared[a, n] + margin).clamp_min(0).mean()
+        if len(a)
+        else squared.sum() * 0
+    )
 
 
 def reciprocal_triplet_loss(vectors: Tensor, labels: Tensor) -> Tensor:

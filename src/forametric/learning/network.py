@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +27,7 @@ class SpecimenNetwork(nn.Module):
 
     mean: Tensor
     deviation: Tensor
+    backbone: Any
 
     def __init__(self, settings: recipes.Network, backbone: str, classes: int) -> None:
         super().__init__()
@@ -35,7 +37,9 @@ class SpecimenNetwork(nn.Module):
             raise InputError(f"timm knows no backbone {backbone!r}: {error}") from None
         mean, deviation = _pixel_scaling(backbone, self.backbone.pretrained_cfg)
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("deviation", torch.tensor(deviation).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer(
+            "deviation", torch.tensor(deviation).view(1, 3, 1, 1), persistent=False
+        )
         width = int(self.backbone.num_features)
         self.neck: nn.Module = nn.Identity()
         if settings.neck == "batchnorm":

@@ -10,7 +10,9 @@ from forametric.learning.recipe import Sampler
 Ints = npt.NDArray[np.int64]
 
 
-def epoch_batches(labels: Ints, settings: Sampler, seed: int, epoch: int, rank: int = 0) -> list[Ints]:
+def epoch_batches(
+    labels: Ints, settings: Sampler, seed: int, epoch: int, rank: int = 0
+) -> list[Ints]:
     """The batches of one epoch, as positions in `labels`.
 
     A species with fewer specimens than a draw asks for gives some of them more than once: each

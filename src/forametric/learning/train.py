@@ -20,7 +20,7 @@ import numpy.typing as npt
 import pandas as pd
 import torch
 from lightning_fabric import Fabric
-from timm.utils import ModelEmaV3
+from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor
 
 from forametric.collection import Collection
@@ -82,8 +82,11 @@ def train(
     started = time.monotonic()
     work = output.with_name(f"{output.name}.unfinished")
     settings = {
-        "recipe": recipe.model_dump(mode="json"), "seed": seed, "split": split_hash(roles),
-        "specimens": _ids_hash(collection), "torch": torch.__version__,
+        "recipe": recipe.model_dump(mode="json"),
+        "seed": seed,
+        "split": split_hash(roles),
+        "specimens": _ids_hash(collection),
+        "torch": torch.__version__,
     }
     _enter(work, settings, overwrite)
     learn, select, classes, skipped = _load(collection, roles, recipe.network.size, work)
@@ -92,16 +95,25 @@ def train(
     fabric.launch()
     torch.manual_seed(seed)
     network, backbone = build(recipe.network, len(classes))
-    seconds, history = 0.0, []
+    seconds = 0.0
+    history: list[dict[str, float]] = []
     if recipe.epochs:
         network, history, seconds = _loop(fabric, network, recipe, learn, select, seed, work)
 
     card = ModelCard.describe(
-        recipe=recipe, backbone=backbone, classes=classes, dimensions=network.dimensions, seed=seed,
+        recipe=recipe,
+        backbone=backbone,
+        classes=classes,
+        dimensions=network.dimensions,
+        seed=seed,
         data={
-            "collection": collection.info.get("name", ""), "specimens": settings["specimens"],
-            "split": settings["split"], "split_name": split_name, "train": len(learn.ids),
-            "val": len(select.ids), "skipped": len(skipped),
+            "collection": collection.info.get("name", ""),
+            "specimens": settings["specimens"],
+            "split": settings["split"],
+            "split_name": split_name,
+            "train": len(learn.ids),
+            "val": len(select.ids),
+            "skipped": len(skipped),
             "licence": collection.info.get("licence", "not stated"),
         },
         training={"epochs": history, "parameters": sum(p.numel() for p in network.parameters())},
@@ -117,7 +129,12 @@ def train(
 
 
 def _loop(
-    fabric: Fabric, network: SpecimenNetwork, recipe: Recipe, learn: Data, select: Data, seed: int,
+    fabric: Fabric,
+    network: SpecimenNetwork,
+    recipe: Recipe,
+    learn: Data,
+    select: Data,
+    seed: int,
     work: Path,
 ) -> tuple[SpecimenNetwork, list[dict[str, float]], float]:
     """Run every step that is left; return the best averaged network, its history, past seconds."""
@@ -285,7 +302,7 @@ def _warn_of_collapse(vectors: Tensor, epoch: int) -> None:
     size = float(vectors.pow(2).sum(1).mean())
     if spread < 1e-3 * max(size, 1e-12):
         console.print(
-            f"[yellow]warning:[/] after epoch {epoch} all embeddings of a batch coincide: the model "
+            f"[yellow]warning:[/] after epoch {epoch} all embeddings of a batch coincide: it "
             f"has collapsed. Lower the rates or the weight of the metric loss."
         )
 

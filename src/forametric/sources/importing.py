@@ -91,8 +91,11 @@ def find_duplicates(specimens: pd.DataFrame) -> pd.DataFrame:
     again = content.duplicated()
     return pd.DataFrame(
         {
-            "id": specimens["id"], "image": specimens["image"], "same_as": first["image"],
-            "label": specimens["label"], "same_as_label": first["label"],
+            "id": specimens["id"],
+            "image": specimens["image"],
+            "same_as": first["image"],
+            "label": specimens["label"],
+            "same_as_label": first["label"],
         }
     )[again].reset_index(drop=True)
 
@@ -129,11 +132,15 @@ def _specimens(rows: pd.DataFrame, hashes: list[str]) -> pd.DataFrame:
     nth = content.groupby(content).cumcount() + 1
     ids = content.where(nth == 1, content + "-" + nth.astype(str))
     labels = rows["label"].astype(object)
-    table = pd.DataFrame({"id": ids, "image": rows["image"].str.replace("\\", "/"), "label": labels})
+    table = pd.DataFrame(
+        {"id": ids, "image": rows["image"].str.replace("\\", "/"), "label": labels}
+    )
     table["taxon"] = labels.map(lambda label: taxon_of(label) if isinstance(label, str) else None)
     for column in ("sample", "group"):
         table[column] = rows[column].replace("", None) if column in rows else None
     scale = rows["um_per_px"].str.replace(",", ".") if "um_per_px" in rows else None
-    table["um_per_px"] = pd.to_numeric(scale, errors="coerce") if scale is not None else float("nan")
+    table["um_per_px"] = (
+        pd.to_numeric(scale, errors="coerce") if scale is not None else float("nan")
+    )
     extra = [c for c in rows.columns if c not in CORE_COLUMNS]
     return pd.concat([table, rows[extra]], axis=1).reset_index(drop=True)

@@ -1,0 +1,497 @@
+"""The command line: one thin function for each verb.
+
+Progress and messages go to standard error, results to standard output or into files. Exit status:
+0 done; 1 done, but some specimens were skipped, and listed; 2 nothing done, and why.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from forametric import __version__
+from forametric.errors import ForametricError, InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+app = typer.Typer(
+    name="forametric",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    help="Identify, map and discover microfossils from microscope images.",
+)
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")]
+Output = Annotated[Path, typer.Option("-o", "--output", help="Where to write.")]
+Seed = Annotated[int, typer.Option(help="Seed of every random draw.")]
+SplitOption = Annotated[
+    str, typer.Option("--split", help="A column of the collection, or a CSV with id and role.")
+]
+out, err = Console(), Console(stderr=True)
+
+
+def main() -> None:
+    """Run the command line; every expected failure ends in one sentence and exit status 2."""
+    try:
+        app()
+    except ForametricError as error:
+        err.print(f"[red]error:[/] {error}", highlight=False, soft_wrap=True)
+    except KeyboardInterrupt:
+        err.print("stopped; nothing half-written was left under the output's name.")
+        sys.exit(130)
+    except ModuleNotFoundError as error:
+        err.print(f"[red]error:[/] {error.name} is not installed: pip install 'forametric[train]'")
+    except OSError as error:
+        what = "the disk is full" if error.errno == errno.ENOSPC else error.strerror or str(error)
+        where = f" ({error.filename})" if error.filename else ""
+        err.print(f"[red]error:[/] {what}{where}; nothing half-written was kept.")
+    else:
+        return
+    sys.exit(2)
+
+
+def _show(result: dict[str, Any], as_json: bool, say: Callable[[], None]) -> None:
+    if as_json:
+        print(json.dumps(result, indent=2, ensure_ascii=False, default=str))
+    else:
+        say()
+
+
+def _end(skipped: int, where: str) -> None:
+    """Exit status 1 when specimens were skipped, saying where they are listed."""
+    if skipped:
+        err.print(f"[yellow]{skipped} images were skipped:[/] see {where}", soft_wrap=True)
+        raise typer.Exit(1)
+
+
+@app.command("import")
+def import_(
+    source: Annotated[Path, typer.Argument(help="A folder of images, or a CSV table.")],
+    output: Output,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """Make a collection from a folder (one subfolder for each taxon, or flat) or a CSV table.
+
+    Example: forametric import plates/ -o collections/plates
+    """
+    from forametric.sources import import_collection
+
+    got = import_collection(source, output, overwrite=overwrite)
+    taxa = sorted(set(got.collection.taxa()) - {""})
+    result = {
+        "collection": str(output),
+        "specimens": len(got.collection),
+        "taxa": len(taxa),
+        "unlabelled": int((got.collection.taxa() == "").sum()),
+        "skipped": got.skipped.to_dict("records"),
+        "duplicates": len(got.duplicates),
+    }
+
+    def say() -> None:
+        out.print(
+            f"[bold]{output}[/]: {len(got.collection)} specimens of {len(taxa)} taxa, "
+            f"{result['unlabelled']} unlabelled",
+            soft_wrap=True,
+        )
+        for row in got.skipped.head(10).itertuples():
+            err.print(f"  skipped {row.image}: {row.reason}", highlight=False, soft_wrap=True)
+        if len(got.duplicates):
+            err.print(
+                f"{len(got.duplicates)} images have the same bytes as another: "
+                f"see {output / 'duplicates.csv'}",
+                soft_wrap=True,
+            )
+
+    _show(result, as_json, say)
+    _end(len(got.skipped), str(output / "skipped.csv"))
+
+
+@app.command()
+def check(collection: Path, as_json: Json = False) -> None:
+    """Look a collection over: unreadable files, duplicates, taxa too small to learn.
+
+    Example: forametric check collections/plates
+    """
+    from forametric.audit import check_collection
+    from forametric.collection import Collection
+
+    found = check_collection(Collection.open(collection))
+
+    def say() -> None:
+        out.print(f"{found['specimens']} specimens of {found['taxa']} taxa")
+        for image, reason in found["unreadable"].items():
+            out.print(f"  unreadable: {image}: {reason}", highlight=False, soft_wrap=True)
+        for row in found["duplicates"]:
+            names = f"{row['label']} / {row['same_as_label']}"
+            out.print(f"  same bytes: {row['image']} = {row['same_as']} ({names})", soft_wrap=True)
+        for taxon, number in found["small"].items():
+            out.print(f"  few specimens: {taxon} has {number}")
+
+    _show(found, as_json, say)
+    _end(len(found["unreadable"]), "the lines above")
+
+
+@app.command()
+def split(
+    collection: Path,
+    output: Output,
+    unseen: Annotated[int, typer.Option(help="Taxa to hold out whole.")] = 0,
+    test: Annotated[float, typer.Option(help="Share of each known taxon for the test.")] = 0.2,
+    val: Annotated[float, typer.Option(help="Share for selection.")] = 0.15,
+    seed: Seed = 0,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """Draw a split that is stratified by taxon, never cuts a group, and can hold taxa out whole.
+
+    Example: forametric split collections/plates --unseen 5 --seed 1 -o splits/open.csv
+    """
+    from forametric.collection import Collection
+    from forametric.files import refuse_existing
+    from forametric.splits import draw_split, save_split, small_taxa, split_hash
+
+    refuse_existing(output, overwrite)
+    shells = Collection.open(collection)
+    roles = draw_split(shells, seed=seed, test=test, val=val, unseen=unseen)
+    save_split(roles, output)
+    counts = {str(role): int(n) for role, n in roles.value_counts().items()}
+
+    def say() -> None:
+        out.print(f"{output}: " + ", ".join(f"{n} {role}" for role, n in counts.items()))
+        for taxon, number in small_taxa(shells).items():
+            err.print(
+                f"few specimens: {taxon} has {number}; train comes first, then test, then val"
+            )
+
+    result = {"split": str(output), "hash": split_hash(roles), "roles": counts}
+    _show(result, as_json, say)
+
+
+@app.command()
+def train(
+    collection: Path,
+    output: Output,
+    split: SplitOption,
+    recipe: Annotated[str, typer.Option(help="A recipe's name or TOML file.")] = "default",
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="Change the recipe: key=value.")
+    ] = None,
+    seed: Seed = 0,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """Train a model; stopped or killed, the same command goes on where it was.
+
+    Example: forametric train collections/plates --split splits/open.csv -o models/plates
+    """
+    from forametric.collection import Collection
+    from forametric.learning.recipe import Recipe
+    from forametric.learning.train import train as run
+    from forametric.splits import load_split
+
+    shells = Collection.open(collection)
+    roles = load_split(shells, split)
+    chosen = Recipe.load(recipe, settings or [])
+    model = run(shells, roles, chosen, output, seed=seed, overwrite=overwrite, split_name=split)
+    result = {
+        "model": str(output),
+        "taxa": len(model.classes_),
+        "backbone": model.card.backbone,
+        **model.card.training,
+        "skipped": model.card.data["skipped"],
+    }
+
+    def say() -> None:
+        out.print(
+            f"[bold]{output}[/]: {len(model.classes_)} taxa, {len(model.gallery.ids)} references, "
+            f"trained in {model.card.training['seconds']:.0f} s",
+            soft_wrap=True,
+        )
+
+    _show(result, as_json, say)
+    _end(model.card.data["skipped"], str(output / "skipped.csv"))
+
+
+@app.command()
+def evaluate(
+    model: Path,
+    collection: Path,
+    output: Output,
+    split: SplitOption,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """Measure a model on held-out specimens: metrics.json and report.html.
+
+    Example: forametric evaluate models/plates collections/plates --split splits/open.csv -o results
+    """
+    from forametric.collection import Collection
+    from forametric.embedder import Embedder
+    from forametric.evaluation.protocol import evaluate as run
+    from forametric.splits import load_split
+
+    shells = Collection.open(collection)
+    result = run(
+        Embedder.load(model),
+        shells,
+        load_split(shells, split),
+        output,
+        overwrite=overwrite,
+        split_name=split,
+    )
+
+    def say() -> None:
+        table = Table("figure", "value", title=f"{result['n']['test']} test specimens")
+        for part in ("known", "unseen", "unknown"):
+            for name, value in result[part].items():
+                if isinstance(value, float):
+                    table.add_row(f"{part}.{name}", f"{value:.3f}")
+        out.print(table)
+        for warning in result["warnings"]:
+            err.print(f"[yellow]warning:[/] {warning}")
+        out.print(f"report: {output / 'report.html'}", soft_wrap=True)
+
+    _show(result, as_json, say)
+    _end(result["n"]["skipped"], str(output / "skipped.csv"))
+
+
+@app.command()
+def identify(
+    model: Path,
+    images: Annotated[Path, typer.Argument(help="A folder of images, a collection or an image.")],
+    output: Output,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """Name new specimens, each with its five nearest references.
+
+    Example: forametric identify models/plates new-plates/ -o names.csv
+    """
+    from forametric.embedder import Embedder
+    from forametric.files import atomic_path, refuse_existing
+    from forametric.identify import identify as run
+
+    refuse_existing(output, overwrite)
+    got = run(Embedder.load(model), images)
+    skipped_path = output.with_name(f"{output.stem}.skipped.csv")
+    for table, path in ((got.table, output), (got.skipped, skipped_path)):
+        if len(table):
+            with atomic_path(path) as temporary:
+                table.to_csv(temporary, index=False)
+
+    def say() -> None:
+        table = Table("image", "taxon", "score", "distance")
+        for row in got.table.head(20).itertuples():
+            table.add_row(
+                str(row.image), f"[italic]{row.taxon}[/]", f"{row.score:.2f}", f"{row.distance:.2f}"
+            )
+        out.print(table)
+        out.print(f"{len(got.table)} names: {output}", soft_wrap=True)
+        for row in got.skipped.head(10).itertuples():
+            err.print(f"  skipped {row.image}: {row.reason}", highlight=False, soft_wrap=True)
+
+    result = {
+        "output": str(output),
+        "identified": len(got.table),
+        "taxa": {str(k): int(n) for k, n in got.table["taxon"].value_counts().items()},
+        "skipped": got.skipped.to_dict("records"),
+    }
+    _show(result, as_json, say)
+    _end(len(got.skipped), str(skipped_path))
+
+
+@app.command()
+def embed(
+    model: Path,
+    collection: Path,
+    output: Output,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """Write a vector for each specimen (Parquet); killed, the same command goes on where it was.
+
+    Example: forametric embed models/plates collections/plates -o vectors.parquet
+    """
+    from forametric.collection import Collection
+    from forametric.embedder import Embedder, embed_to_file
+
+    skipped = embed_to_file(
+        Embedder.load(model), Collection.open(collection), output, overwrite=overwrite
+    )
+    result = {"vectors": str(output), "skipped": skipped}
+    _show(result, as_json, lambda: out.print(f"vectors: {output}", soft_wrap=True))
+    for image, reason in list(skipped.items())[:10]:
+        err.print(f"  skipped {image}: {reason}", highlight=False, soft_wrap=True)
+    _end(len(skipped), str(output.with_name(f"{output.stem}.skipped.csv")))
+
+
+@app.command("map")
+def map_(
+    model: Path,
+    collection: Path,
+    output: Output,
+    onto: Annotated[
+        Path | None, typer.Option(help="An existing map (.parquet) to place the specimens in.")
+    ] = None,
+    seed: Seed = 0,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """Draw the morphospace: PNG, PDF or SVG for print, HTML to move about in.
+
+    The layout is kept beside the picture as .parquet; --onto places new specimens in it without
+    moving the old ones.
+
+    Example: forametric map models/plates collections/plates -o morphospace.png
+    """
+    from forametric.collection import Collection
+    from forametric.embedder import Embedder
+    from forametric.files import refuse_existing
+    from forametric.images import load_square
+    from forametric.mapfigure import SUFFIXES
+    from forametric.morphospace import Morphospace
+
+    if output.suffix.lower() not in (*SUFFIXES, ".html"):
+        raise InputError(f"{output} should end in .html, {', '.join(SUFFIXES)}.")
+    refuse_existing(output, overwrite)
+    layout = output.with_suffix(".parquet")
+    if onto is None:
+        refuse_existing(layout, overwrite)
+    embedder, shells = Embedder.load(model), Collection.open(collection)
+    known = Morphospace.load(onto) if onto else None
+    paths = shells.paths()
+    got = embedder.embed_images(paths)
+    taxa = [str(t) or "unnamed" for t in shells.taxa()[got.rows]]
+    if known is None:
+        ids = shells.specimens["id"].iloc[got.rows].tolist()
+        space = Morphospace.fit(got.vectors, ids, seed=seed)
+        space.save(layout)
+        if output.suffix.lower() == ".html":
+            space.write_html(
+                output, taxa, lambda i: load_square(paths[got.rows[i]], 96), title=output.stem
+            )
+        else:
+            space.plot(output, taxa, lambda i: load_square(paths[got.rows[i]], 96))
+    elif output.suffix.lower() == ".html":
+        raise InputError("--onto draws PNG, PDF or SVG; name such an output.")
+    else:
+        known.plot(output, placed=(known.place(got.vectors), taxa))
+    result = {
+        "map": str(output),
+        "layout": str(onto or layout),
+        "specimens": len(got.rows),
+        "skipped": {str(paths[i]): reason for i, reason in got.failures.items()},
+    }
+    _show(result, as_json, lambda: out.print(f"map: {output}", soft_wrap=True))
+    for index, reason in list(got.failures.items())[:10]:
+        err.print(f"  skipped {paths[index]}: {reason}", highlight=False, soft_wrap=True)
+    _end(len(got.failures), "the lines above")
+
+
+@app.command()
+def recipes(as_json: Json = False) -> None:
+    """List the built-in recipes.
+
+    Example: forametric recipes
+    """
+    from forametric.learning.recipe import Recipe, recipe_names
+
+    known = [Recipe.load(name) for name in recipe_names()]
+
+    def say() -> None:
+        table = Table("recipe", "backbone", "px", "epochs", "what it does")
+        for r in known:
+            table.add_row(r.name, r.network.backbone, str(r.network.size), str(r.epochs), r.about)
+        out.print(table)
+
+    _show({r.name: r.model_dump(mode="json") for r in known}, as_json, say)
+
+
+@app.command()
+def info(
+    folder: Annotated[Path | None, typer.Argument(help="A model or a collection.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Tell what a model or a collection is; without one, which versions are installed.
+
+    Example: forametric info models/plates
+    """
+    result = _info(folder)
+
+    def say() -> None:
+        for key, value in result.items():
+            out.print(f"[bold]{key}[/]: {value}", soft_wrap=True)
+
+    _show(result, as_json, say)
+
+
+def _info(folder: Path | None) -> dict[str, Any]:
+    if folder is None:
+        from importlib.metadata import PackageNotFoundError, version
+
+        found: dict[str, Any] = {"forametric": __version__, "python": sys.version.split()[0]}
+        for name in ("torch", "timm", "numpy", "scikit-learn", "openTSNE", "pillow"):
+            try:
+                found[name] = version(name)
+            except PackageNotFoundError:
+                found[name] = "not installed"
+        return found
+    if (folder / "model.json").is_file():
+        from forametric.embedder import read_card
+
+        card = read_card(folder)
+        return {"model": str(folder), **card.model_dump(mode="json", exclude={"files"})}
+    from forametric.collection import Collection
+
+    shells = Collection.open(folder)
+    counts: pd.Series = shells.specimens["taxon"].value_counts()
+    return {
+        "collection": str(folder),
+        **shells.info,
+        "specimens": len(shells),
+        "images": str(shells.images),
+        "columns": list(shells.specimens.columns),
+        "taxa": {str(t): int(n) for t, n in counts.items()},
+    }
+
+
+@app.command()
+def demo(
+    output: Annotated[Path, typer.Option("-o", "--output", help="Where to write.")] = Path(
+        "forametric-demo"
+    ),
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """Run the whole path on simulated shells: collection, model, report, map, names.
+
+    Example: forametric demo
+    """
+    from forametric.demo import run_demo
+
+    made = run_demo(output, overwrite=overwrite)
+
+    def say() -> None:
+        out.print(
+            "\nSimulated shells, trained and measured here; no figure of it holds for real ones."
+        )
+        for name, path in made.items():
+            out.print(f"  {name:11} {path}", soft_wrap=True)
+
+    _show(made, as_json, say)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,80 @@
+"""The first minutes: simulated shells through the whole path, with something to look at."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from forametric.collection import Collection
+from forametric.files import atomic_path, refuse_existing
+from forametric.progress import bar, console
+
+PER_FORM = 40
+SIZE = 128
+UNSEEN = 3
+SETTINGS = ("epochs=8", "network.size=96", "views=4")
+
+
+def run_demo(output: Path, *, overwrite: bool = False) -> dict[str, str]:
+    """Draw simulated shells, train on them, measure, map, and name a few new ones.
+
+    Returns
+    -------
+    dict of str to str
+        Where the report, the map (picture and page), the names and the model lie.
+    """
+    from forametric.embedder import Embedder
+    from forametric.evaluation.protocol import evaluate
+    from forametric.identify import identify
+    from forametric.images import load_square
+    from forametric.learning.recipe import Recipe
+    from forametric.learning.train import train
+    from forametric.morphospace import Morphospace
+    from forametric.sources import import_collection
+    from forametric.sources.shells import FORMS, write_shells
+    from forametric.splits import draw_split, save_split
+
+    refuse_existing(output, overwrite)
+    output.mkdir(parents=True, exist_ok=True)
+    console.print(f"1/5  drawing {PER_FORM * len(FORMS)} simulated shells of {len(FORMS)} forms")
+    with bar("drawing shells", PER_FORM * len(FORMS)) as advance:
+        table = write_shells(output / "shells", PER_FORM, size=SIZE, progress=advance)
+    with atomic_path(output / "shells" / "specimens.csv") as temporary:
+        table.to_csv(temporary, index=False)
+    shells: Collection = import_collection(
+        output / "shells" / "specimens.csv", output / "collection", overwrite=True
+    ).collection
+    roles = draw_split(shells, seed=0, unseen=UNSEEN)
+    save_split(roles, output / "split.csv")
+
+    console.print("2/5  training on all forms but three")
+    recipe = Recipe.load("default", SETTINGS)
+    train(shells, roles, recipe, output / "model", overwrite=overwrite, split_name="split.csv")
+    model = Embedder.load(output / "model")
+
+    console.print("3/5  measuring on shells it never saw")
+    evaluate(model, shells, roles, output / "results", overwrite=True, split_name="split.csv")
+
+    console.print("4/5  drawing the morphospace")
+    vectors = model.embed(shells)
+    space = Morphospace.fit(vectors, shells.specimens["id"].tolist())
+    space.save(output / "morphospace.parquet")
+    taxa = shells.taxa().tolist()
+
+    def picture(i: int):  # type: ignore[no-untyped-def]
+        return load_square(shells.path(i), 96)
+
+    space.plot(output / "morphospace.png", taxa, picture, title="Morphospace of simulated shells")
+    space.write_html(output / "morphospace.html", taxa, picture, title="Simulated shells")
+
+    console.print("5/5  naming new shells")
+    write_shells(output / "new-shells", 2, seed=1, size=SIZE)
+    names = identify(model, output / "new-shells").table
+    with atomic_path(output / "names.csv") as temporary:
+        names.to_csv(temporary, index=False)
+    return {
+        "report": str(output / "results" / "report.html"),
+        "map": str(output / "morphospace.png"),
+        "map page": str(output / "morphospace.html"),
+        "names": str(output / "names.csv"),
+        "model": str(output / "model"),
+    }

@@ -1,0 +1,1 @@
+"""Measure a model on specimens it never saw, and show the result."""

@@ -1,0 +1,265 @@
+"""The protocol: known species, unseen species, unknown pictures, each on held-out specimens.
+
+Known: 5 nearest neighbours against the gallery, and the class head. Unseen: retrieval within the
+unseen specimens, Ward clustering with the true and with an estimated number of clusters, names
+matched to clusters one to one. Unknown: how well the mean distance to the five nearest references
+tells strange specimens from known ones.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from sklearn.cluster import AgglomerativeClustering
+from sklearn.metrics import silhouette_score
+
+from forametric import metrics
+from forametric.collection import Collection
+from forametric.embedder import Embedder
+from forametric.errors import InputError
+from forametric.files import atomic_folder, refuse_existing, write_json
+from forametric.gallery import Gallery
+from forametric.splits import split_hash
+from forametric.vectors import write_vectors
+
+K = 5
+SEED = 0
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """The held-out specimens with their vectors, by which figures and pictures are made."""
+
+    rows: npt.NDArray[np.int64]  # in the collection
+    roles: npt.NDArray[np.object_]
+    taxa: npt.NDArray[np.object_]
+    vectors: Floats
+    head: Floats
+    skipped: dict[str, str]
+
+    def part(self, role: str) -> npt.NDArray[np.int64]:
+        """Positions of the specimens of one role."""
+        return np.flatnonzero(self.roles == role)
+
+
+def evaluate(
+    model: Embedder,
+    collection: Collection,
+    roles: pd.Series,
+    output: Path,
+    *,
+    overwrite: bool = False,
+    split_name: str = "",
+) -> dict[str, Any]:
+    """Measure a model and write `metrics.json`, `report.html` and the tables behind them.
+
+    Parameters
+    ----------
+    roles : Series of str
+        As `forametric.splits.load_split` gives them; specimens of role test, unseen and unknown
+        are measured.
+
+    Returns
+    -------
+    dict
+        What `metrics.json` holds: `known`, `unseen`, `unknown`, `seconds`, `n`, and what made it.
+
+    Raises
+    ------
+    InputError
+        When there is nothing to measure, or specimens to measure are in the model's gallery.
+    """
+    from forametric.evaluation.report import write_report
+
+    refuse_existing(output, overwrite)
+    started = time.monotonic()
+    held_out = _embed(model, collection, roles)
+    known = _known(model, held_out)
+    unseen = unseen_scores(
+        held_out.vectors[held_out.part("unseen")], held_out.taxa[held_out.part("unseen")]
+    )
+    result: dict[str, Any] = {
+        "known": known,
+        "unseen": unseen,
+        "unknown": _unknown(model, held_out),
+        "n": {r: len(held_out.part(r)) for r in ("test", "unseen", "unknown")}
+        | {"gallery": len(model.gallery.ids), "skipped": len(held_out.skipped)},
+        "seconds": round(time.monotonic() - started, 1),
+        "model": {
+            "recipe": model.card.recipe.name,
+            "backbone": model.card.backbone,
+            "seed": model.card.seed,
+            "training_seconds": model.card.training.get("seconds"),
+            "made_by": model.card.made_by,
+            "split": model.card.data.get("split"),
+        },
+        "data": {
+            "collection": collection.info.get("name"),
+            "split_name": split_name,
+            "split": split_hash(roles),
+        },
+        "warnings": _warnings(model, collection, roles),
+    }
+    with atomic_folder(output, overwrite) as temporary:
+        write_json(temporary / "metrics.json", result)
+        write_vectors(
+            temporary / "vectors.parquet",
+            collection.specimens["id"].iloc[held_out.rows].tolist(),
+            held_out.vectors,
+            {"role": list(held_out.roles), "taxon": list(held_out.taxa)},
+        )
+        if held_out.skipped:
+            table = pd.DataFrame(list(held_out.skipped.items()), columns=["image", "reason"])
+            table.to_csv(temporary / "skipped.csv", index=False)
+        write_report(temporary, model, collection, held_out, result)
+    return json.loads(json.dumps(result))  # type: ignore[no-any-return]
+
+
+def unseen_scores(vectors: Floats, taxa: npt.NDArray[np.object_]) -> dict[str, Any]:
+    """How well vectors of never-learnt species group by species.
+
+    Parameters
+    ----------
+    vectors : ndarray of float32, shape (n, dimensions)
+    taxa : ndarray of str, shape (n,)
+
+    Returns
+    -------
+    dict
+        recall_at_1, and matched_accuracy, matched_macro_f1, ami, ari for the true number of
+        clusters; the same under `estimated` for the estimated number. Empty for fewer than two
+        species or four specimens.
+    """
+    species = np.unique(taxa.astype(str))
+    if len(species) < 2 or len(taxa) < 4:
+        return {}
+    clusters = ward(vectors, len(species))
+    _, nearest = Gallery([str(i) for i in range(len(taxa))], taxa, vectors).nearest(vectors, 2)
+    itself = np.arange(len(taxa))
+    neighbour = np.where(nearest[:, 0] == itself, nearest[:, 1], nearest[:, 0])
+    guess = estimate_clusters(vectors)
+    intervals = {
+        "matched_accuracy_95": metrics.bootstrap(
+            lambda t, c: metrics.clustering_scores(t, c)["matched_accuracy"],
+            taxa,
+            clusters,
+            draws=200,
+        ),
+        "ami_95": metrics.bootstrap(
+            lambda t, c: metrics.clustering_scores(t, c)["ami"], taxa, clusters, draws=200
+        ),
+    }
+    return {
+        "recall_at_1": metrics.accuracy(taxa[neighbour], taxa),
+        **metrics.clustering_scores(taxa, clusters),
+        **intervals,
+        "species": len(species),
+        "estimated": {"clusters": guess, **metrics.clustering_scores(taxa, ward(vectors, guess))},
+    }
+
+
+def ward(vectors: Floats, clusters: int) -> npt.NDArray[np.int64]:
+    """Ward clustering into a given number of clusters, one number for each vector."""
+    return np.asarray(AgglomerativeClustering(clusters, linkage="ward").fit_predict(vectors))
+
+
+def estimate_clusters(vectors: Floats, most: int = 100) -> int:
+    """The number of Ward clusters with the highest mean silhouette (Rousseeuw 1987).
+
+    Every number from 2 to `most` (at most half the specimens) is tried.
+    """
+    candidates = range(2, min(most, len(vectors) // 2) + 1)
+    scores = {
+        k: silhouette_score(
+            vectors, ward(vectors, k), sample_size=min(len(vectors), 2000), random_state=SEED
+        )
+        for k in candidates
+    }
+    return max(scores, key=lambda k: scores[k])
+
+
+def _embed(model: Embedder, collection: Collection, roles: pd.Series) -> Evaluated:
+    taxa = collection.taxa()
+    role = roles.to_numpy(dtype=object)
+    measured = np.isin(role.astype(str), ("test", "unseen", "unknown"))
+    measured &= (taxa != "") | (role == "unknown")
+    # A known taxon that the model never learnt cannot be named right: that is not the model's test.
+    foreign = (role == "test") & ~np.isin(taxa.astype(str), model.classes_)
+    rows = np.flatnonzero(measured & ~foreign)
+    if not (role[rows] == "test").any():
+        raise InputError(
+            "the split has no specimens of role test whose taxon the model knows; "
+            "give the split that the model was trained with."
+        )
+    ids = collection.specimens["id"].iloc[rows]
+    seen = ids.isin(set(model.gallery.ids))
+    if seen.any():
+        raise InputError(
+            f"{int(seen.sum())} of {len(rows)} specimens to measure are in the model's gallery; "
+            f"give the split that the model was trained with."
+        )
+    paths = collection.paths()
+    got = model.embed_images([paths[i] for i in rows], what="embedding held-out specimens")
+    images = collection.specimens["image"]
+    skipped = {str(images.iloc[rows[i]]): why for i, why in got.failures.items()}
+    kept = rows[got.rows]
+    return Evaluated(kept, role[kept], taxa[kept], got.vectors, got.head, skipped)
+
+
+def _known(model: Embedder, held_out: Evaluated) -> dict[str, Any]:
+    test = held_out.part("test")
+    truth = held_out.taxa[test].astype(str)
+    scores = model.gallery.predict_proba(held_out.vectors[test], K)
+    classes = np.asarray(model.gallery.classes_)
+    order = np.argsort(-scores, axis=1, kind="stable")
+    named = classes[order[:, 0]]
+    result: dict[str, Any] = {
+        "accuracy": metrics.accuracy(truth, named),
+        "accuracy_95": metrics.bootstrap(metrics.accuracy, truth, named),
+        "macro_f1": metrics.macro_f1(truth, named),
+        "macro_f1_95": metrics.bootstrap(metrics.macro_f1, truth, named),
+        "top3": float((classes[order[:, :3]] == truth[:, None]).any(1).mean()),
+        "species": len(np.unique(truth)),
+    }
+    if held_out.head.shape[1]:
+        by_head = np.asarray(model.classes_)[held_out.head[test].argmax(1)]
+        result["head_accuracy"] = metrics.accuracy(truth, by_head)
+        result["head_macro_f1"] = metrics.macro_f1(truth, by_head)
+    return result
+
+
+def _unknown(model: Embedder, held_out: Evaluated) -> dict[str, Any]:
+    def novelty(role: str) -> Floats:
+        return model.gallery.novelty(held_out.vectors[held_out.part(role)], K)
+
+    usual = novelty("test")
+    result: dict[str, Any] = {}
+    if len(held_out.part("unseen")):
+        result["auroc"] = metrics.auroc(novelty("unseen"), usual)
+    if len(held_out.part("unknown")):
+        result["not_a_taxon_auroc"] = metrics.auroc(novelty("unknown"), usual)
+    return result
+
+
+def _warnings(model: Embedder, collection: Collection, roles: pd.Series) -> list[str]:
+    from forametric.sources.importing import content_of
+
+    warnings = []
+    if model.card.data.get("split") != split_hash(roles):
+        warnings.append("the split is not the one the model was trained with")
+    ids = collection.specimens["id"]
+    measured = content_of(ids[roles.isin(("test", "unseen")).to_numpy()])
+    shared = measured.isin(set(content_of(pd.Series(model.gallery.ids)))).sum()
+    if shared:
+        warnings.append(
+            f"{shared} held-out images are byte for byte in the gallery under other ids"
+        )
+    return warnings
