@@ -101,8 +101,11 @@ class Morphospace:
             return _principal(self.vectors, rows).astype(np.float32)
         import openTSNE
 
+        # openTSNE centres its copy of the map on its mid-range and answers in that frame.
+        old = self.coordinates.astype(np.float64)
+        middle = (old.max(axis=0) + old.min(axis=0)) / 2
         embedding = openTSNE.TSNEEmbedding(
-            self.coordinates.astype(np.float64),
+            old - middle,
             _affinities(self.vectors, self.perplexity, self.seed),
             random_state=self.seed,
             n_jobs=_jobs(len(self.ids)),
@@ -111,7 +114,7 @@ class Morphospace:
             negative_gradient_method="bh",
         )
         neighbours = min(PLACING_PERPLEXITY, self.perplexity)
-        placed = np.asarray(embedding.transform(rows, perplexity=neighbours))
+        placed = middle + np.asarray(embedding.transform(rows, perplexity=neighbours))
         return self._kept_on_map(rows, placed.astype(np.float32))
 
     def _kept_on_map(

@@ -1,0 +1,48 @@
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from forametric.collection import Collection
+from forametric.sources import import_collection
+from forametric.sources.shells import write_shells
+
+FORMS = ["single sphere", "compressed keeled", "clavate radial", "globular trochospiral"]
+
+
+@pytest.fixture(scope="session")
+def shells(tmp_path_factory) -> Collection:
+    """A saved collection of 48 simulated shells of four forms, 64 px."""
+    folder = tmp_path_factory.mktemp("shells")
+    write_shells(folder / "images", 12, size=64, forms=FORMS)
+    import_collection(folder / "images", folder / "collection")
+    return Collection.open(folder / "collection")
+
+
+@pytest.fixture(scope="session")
+def shells_folder(shells) -> Path:
+    return shells.images.parent / "collection"
+
+
+@pytest.fixture
+def picture(tmp_path):
+    """Write a small noisy image and return its path."""
+
+    def write(name: str = "a.png", seed: int = 0, shape=(20, 30, 3)) -> Path:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.random.default_rng(seed).integers(0, 255, shape, np.uint8)).save(path)
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    here = Path(__file__).resolve().parents[1]
+    folder = Path(os.environ.get("FORAMETRIC_DATA", here.parent / "shared" / "data"))
+    if not (folder / "pollen" / "specimens.csv").is_file():
+        pytest.skip(f"the real image sets are not at {folder}")
+    return folder

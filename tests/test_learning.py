@@ -1,0 +1,187 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from forametric.errors import RecipeError
+from forametric.learning.augment import augment
+from forametric.learning.losses import (
+    BatchLoss,
+    hardest_negative_triplets,
+    reciprocal_triplet_loss,
+    squared_distances,
+    triplet_loss,
+)
+from forametric.learning.network import build, embed_batch, symmetries, to_batch
+from forametric.learning.recipe import Augment, Loss, Recipe, Sampler, recipe_names
+from forametric.learning.sampling import epoch_batches
+
+LINE = torch.tensor([[0.0], [1.0], [3.0], [7.0]])
+LABELS = torch.tensor([0, 0, 1, 1])
+
+
+def test_each_pair_is_mined_with_the_hardest_negative():
+    a, p, n = hardest_negative_triplets(squared_distances(LINE), LABELS)
+    assert sorted(zip(a.tolist(), p.tolist(), n.tolist(), strict=True)) == [
+        (0, 1, 2), (1, 0, 2), (2, 3, 1), (3, 2, 1),
+    ]  # fmt: skip
+
+
+def test_reciprocal_triplet_loss_by_hand():
+    by_hand = np.mean([1 + 1 / 9, 1 + 1 / 4, 16 + 1 / 4, 16 + 1 / 36])
+    assert reciprocal_triplet_loss(LINE, LABELS).item() == pytest.approx(by_hand)
+
+
+def test_triplet_loss_by_hand():
+    by_hand = np.mean([0, 0, 16 - 4 + 0.5, 0])
+    assert triplet_loss(LINE, LABELS, 0.5).item() == pytest.approx(by_hand)
+
+
+def test_one_label_only_gives_no_triplets_and_a_loss_of_zero():
+    vectors = LINE.clone().requires_grad_()
+    for loss in (
+        reciprocal_triplet_loss(vectors, LABELS * 0),
+        triplet_loss(vectors, LABELS * 0, 1),
+    ):
+        assert loss.item() == 0
+        loss.backward()
+
+
+@given(seed=st.integers(0, 50), labels=st.lists(st.integers(0, 4), min_size=2, max_size=24))
+def test_mined_negatives_are_negatives_and_the_nearest(seed, labels):
+    numbers = torch.tensor(labels)
+    vectors = torch.randn(len(labels), 3, generator=torch.Generator().manual_seed(seed))
+    squared = squared_distances(vectors)
+    for a, p, n in zip(*hardest_negative_triplets(squared, numbers), strict=True):
+        assert a != p
+        assert numbers[a] == numbers[p]
+        assert numbers[a] != numbers[n]
+        assert squared[a, n] == squared[a][numbers != numbers[a]].min()
+
+
+def test_coinciding_specimens_give_a_finite_gradient():
+    vectors = torch.zeros(4, 2, requires_grad=True)
+    reciprocal_triplet_loss(vectors, LABELS).backward()
+    assert torch.isfinite(vectors.grad).all()
+
+
+@pytest.mark.parametrize("metric", ["none", "supcon", "triplet", "reciprocal"])
+def test_every_loss_learns_from_both_parts(metric):
+    vectors = torch.randn(8, 4, requires_grad=True)
+    scores = torch.randn(8, 2, requires_grad=True)
+    loss = BatchLoss(Loss(metric=metric, metric_weight=0.5))
+    loss(vectors, scores, torch.tensor([0, 1] * 4)).backward()
+    assert torch.isfinite(vectors.grad).all()
+    assert scores.grad.abs().sum() > 0
+    assert (vectors.grad.abs().sum() > 0) == (metric != "none")
+
+
+@pytest.mark.parametrize("kind", ["balanced", "triplets", "shuffle"])
+def test_batches_are_the_same_for_the_same_epoch_and_differ_between_epochs(kind):
+    labels = np.repeat(np.arange(6), [1, 2, 5, 9, 20, 40])
+    settings = Sampler(kind=kind)
+    one, again, other = (epoch_batches(labels, settings, 3, epoch) for epoch in (0, 0, 1))
+    assert all((a == b).all() for a, b in zip(one, again, strict=True))
+    assert any(len(a) != len(b) or (a != b).any() for a, b in zip(one, other, strict=True))
+
+
+@given(counts=st.lists(st.integers(1, 30), min_size=2, max_size=12), seed=st.integers(0, 9))
+def test_balanced_batches_hold_enough_of_each_species(counts, seed):
+    labels = np.repeat(np.arange(len(counts)), counts)
+    for batch in epoch_batches(labels, Sampler(species=8, specimens=4), seed, 0):
+        _, per_species = np.unique(labels[batch], return_counts=True)
+        assert len(per_species) == min(8, len(counts))
+        assert per_species.min() >= 4
+
+
+def test_triplets_are_anchor_positive_negative():
+    labels = np.repeat(np.arange(4), [1, 3, 8, 20])
+    for batch in epoch_batches(labels, Sampler(kind="triplets", species=16), 0, 0):
+        anchors, positives, negatives = labels[batch].reshape(3, -1)
+        assert (anchors == positives).all()
+        assert (anchors != negatives).all()
+
+
+def test_augmentation_repeats_by_its_seed_and_fills_with_the_plate():
+    squares = torch.full((3, 3, 32, 32), 200, dtype=torch.uint8)
+    squares[:, :, 12:20, 8:24] = 10
+    settings = Augment(scale=(0.8, 0.9), blur=(0.1, 1.0))
+    first, again = (augment(squares, settings, torch.Generator().manual_seed(1)) for _ in range(2))
+    assert torch.equal(first, again)
+    assert (first[:, :, [0, 0, -1, -1], [0, -1, 0, -1]] - 200).abs().max() < 1e-3
+
+
+def test_no_augmentation_leaves_the_square_alone():
+    squares = torch.randint(0, 255, (2, 3, 16, 16), dtype=torch.uint8)
+    still = augment(squares, Augment(rotation=0, mirror=False), torch.Generator())
+    assert torch.allclose(still, squares.float(), atol=1e-2)
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_every_recipe_loads_and_names_itself(name):
+    assert Recipe.load(name).name == name
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["epochs"], "key=value"),
+        (["epochs=many"], "epochs"),
+        (["network.bone=1"], "network.bone"),
+        (["network.size=4"], "network.size"),
+    ],
+)
+def test_a_wrong_setting_is_named(settings, message):
+    with pytest.raises(RecipeError, match=message):
+        Recipe.load("default", settings)
+
+
+def test_an_unknown_recipe_lists_the_known():
+    with pytest.raises(RecipeError, match="karaderi2022"):
+        Recipe.load("defualt")
+
+
+def test_the_packaged_weights_recognise_shapes_better_than_chance(shells):
+    """The tensors went to the right places: frozen features name shells of four forms."""
+    from forametric.gallery import Gallery
+    from forametric.images import load_squares
+
+    network, backbone = build(Recipe.load("frozen").network, 4)
+    assert backbone == "tf_efficientnet_lite0"
+    squares, _, _ = load_squares(shells.paths(), 64)
+    vectors = embed_batch(network.eval(), to_batch(squares), 1)[0].numpy()
+    assert np.linalg.norm(vectors, axis=1) == pytest.approx(1, abs=1e-5)
+    even = np.arange(len(vectors)) % 2 == 0
+    gallery = Gallery([str(i) for i in range(even.sum())], shells.taxa()[even], vectors[even])
+    assert (gallery.predict(vectors[~even]) == shells.taxa()[~even]).mean() > 0.6
+
+
+def test_the_eight_symmetries_are_all_different():
+    square = torch.arange(9).view(1, 1, 3, 3)
+    assert len({tuple(s.flatten().tolist()) for s in symmetries(square, 8)}) == 8
+
+
+def test_views_make_the_vector_blind_to_quarter_turns():
+    network, _ = build(Recipe.load("frozen").network, 2)
+    squares = torch.randint(0, 255, (1, 3, 64, 64), dtype=torch.uint8)
+    one, turned = (
+        embed_batch(network.eval(), s, 8)[0] for s in (squares, torch.rot90(squares, 1, (2, 3)))
+    )
+    assert torch.allclose(one, turned, atol=1e-5)
+
+
+def test_a_backbone_without_weights_falls_back_loudly(monkeypatch, capsys):
+    import timm
+
+    create = timm.create_model
+
+    def offline(name, pretrained=False, **settings):
+        if pretrained:
+            raise ConnectionError("no network")
+        return create(name, pretrained=False, **settings)
+
+    monkeypatch.setattr(timm, "create_model", offline)
+    _, backbone = build(Recipe.load("karaderi2022").network, 3)
+    assert backbone == "tf_efficientnet_lite0"
+    assert "resnet50" in capsys.readouterr().err

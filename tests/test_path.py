@@ -1,0 +1,274 @@
+"""The whole path on simulated shells, through the command line, with what can go wrong."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from forametric.cli import app
+from forametric.collection import Collection
+from forametric.embedder import Embedder
+from forametric.errors import InputError, ModelError
+from forametric.splits import draw_split, load_split, save_split, split_hash
+from forametric.vectors import read_vectors
+
+QUICK = ["--set", "epochs=2", "--set", "network.size=32", "--set", "views=1"]
+
+
+def forametric(*arguments, **settings):
+    return subprocess.run(
+        [sys.executable, "-m", "forametric.cli", *map(str, arguments)],
+        capture_output=True, text=True, timeout=300, **settings,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def split_file(shells, tmp_path_factory):
+    path = tmp_path_factory.mktemp("split") / "split.csv"
+    save_split(draw_split(shells, seed=1, unseen=2), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def model_folder(shells_folder, split_file, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("model") / "model"
+    done = forametric("train", shells_folder, "--split", split_file, "-o", folder, *QUICK)
+    assert done.returncode == 0, done.stderr
+    assert not folder.with_name("model.unfinished").exists()
+    return folder
+
+
+def test_evaluate_writes_every_figure_and_one_page(
+    model_folder, shells_folder, split_file, tmp_path
+):
+    done = forametric(
+        "evaluate", model_folder, shells_folder, "--split", split_file, "-o", tmp_path / "r"
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "r" / "metrics.json").read_text())
+    for part, names in {
+        "known": ("accuracy", "macro_f1", "top3", "head_accuracy"),
+        "unseen": ("matched_accuracy", "matched_macro_f1", "ami", "ari", "recall_at_1"),
+        "unknown": ("auroc",),
+    }.items():
+        for name in names:
+            assert -1 <= found[part][name] <= 1
+    assert found["n"]["unseen"] == 24
+    assert found["seconds"] > 0
+    page = (tmp_path / "r" / "report.html").read_text()
+    assert "http" not in page.replace("http-equiv", "")
+    assert page.count("data:image/") > 10
+
+
+def test_measuring_on_what_was_trained_on_is_refused(model_folder, shells_folder, shells, tmp_path):
+    save_split(draw_split(shells, seed=9, unseen=2), tmp_path / "other.csv")
+    done = forametric(
+        "evaluate",
+        model_folder,
+        shells_folder,
+        "--split",
+        tmp_path / "other.csv",
+        "-o",
+        tmp_path / "r",
+    )
+    assert done.returncode == 2
+    assert "in the model's gallery" in done.stderr or "no specimens of role test" in done.stderr
+    assert not (tmp_path / "r").exists()
+
+
+def test_identify_names_every_image_and_lists_the_broken(model_folder, picture, tmp_path):
+    picture("new/1.png", 1)
+    (tmp_path / "new" / "2.jpg").write_text("no image")
+    done = forametric("identify", model_folder, tmp_path / "new", "-o", tmp_path / "names.csv")
+    assert done.returncode == 1
+    table = pd.read_csv(tmp_path / "names.csv")
+    assert list(table["image"]) == ["1.png"]
+    assert {"taxon", "score", "neighbour_1", "neighbour_5_taxon"} <= set(table.columns)
+    assert list(pd.read_csv(tmp_path / "names.skipped.csv")["image"]) == ["2.jpg"]
+    again = forametric("identify", model_folder, tmp_path / "new", "-o", tmp_path / "names.csv")
+    assert again.returncode == 2
+    assert "--overwrite" in again.stderr
+
+
+def test_map_draws_and_places_without_moving(model_folder, shells_folder, tmp_path):
+    for name in ("map.png", "page.html"):
+        done = forametric("map", model_folder, shells_folder, "-o", tmp_path / name)
+        assert done.returncode == 0, done.stderr
+    before = (tmp_path / "map.parquet").read_bytes()
+    done = forametric(
+        "map", model_folder, shells_folder, "-o", tmp_path / "placed.png", "--onto",
+        tmp_path / "map.parquet",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "map.parquet").read_bytes() == before
+    assert (tmp_path / "placed.png").stat().st_size > 10_000
+
+
+def test_embed_goes_on_after_a_kill(model_folder, shells_folder, shells, tmp_path, monkeypatch):
+    from forametric import embedder
+
+    monkeypatch.setattr(embedder, "CHUNK", 20)
+    model = Embedder.load(model_folder)
+    whole = tmp_path / "whole.parquet"
+    embedder.embed_to_file(model, shells, whole)
+
+    def killed(paths, **settings):
+        if paths[0] == shells.paths()[20]:
+            raise KeyboardInterrupt
+        return Embedder.embed_images(model, paths, **settings)
+
+    monkeypatch.setattr(model, "embed_images", killed)
+    with pytest.raises(KeyboardInterrupt):
+        embedder.embed_to_file(model, shells, tmp_path / "v.parquet")
+    assert not (tmp_path / "v.parquet").exists()
+    first = tmp_path / "v.parquet.unfinished" / "part-000000000.parquet"
+    written = first.stat().st_mtime_ns
+    monkeypatch.undo()
+    monkeypatch.setattr(embedder, "CHUNK", 20)
+    assert first.stat().st_mtime_ns == written
+    embedder.embed_to_file(model, shells, tmp_path / "v.parquet")
+    (a, x), (b, y) = read_vectors(whole), read_vectors(tmp_path / "v.parquet")
+    assert list(a["id"]) == list(b["id"]) == list(shells.specimens["id"])
+    assert (x == y).all()
+
+
+def test_a_loaded_model_embeds_as_the_saved_one(model_folder, shells):
+    model = Embedder.load(model_folder)
+    place = {i: row for row, i in enumerate(shells.specimens["id"])}
+    rows = [place[i] for i in model.gallery.ids]
+    assert np.allclose(model.embed(shells.select(rows)), model.gallery.vectors, atol=1e-5)
+
+
+def test_a_damaged_or_unknown_model_is_refused(model_folder, tmp_path):
+    import shutil
+
+    with pytest.raises(ModelError, match="not a model"):
+        Embedder.load(tmp_path)
+    shutil.copytree(model_folder, tmp_path / "m")
+    weights = tmp_path / "m" / "weights.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-100])
+    with pytest.raises(ModelError, match="damaged"):
+        Embedder.load(tmp_path / "m")
+    weights.unlink()
+    with pytest.raises(ModelError, match="lacks its file"):
+        Embedder.load(tmp_path / "m")
+    card = json.loads((tmp_path / "m" / "model.json").read_text()) | {"format": 99}
+    (tmp_path / "m" / "model.json").write_text(json.dumps(card))
+    with pytest.raises(ModelError, match="model format 99"):
+        Embedder.load(tmp_path / "m")
+
+
+@pytest.mark.slow
+def test_training_killed_in_the_middle_ends_with_the_same_weights(
+    shells_folder, split_file, tmp_path
+):
+    longer = ["--split", split_file, "--set", "epochs=14", *QUICK[2:]]
+    whole = forametric("train", shells_folder, "-o", tmp_path / "whole", *longer)
+    assert whole.returncode == 0, whole.stderr
+    command = ["train", str(shells_folder), "-o", str(tmp_path / "cut"), *map(str, longer)]
+    running = subprocess.Popen([sys.executable, "-m", "forametric.cli", *command])
+    checkpoint = tmp_path / "cut.unfinished" / "checkpoint.safetensors"
+    while not checkpoint.is_file() and running.poll() is None:
+        time.sleep(0.02)
+    assert running.poll() is None, "it ended before it could be killed"
+    os.kill(running.pid, signal.SIGKILL)
+    running.wait()
+    assert not (tmp_path / "cut").exists()
+    other = forametric(*command, "--seed", "5")
+    assert other.returncode == 2
+    assert "other settings" in other.stderr
+    resumed = forametric(*command)
+    assert resumed.returncode == 0, resumed.stderr
+    assert "continuing" in resumed.stderr
+    a, b = ((tmp_path / n / "weights.safetensors").read_bytes() for n in ("whole", "cut"))
+    assert a == b
+
+
+def test_the_frozen_recipe_needs_no_training(shells_folder, split_file, tmp_path):
+    done = forametric(
+        "train", shells_folder, "--split", split_file, "--recipe", "frozen", "-o", tmp_path / "m",
+        "--set", "network.size=64", "--json",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["epochs"] == []
+
+
+@pytest.mark.parametrize(
+    ("role", "message"),
+    [("test", "no labelled specimens"), ("train", "no specimens of role val")],
+)
+def test_a_split_one_cannot_train_on_is_refused(shells, shells_folder, tmp_path, role, message):
+    save_split(pd.Series(role, index=shells.specimens["id"]), tmp_path / "s.csv")
+    done = forametric("train", shells_folder, "--split", tmp_path / "s.csv", "-o", tmp_path / "m")
+    assert done.returncode == 2
+    assert message in done.stderr
+
+
+def test_one_taxon_only_is_refused(shells, shells_folder, tmp_path):
+    sphere = shells.taxa() == "single sphere"
+    roles = np.where(sphere, np.where(np.arange(len(shells)) % 2, "train", "val"), "unused")
+    save_split(pd.Series(roles, index=shells.specimens["id"]), tmp_path / "s.csv")
+    done = forametric("train", shells_folder, "--split", tmp_path / "s.csv", "-o", tmp_path / "m")
+    assert done.returncode == 2
+    assert "at least two taxa" in done.stderr
+    with pytest.raises(InputError, match="fewer than two"):
+        draw_split(shells.select(np.flatnonzero(sphere)))
+
+
+def test_splits_round_trip_and_never_cut_a_group(shells, tmp_path):
+    table = shells.specimens.assign(group=[f"g{i // 2}" for i in range(len(shells))])
+    grouped = Collection(table, shells.images)
+    roles = draw_split(grouped, seed=4, unseen=1)
+    save_split(roles, tmp_path / "s.csv")
+    again = load_split(grouped, str(tmp_path / "s.csv"))
+    assert split_hash(again) == split_hash(roles)
+    assert (roles.groupby(table["group"].to_numpy()).nunique() == 1).all()
+    assert (roles == "unseen").sum() == 12
+    assert set(roles) == {"train", "val", "test", "unseen"}
+    assert split_hash(draw_split(grouped, seed=5, unseen=1)) != split_hash(roles)
+
+
+def test_a_taxon_of_one_specimen_goes_to_train(shells):
+    one = shells.select([0, *range(12, len(shells))])
+    roles = draw_split(one)
+    assert roles.iloc[0] == "train"
+
+
+def test_an_unknown_split_or_role_is_named(shells, tmp_path):
+    with pytest.raises(InputError, match="neither a column"):
+        load_split(shells, "open_7")
+    ids = shells.specimens["id"]
+    save_split(pd.Series("trian", index=ids), tmp_path / "s.csv")
+    with pytest.raises(InputError, match="'trian'"):
+        load_split(shells, str(tmp_path / "s.csv"))
+
+
+@pytest.mark.parametrize("verb", sorted(c.name or "" for c in app.registered_commands))
+def test_every_verb_has_help_with_an_example(verb):
+    verb = verb or "check"
+    shown = CliRunner().invoke(app, [verb, "--help"])
+    assert shown.exit_code == 0
+    assert "Example: forametric" in shown.stdout
+
+
+@pytest.mark.parametrize("verb", ["recipes", "info"])
+def test_json_for_programs(verb):
+    shown = CliRunner().invoke(app, [verb, "--json"])
+    assert json.loads(shown.stdout)
+
+
+def test_help_needs_no_heavy_imports():
+    code = (
+        "import sys, forametric.cli; "
+        "print([m for m in ('torch', 'pandas', 'matplotlib', 'sklearn') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy.ndimage import label
+
+from forametric.errors import InputError
+from forametric.sources.shells import FORMS, render_shell, write_shells
+
+
+def lit(picture: np.ndarray) -> np.ndarray:
+    """The shell: what is much brighter than the slide, single noisy pixels left out."""
+    regions, count = label(picture.max(axis=-1) > 90)
+    sizes = np.bincount(regions.ravel(), minlength=count + 1)
+    return (sizes[regions] > 8) & (regions > 0)
+
+
+def test_the_same_form_seed_and_size_give_the_same_picture() -> None:
+    assert np.array_equal(render_shell("high spired", 7, 64), render_shell("high spired", 7, 64))
+
+
+def test_another_seed_gives_another_shell() -> None:
+    first, second = (lit(render_shell("globular trochospiral", seed, 64)) for seed in (0, 1))
+    assert (first != second).mean() > 0.02
+
+
+def test_another_form_gives_another_picture_for_the_same_seed() -> None:
+    pictures = {render_shell(form, 0, 48).tobytes() for form in FORMS}
+    assert len(pictures) == len(FORMS) >= 12
+
+
+@pytest.mark.parametrize("size", [16, 65, 160])
+def test_a_picture_has_the_size_asked_for(size: int) -> None:
+    picture = render_shell("conical keeled", 0, size)
+    assert picture.shape == (size, size, 3)
+    assert picture.dtype == np.uint8
+
+
+@pytest.mark.parametrize("form", list(FORMS))
+def test_a_shell_lies_whole_and_bright_on_a_dark_slide(form: str) -> None:
+    for seed in range(12):
+        picture = render_shell(form, seed, 96)
+        shell = lit(picture)
+        border = np.concatenate([picture[0], picture[-1], picture[:, 0], picture[:, -1]])
+        assert 0.05 < shell.mean() < 0.8, seed
+        assert border.max() < 70, f"seed {seed} touches the border or the slide is bright"
+        assert np.median(border) < 40, seed
+
+
+def test_an_unknown_form_is_refused_with_the_names_that_work() -> None:
+    with pytest.raises(InputError, match=r"'teapot'.*single sphere"):
+        render_shell("teapot", 0)
+
+
+def test_a_picture_too_small_is_refused() -> None:
+    with pytest.raises(InputError, match="16 or more"):
+        render_shell("single sphere", 0, 8)
+
+
+def test_the_table_lists_the_files_written_and_their_counts(tmp_path: Path) -> None:
+    forms = ["single sphere", "compressed keeled", "high spired"]
+    steps: list[int] = []
+    table = write_shells(tmp_path, [4, 1, 0], size=32, forms=forms, progress=steps.append)
+    written = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.png")}
+    assert set(table["image"]) == written
+    assert table["image"].is_unique
+    assert table["label"].value_counts().to_dict() == {forms[0]: 4, forms[1]: 1}
+    assert steps == [1] * 5
+    assert table.columns.tolist() == ["image", "label", "sample", "um_per_px", "simulated"]
+    assert table["simulated"].all()
+    assert table["um_per_px"].between(350 / 32, 750 / 32).all()
+    with Image.open(tmp_path / "single_sphere" / "single_sphere_0000.png") as picture:
+        assert picture.size == (32, 32)
+
+
+def test_one_number_is_taken_for_every_form(tmp_path: Path) -> None:
+    table = write_shells(tmp_path, 1, size=16)
+    assert table["label"].tolist() == list(FORMS)
+
+
+def test_another_seed_writes_other_shells(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        write_shells(tmp_path / str(seed), 1, seed=seed, size=32, forms=["bulla-covered"])
+    first, second = (path.read_bytes() for path in sorted(tmp_path.rglob("*.png")))
+    assert first != second
+
+
+def test_a_wrong_count_or_name_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="2 counts were given for 1 forms"):
+        write_shells(tmp_path, [1, 2], forms=["single sphere"])
+    with pytest.raises(InputError, match="teapot"):
+        write_shells(tmp_path, 1, forms=["single sphere", "teapot"])
+    assert not list(tmp_path.iterdir())
