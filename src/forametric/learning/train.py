@@ -177,7 +177,7 @@ def _loop(
             if state.step % per_epoch == 0:
                 epoch = state.step // per_epoch
                 row = {"epoch": epoch, "loss": round(loss.item(), 4)}
-                if epoch > recipe.epochs // 2:
+                if epoch > recipe.epochs * 2 // 3:
                     row["val_macro_f1"] = _validate(average.module, learn, select, seed)
                     if row["val_macro_f1"] >= state.best:
                         state.best = row["val_macro_f1"]

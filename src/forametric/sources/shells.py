@@ -307,7 +307,7 @@ def _photograph(
 ) -> npt.NDArray[np.uint8]:
     """Give the surface a wall and light it: oblique key light, fill, gloss, shadow, sutures."""
     seen_depth, smooth, kind = surface
-    size, unit = len(kind), len(kind) / 100
+    unit = len(kind) / 100
     shell = kind > 0
     depth = np.where(shell, seen_depth, seen_depth[shell].min()).astype(np.float32)
     rows, columns = np.nonzero(shell)
