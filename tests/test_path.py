@@ -272,3 +272,53 @@ def test_help_needs_no_heavy_imports():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_full_disk_ends_in_a_sentence(shells_folder, tmp_path, monkeypatch, capsys):
+    from forametric import cli, splits
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(splits, "save_split", full)
+    monkeypatch.setattr(sys, "argv", ["f", "split", str(shells_folder), "-o", str(tmp_path / "s")])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 2
+    assert "the disk is full" in capsys.readouterr().err
+
+
+def test_an_import_killed_in_the_middle_leaves_no_collection(shells, tmp_path):
+    script = (
+        "import os, signal, forametric.collection as c\n"
+        "from pathlib import Path\n"
+        "c.write_json = lambda *a: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "from forametric.sources import import_collection\n"
+        f"import_collection({str(shells.images)!r}, Path({str(tmp_path / 'out')!r}))\n"
+    )
+    assert subprocess.run([sys.executable, "-c", script]).returncode == -signal.SIGKILL
+    assert not (tmp_path / "out").exists()
+    assert forametric("import", shells.images, "-o", tmp_path / "out").returncode == 0
+    assert sorted(os.listdir(tmp_path)) == ["out"]
+
+
+def test_ctrl_c_ends_with_130_and_the_same_command_goes_on(shells_folder, split_file, tmp_path):
+    command = ["train", str(shells_folder), "--split", str(split_file), "-o", str(tmp_path / "m")]
+    command += ["--set", "epochs=10", *QUICK[2:]]
+    running = subprocess.Popen([sys.executable, "-m", "forametric.cli", *command])
+    checkpoint = tmp_path / "m.unfinished" / "checkpoint.safetensors"
+    while not checkpoint.is_file() and running.poll() is None:
+        time.sleep(0.02)
+    running.send_signal(signal.SIGINT)
+    assert running.wait() == 130
+    assert not (tmp_path / "m").exists()
+    assert forametric(*command).returncode == 0
+
+
+def test_the_public_names_are_those_meant():
+    import forametric as fm
+
+    for name in fm.__all__:
+        assert getattr(fm, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'Embeder'"):
+        _ = fm.Embeder

@@ -47,9 +47,6 @@ def main() -> None:
         app()
     except ForametricError as error:
         err.print(f"[red]error:[/] {error}", highlight=False, soft_wrap=True)
-    except KeyboardInterrupt:
-        err.print("stopped; nothing half-written was left under the output's name.")
-        sys.exit(130)
     except ModuleNotFoundError as error:
         err.print(f"[red]error:[/] {error.name} is not installed: pip install 'forametric[train]'")
     except OSError as error:
@@ -66,6 +63,19 @@ def _show(result: dict[str, Any], as_json: bool, say: Callable[[], None]) -> Non
         print(json.dumps(result, indent=2, ensure_ascii=False, default=str))
     else:
         say()
+
+
+def _list_skipped(skipped: pd.DataFrame, output: Path) -> Path:
+    """Write the table of skipped images (image, reason) beside an output, and show the first."""
+    from forametric.files import atomic_path
+
+    path = output.with_name(f"{output.stem}.skipped.csv")
+    if len(skipped):
+        with atomic_path(path) as temporary:
+            skipped.to_csv(temporary, index=False)
+    for row in skipped.head(10).itertuples():
+        err.print(f"  skipped {row.image}: {row.reason}", highlight=False, soft_wrap=True)
+    return path
 
 
 def _end(skipped: int, where: str) -> None:
@@ -285,11 +295,9 @@ def identify(
 
     refuse_existing(output, overwrite)
     got = run(Embedder.load(model), images)
-    skipped_path = output.with_name(f"{output.stem}.skipped.csv")
-    for table, path in ((got.table, output), (got.skipped, skipped_path)):
-        if len(table):
-            with atomic_path(path) as temporary:
-                table.to_csv(temporary, index=False)
+    with atomic_path(output) as temporary:
+        got.table.to_csv(temporary, index=False)
+    skipped_path = _list_skipped(got.skipped, output)
 
     def say() -> None:
         table = Table("image", "taxon", "score", "distance")
@@ -299,8 +307,6 @@ def identify(
             )
         out.print(table)
         out.print(f"{len(got.table)} names: {output}", soft_wrap=True)
-        for row in got.skipped.head(10).itertuples():
-            err.print(f"  skipped {row.image}: {row.reason}", highlight=False, soft_wrap=True)
 
     result = {
         "output": str(output),
@@ -324,17 +330,18 @@ def embed(
 
     Example: forametric embed models/plates collections/plates -o vectors.parquet
     """
+    import pandas as pd
+
     from forametric.collection import Collection
     from forametric.embedder import Embedder, embed_to_file
 
-    skipped = embed_to_file(
+    failed = embed_to_file(
         Embedder.load(model), Collection.open(collection), output, overwrite=overwrite
     )
-    result = {"vectors": str(output), "skipped": skipped}
+    result = {"vectors": str(output), "skipped": failed}
     _show(result, as_json, lambda: out.print(f"vectors: {output}", soft_wrap=True))
-    for image, reason in list(skipped.items())[:10]:
-        err.print(f"  skipped {image}: {reason}", highlight=False, soft_wrap=True)
-    _end(len(skipped), str(output.with_name(f"{output.stem}.skipped.csv")))
+    table = pd.DataFrame(list(failed.items()), columns=["image", "reason"])
+    _end(len(table), str(_list_skipped(table, output)))
 
 
 @app.command("map")
@@ -356,6 +363,8 @@ def map_(
 
     Example: forametric map models/plates collections/plates -o morphospace.png
     """
+    import pandas as pd
+
     from forametric.collection import Collection
     from forametric.embedder import Embedder
     from forametric.files import refuse_existing
@@ -388,16 +397,15 @@ def map_(
         raise InputError("--onto draws PNG, PDF or SVG; name such an output.")
     else:
         known.plot(output, placed=(known.place(got.vectors), taxa))
-    result = {
+    result: dict[str, Any] = {
         "map": str(output),
         "layout": str(onto or layout),
         "specimens": len(got.rows),
         "skipped": {str(paths[i]): reason for i, reason in got.failures.items()},
     }
     _show(result, as_json, lambda: out.print(f"map: {output}", soft_wrap=True))
-    for index, reason in list(got.failures.items())[:10]:
-        err.print(f"  skipped {paths[index]}: {reason}", highlight=False, soft_wrap=True)
-    _end(len(got.failures), "the lines above")
+    table = pd.DataFrame(list(result["skipped"].items()), columns=["image", "reason"])
+    _end(len(table), str(_list_skipped(table, output)))
 
 
 @app.command()

@@ -11,7 +11,7 @@ from forametric.progress import bar, console
 PER_FORM = 40
 SIZE = 128
 UNSEEN = 3
-SETTINGS = ("epochs=8", "network.size=96", "views=4")
+SETTINGS = ("epochs=12", "network.size=96", "views=4")
 
 
 def run_demo(output: Path, *, overwrite: bool = False) -> dict[str, str]:

@@ -25,7 +25,6 @@ from forametric.collection import Collection
 from forametric.errors import InputError, MissingExtraError, ModelError
 from forametric.files import (
     atomic_folder,
-    atomic_path,
     read_json,
     refuse_existing,
     sha256,
@@ -301,7 +300,7 @@ def embed_to_file(
     Returns
     -------
     dict of str to str
-        The images that could not be read, and why; also written as `OUTPUT.skipped.csv`.
+        The images that could not be read, and why.
     """
     refuse_existing(output, overwrite)
     ids = collection.specimens["id"].tolist()
@@ -330,10 +329,5 @@ def embed_to_file(
     if not kept:
         raise InputError(f"none of the {len(ids)} images can be read.")
     write_vectors(output, kept, np.concatenate([v for _, v in tables]), made_by=str(__version__))
-    if skipped:
-        with atomic_path(output.with_name(f"{output.stem}.skipped.csv")) as temporary:
-            pd.DataFrame(list(skipped.items()), columns=["image", "reason"]).to_csv(
-                temporary, index=False
-            )
     shutil.rmtree(work)
     return skipped

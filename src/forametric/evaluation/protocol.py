@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from sklearn.cluster import AgglomerativeClustering
+from scipy.cluster.hierarchy import fcluster, linkage
 from sklearn.metrics import silhouette_score
 
 from forametric import metrics
@@ -168,7 +168,11 @@ def unseen_scores(vectors: Floats, taxa: npt.NDArray[np.object_]) -> dict[str, A
 
 def ward(vectors: Floats, clusters: int) -> npt.NDArray[np.int64]:
     """Ward clustering into a given number of clusters, one number for each vector."""
-    return np.asarray(AgglomerativeClustering(clusters, linkage="ward").fit_predict(vectors))
+    return _cut(linkage(vectors, "ward"), clusters)
+
+
+def _cut(tree: npt.NDArray[np.float64], clusters: int) -> npt.NDArray[np.int64]:
+    return np.asarray(fcluster(tree, clusters, "maxclust"), dtype=np.int64)
 
 
 def estimate_clusters(vectors: Floats, most: int = 100) -> int:
@@ -176,12 +180,15 @@ def estimate_clusters(vectors: Floats, most: int = 100) -> int:
 
     Every number from 2 to `most` (at most half the specimens) is tried.
     """
-    candidates = range(2, min(most, len(vectors) // 2) + 1)
+    tree = linkage(vectors, "ward")
     scores = {
-        k: silhouette_score(
-            vectors, ward(vectors, k), sample_size=min(len(vectors), 2000), random_state=SEED
+        clusters: silhouette_score(
+            vectors,
+            _cut(tree, clusters),
+            sample_size=min(len(vectors), 2000),
+            random_state=SEED,
         )
-        for k in candidates
+        for clusters in range(2, min(most, len(vectors) // 2) + 1)
     }
     return max(scores, key=lambda k: scores[k])
 

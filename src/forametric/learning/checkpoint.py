@@ -26,6 +26,11 @@ class State:
     resumed: bool = False
 
 
+def exists(work: Path) -> bool:
+    """Whether a run in `work` came far enough to go on."""
+    return (work / "checkpoint.safetensors").is_file()
+
+
 def save(
     work: Path, network: torch.nn.Module, average: torch.nn.Module, optimiser: Any, state: State
 ) -> None:
@@ -42,7 +47,7 @@ def save(
 def load(work: Path, network: torch.nn.Module, average: torch.nn.Module, optimiser: Any) -> State:
     """Restore what `save` wrote; a fresh `State` when nothing was."""
     path = work / "checkpoint.safetensors"
-    if not path.is_file():
+    if not exists(work):
         return State()
     try:
         tensors = load_file(path)

@@ -12,6 +12,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -45,12 +46,16 @@ CHECKPOINT_SECONDS = 60
 
 @dataclass(frozen=True)
 class Data:
-    """The specimens to learn from, prepared: squares, numbers of taxa, ids, for one role."""
+    """The prepared specimens of one role."""
 
     squares: npt.NDArray[np.uint8]
-    numbers: npt.NDArray[np.int64]
     taxa: npt.NDArray[np.object_]
     ids: list[str]
+
+    @cached_property
+    def numbers(self) -> npt.NDArray[np.int64]:
+        """The taxa as numbers, in alphabetical order."""
+        return np.unique(self.taxa.astype(str), return_inverse=True)[1].astype(np.int64)
 
 
 def train(
@@ -139,7 +144,8 @@ def _loop(
 ) -> tuple[SpecimenNetwork, list[dict[str, float]], float]:
     """Run every step that is left; return the best averaged network, its history, past seconds."""
     optimiser = _optimiser(network, recipe.optimiser)
-    average = ModelEmaV3(network, decay=recipe.average)
+    # The decay rises with the step, or a short run would keep half of its untrained weights.
+    average = ModelEmaV3(network, decay=recipe.average, use_warmup=True)
     wrapped, optimiser = fabric.setup(network, optimiser)
     average.to(fabric.device)
     loss_of = BatchLoss(recipe.loss)
@@ -170,7 +176,7 @@ def _loop(
             if recipe.optimiser.clip:
                 fabric.clip_gradients(wrapped, optimiser, max_norm=recipe.optimiser.clip)
             optimiser.step()
-            average.update(network)
+            average.update(network, step=step + 1)
             advance(1, f"loss {loss.item():.2f}")
 
             state.step = step + 1
@@ -231,9 +237,9 @@ def _load(
     collection: Collection, roles: pd.Series, size: int, work: Path
 ) -> tuple[Data, Data, list[str], dict[str, str]]:
     """Prepare the images of both roles in one file on disk, so that memory stays small."""
-    wanted = np.flatnonzero(roles.isin(("train", "val")).to_numpy())
-    taxa = collection.taxa()
-    wanted = wanted[taxa[wanted] != ""]
+    taxa, role = collection.taxa(), roles.to_numpy()
+    # Train first, so that both roles are slices of one file on disk and nothing is copied.
+    wanted = np.concatenate([np.flatnonzero((role == r) & (taxa != "")) for r in ("train", "val")])
     if not len(wanted):
         raise InputError("the split has no labelled specimens of role train or val.")
     paths = collection.paths()
@@ -241,27 +247,23 @@ def _load(
     store = np.lib.format.open_memmap(work / "squares.npy", "w+", np.uint8, shape)
     squares, readable, failures = load_squares([paths[i] for i in wanted], size, out=store)
     kept = wanted[readable]
-    role, names = roles.to_numpy()[kept], taxa[kept]
-    ids = collection.specimens["id"].to_numpy()
-    classes = sorted(set(names[role == "train"]))
+    names, ids = taxa[kept], collection.specimens["id"].to_numpy()[kept]
+    border = int((role[kept] == "train").sum())
+    classes = sorted(set(names[:border]))
     if len(classes) < 2:
         raise InputError(
             f"training needs at least two taxa with images of role train; there "
             f"{'is ' + classes[0] if classes else 'are none'}."
         )
-    usable = (role == "val") & np.isin(names.astype(str), classes)
-    if not usable.any():
+    if border == len(kept):
         raise InputError("the split has no specimens of role val, which selection needs.")
 
-    def part(mask: npt.NDArray[np.bool_]) -> Data:
-        # train and val are both slices of the one file; a boolean index would copy, this is small
-        # against decoding and keeps the loop free of double indexing.
-        numbers = np.searchsorted(classes, names[mask].astype(str)).astype(np.int64)
-        return Data(squares[mask], numbers, names[mask], ids[kept[mask]].tolist())
+    def part(rows: slice) -> Data:
+        return Data(squares[rows], names[rows], ids[rows].tolist())
 
     images = collection.specimens["image"]
     skipped = {str(images.iloc[wanted[i]]): reason for i, reason in failures.items()}
-    return part(role == "train"), part(usable), classes, skipped
+    return part(slice(border)), part(slice(border, None)), classes, skipped
 
 
 def _optimiser(network: SpecimenNetwork, settings: Optimiser) -> torch.optim.Optimizer:
@@ -308,15 +310,15 @@ def _warn_of_collapse(vectors: Tensor, epoch: int) -> None:
 
 
 def _enter(work: Path, settings: dict[str, Any], overwrite: bool) -> None:
-    if work.exists() and overwrite:
-        shutil.rmtree(work)
-    if (work / "run.json").is_file():
-        if read_json(work / "run.json") != settings:
+    if checkpoint.exists(work):
+        if read_json(work / "run.json") == settings:
+            return
+        if not overwrite:
             raise InputError(
                 f"{work} holds an unfinished run with other settings or data; "
                 f"finish it with those, remove the folder, or pass --overwrite."
             )
-        return
+        shutil.rmtree(work)
     work.mkdir(parents=True, exist_ok=True)
     write_json(work / "run.json", settings)
 

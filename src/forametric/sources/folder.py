@@ -1,7 +1,7 @@
 """A folder of images: one subfolder for each taxon, or flat and unlabelled.
 
-The label is the first folder below the given one, however deep the image lies in it. A folder that
-holds nothing but one subfolder is stepped into, as unpacked archives have them.
+The label is the first folder below the given one, however deep the image lies in it. A single
+subfolder that holds the folders of the taxa is stepped into, as unpacked archives have it.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ def read_folder(folder: Path) -> tuple[pd.DataFrame, Path]:
     """
     while True:
         entries = [e for e in folder.iterdir() if not e.name.startswith(".")]
-        if len(entries) != 1 or not entries[0].is_dir():
+        folders = [e for e in entries if e.is_dir()]
+        pictured = any(e.suffix.lower() in IMAGE_SUFFIXES for e in entries)
+        # A single folder without folders of its own is a taxon, not a wrapping: keep its name.
+        if len(folders) != 1 or pictured or not any(e.is_dir() for e in folders[0].iterdir()):
             break
-        # A single folder of images is a taxon only if its parent was what the user meant: keep it.
-        if not any(e.is_dir() for e in entries[0].iterdir()):
-            break
-        folder = entries[0]
+        folder = folders[0]
     paths = image_files(folder)
     if not paths:
         kinds = ", ".join(sorted(IMAGE_SUFFIXES))

@@ -68,7 +68,7 @@ def import_collection(source: str | Path, output: Path, *, overwrite: bool = Fal
             f"the first: {skipped['image'].iloc[0]}: {skipped['reason'].iloc[0]}."
         )
     specimens = _specimens(rows[readable], [h for h in hashes if h is not None])
-    info = {"name": source.stem, "source": source.name, "made_by": f"forametric {__version__}"}
+    info = {"name": output.name, "source": source.name, "made_by": f"forametric {__version__}"}
     collection = Collection(specimens, folder.absolute(), info)
     duplicates = find_duplicates(specimens)
     with atomic_folder(output, overwrite) as temporary:

@@ -1,0 +1,86 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from forametric import metrics
+from forametric.errors import InputError
+from forametric.evaluation.protocol import estimate_clusters, unseen_scores, ward
+from forametric.gallery import Gallery, thin
+
+A, B, C = "abc"
+
+
+def test_macro_f1_by_hand():
+    truth, named = np.array([A, A, A, B]), np.array([A, A, B, B])
+    assert metrics.macro_f1(truth, named) == pytest.approx((0.8 + 2 / 3) / 2)
+
+
+def test_a_name_that_is_not_in_the_truth_is_no_class_of_its_own():
+    assert metrics.macro_f1(np.array([A, A]), np.array([A, C])) == pytest.approx(2 / 3)
+
+
+def test_matching_prefers_the_whole_over_the_largest():
+    truth = np.array([A] * 5 + [B] * 4)
+    clusters = np.array([0, 0, 0, 1, 1, 0, 0, 0, 0])
+    assert metrics.accuracy(truth, metrics.match_clusters(truth, clusters)) == pytest.approx(6 / 9)
+
+
+@given(labels=st.lists(st.integers(0, 5), min_size=2, max_size=40), seed=st.integers(0, 99))
+def test_clustering_scores_do_not_care_how_clusters_are_called(labels, seed):
+    truth = np.array([f"t{i}" for i in labels])
+    clusters = np.array(labels)
+    renamed = np.random.default_rng(seed).permutation(6)[clusters]
+    assert metrics.clustering_scores(truth, renamed)["matched_accuracy"] == 1
+    assert metrics.clustering_scores(truth, renamed)["ami"] == pytest.approx(1)
+
+
+def test_the_interval_holds_the_value_and_narrows_with_number():
+    truth = np.array([1] * 100)
+    few, many = (np.array(([1] * 9 + [0]) * (n // 10)) for n in (100, 100))
+    low, high = metrics.bootstrap(metrics.accuracy, truth, few)
+    assert low < 0.9 < high
+    wide = metrics.bootstrap(metrics.accuracy, truth[:10], many[:10])
+    assert wide[1] - wide[0] > high - low
+
+
+def _groups(centres, each=12):
+    rng = np.random.default_rng(0)
+    return np.concatenate([c + 0.05 * rng.normal(size=(each, 3)) for c in np.eye(3)[:centres] * 3])
+
+
+def test_clear_groups_are_found_and_counted():
+    vectors = _groups(3).astype(np.float32)
+    taxa = np.repeat(np.array([A, B, C], object), 12)
+    found = unseen_scores(vectors, taxa)
+    assert found["matched_accuracy"] == found["recall_at_1"] == found["ami"] == 1
+    assert found["estimated"]["clusters"] == estimate_clusters(vectors) == 3
+    assert len(set(ward(vectors, 5))) == 5
+
+
+def test_too_little_to_cluster_gives_no_figures():
+    assert unseen_scores(np.zeros((3, 2), np.float32), np.array([A, B, B], object)) == {}
+
+
+def test_the_gallery_names_by_its_nearest_and_calls_far_ones_strange(tmp_path):
+    vectors = _groups(2).astype(np.float32)
+    gallery = Gallery([str(i) for i in range(24)], np.repeat(np.array([A, B], object), 12), vectors)
+    assert list(gallery.predict(np.array([[3, 0, 0], [0, 3, 0]], np.float32))) == [A, B]
+    proba = gallery.predict_proba(vectors)
+    assert proba.sum(1) == pytest.approx(1, abs=1e-5)
+    near, far = gallery.novelty(np.array([[3, 0, 0], [9, 9, 9]], np.float32))
+    assert far > near
+    gallery.save(tmp_path / "g.parquet")
+    again = Gallery.load(tmp_path / "g.parquet")
+    assert again.ids == gallery.ids
+    assert (again.vectors == gallery.vectors).all()
+    (tmp_path / "bad.parquet").write_bytes(b"PAR1")
+    with pytest.raises(InputError, match="cannot be read"):
+        Gallery.load(tmp_path / "bad.parquet")
+
+
+def test_thinning_keeps_every_taxon():
+    taxa = np.array([A] * 30 + [B] * 2, object)
+    kept = thin(taxa, 5, 0)
+    assert (taxa[kept] == A).sum() == 5
+    assert (taxa[kept] == B).sum() == 2
