@@ -304,8 +304,12 @@ def test_an_import_killed_in_the_middle_leaves_no_collection(shells, tmp_path):
 
 def test_ctrl_c_ends_with_130_and_the_same_command_goes_on(shells_folder, split_file, tmp_path):
     command = ["train", str(shells_folder), "--split", str(split_file), "-o", str(tmp_path / "m")]
-    command += ["--set", "epochs=10", *QUICK[2:]]
-    running = subprocess.Popen([sys.executable, "-m", "forametric.cli", *command])
+    command += ["--set", "epochs=30", *QUICK[2:]]
+    running = subprocess.Popen(
+        [sys.executable, "-m", "forametric.cli", *command],
+        # A test run in the background inherits SIGINT as ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     checkpoint = tmp_path / "m.unfinished" / "checkpoint.safetensors"
     while not checkpoint.is_file() and running.poll() is None:
         time.sleep(0.02)
