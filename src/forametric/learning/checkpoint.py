@@ -23,7 +23,6 @@ class State:
     best: float = -1.0
     seconds: float = 0.0
     history: list[dict[str, float]] = field(default_factory=list)
-    resumed: bool = False
 
 
 def exists(work: Path) -> bool:
@@ -67,7 +66,6 @@ def load(work: Path, network: torch.nn.Module, average: torch.nn.Module, optimis
         remembered.setdefault(int(index), {})[name] = tensor
     whole = optimiser.state_dict()
     optimiser.load_state_dict({"state": remembered, "param_groups": whole["param_groups"]})
-    state.resumed = True
     return state
 
 

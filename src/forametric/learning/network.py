@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -153,8 +152,3 @@ def _packaged_weights(target: dict[str, Tensor]) -> dict[str, Tensor]:
     if any(matched[name].shape != target[name].shape for name in target):
         raise InputError("the packaged EfficientNet-Lite0 weights do not fit this version of timm.")
     return matched
-
-
-def parameter_count(network: nn.Module) -> int:
-    """How many numbers the network learns."""
-    return sum(math.prod(p.shape) for p in network.parameters())

@@ -154,6 +154,7 @@ def _loop(
     state = checkpoint.load(work, network, average.module, optimiser)
     if state.step:
         console.print(f"continuing {work} from step {state.step} of {total}")
+    earlier = state.seconds
     saved_at, begun = time.monotonic(), time.monotonic()
     with bar("training (steps)", total) as advance:
         advance(state.step)
@@ -196,9 +197,8 @@ def _loop(
                 state.seconds += now - begun
                 begun = saved_at = now
                 checkpoint.save(work, network, average.module, optimiser, state)
-    past = max(0.0, state.seconds - (time.monotonic() - saved_at))
     checkpoint.load_best(work, network)
-    return network, state.history, past if state.resumed else 0.0
+    return network, state.history, earlier
 
 
 def _batches(
