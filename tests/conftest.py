@@ -1,4 +1,6 @@
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +10,9 @@ from PIL import Image
 from forametric.collection import Collection
 from forametric.sources import import_collection
 from forametric.sources.shells import write_shells
+from forametric.splits import draw_split, save_split
 
+QUICK = ["--set", "epochs=2", "--set", "network.size=32", "--set", "views=1"]
 FORMS = ["single sphere", "compressed keeled", "clavate radial", "globular trochospiral"]
 
 
@@ -24,6 +28,30 @@ def shells(tmp_path_factory) -> Collection:
 @pytest.fixture(scope="session")
 def shells_folder(shells) -> Path:
     return shells.images.parent / "collection"
+
+
+def forametric(*arguments, **settings):
+    """Run the command line in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "forametric.cli", *map(str, arguments)],
+        capture_output=True, text=True, timeout=300, **settings,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def split_file(shells, tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("split") / "split.csv"
+    save_split(draw_split(shells, seed=1, unseen=2), path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def model_folder(shells_folder, split_file, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("model") / "model"
+    done = forametric("train", shells_folder, "--split", split_file, "-o", folder, *QUICK)
+    assert done.returncode == 0, done.stderr
+    assert not folder.with_name("model.unfinished").exists()
+    return folder
 
 
 @pytest.fixture

@@ -18,31 +18,7 @@ from forametric.embedder import Embedder
 from forametric.errors import InputError, ModelError
 from forametric.splits import draw_split, load_split, save_split, split_hash
 from forametric.vectors import read_vectors
-
-QUICK = ["--set", "epochs=2", "--set", "network.size=32", "--set", "views=1"]
-
-
-def forametric(*arguments, **settings):
-    return subprocess.run(
-        [sys.executable, "-m", "forametric.cli", *map(str, arguments)],
-        capture_output=True, text=True, timeout=300, **settings,
-    )  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def split_file(shells, tmp_path_factory):
-    path = tmp_path_factory.mktemp("split") / "split.csv"
-    save_split(draw_split(shells, seed=1, unseen=2), path)
-    return path
-
-
-@pytest.fixture(scope="module")
-def model_folder(shells_folder, split_file, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("model") / "model"
-    done = forametric("train", shells_folder, "--split", split_file, "-o", folder, *QUICK)
-    assert done.returncode == 0, done.stderr
-    assert not folder.with_name("model.unfinished").exists()
-    return folder
+from tests.conftest import QUICK, forametric
 
 
 def test_evaluate_writes_every_figure_and_one_page(
@@ -272,20 +248,6 @@ def test_help_needs_no_heavy_imports():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.strip() == "[]"
-
-
-def test_a_full_disk_ends_in_a_sentence(shells_folder, tmp_path, monkeypatch, capsys):
-    from forametric import cli, splits
-
-    def full(*_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(splits, "save_split", full)
-    monkeypatch.setattr(sys, "argv", ["f", "split", str(shells_folder), "-o", str(tmp_path / "s")])
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    assert ended.value.code == 2
-    assert "the disk is full" in capsys.readouterr().err
 
 
 def test_an_import_killed_in_the_middle_leaves_no_collection(shells, tmp_path):

@@ -20,6 +20,7 @@ from forametric.errors import InputError
 from forametric.files import atomic_folder, read_json, write_json
 
 FORMAT = 1
+ID_LENGTH = 16  # an id begins with so many letters of the SHA-256 of the file's bytes
 CORE_COLUMNS = ("id", "image", "label", "taxon", "sample", "group", "um_per_px")
 
 
@@ -127,6 +128,11 @@ def inside(folder: Path, name: str) -> Path:
     if not path.is_relative_to(os.path.normpath(folder)):
         raise InputError(f"the path {name} leaves its folder {folder}")
     return path
+
+
+def content_of(ids: pd.Series) -> pd.Series:
+    """The part of each id that says what the file holds: equal for equal files."""
+    return ids.str.slice(0, ID_LENGTH)
 
 
 def taxon_of(label: str) -> str:

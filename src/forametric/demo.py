@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
+from typing import Any
 
+from forametric import __version__
 from forametric.collection import Collection
-from forametric.files import atomic_path, refuse_existing
+from forametric.files import atomic_folder, atomic_path, read_json, refuse_existing, write_json
 from forametric.progress import bar, console
 
 PER_FORM = 40
 SIZE = 128
 UNSEEN = 3
+MARK = "demo.json"
 SETTINGS = ("epochs=12", "network.size=96", "views=4")
 
 
 def run_demo(output: Path, *, overwrite: bool = False) -> dict[str, str]:
     """Draw simulated shells, train on them, measure, map, and name a few new ones.
+
+    A demo that was stopped goes on where it was when it is run again.
 
     Returns
     -------
@@ -33,13 +40,15 @@ def run_demo(output: Path, *, overwrite: bool = False) -> dict[str, str]:
     from forametric.sources.shells import FORMS, write_shells
     from forametric.splits import draw_split, save_split
 
-    refuse_existing(output, overwrite)
-    output.mkdir(parents=True, exist_ok=True)
+    _enter(output, overwrite)
     console.print(f"1/5  drawing {PER_FORM * len(FORMS)} simulated shells of {len(FORMS)} forms")
-    with bar("drawing shells", PER_FORM * len(FORMS)) as advance:
-        table = write_shells(output / "shells", PER_FORM, size=SIZE, progress=advance)
-    with atomic_path(output / "shells" / "specimens.csv") as temporary:
-        table.to_csv(temporary, index=False)
+    if not (output / "shells").is_dir():
+        with (
+            bar("drawing shells", PER_FORM * len(FORMS)) as advance,
+            atomic_folder(output / "shells") as temporary,
+        ):
+            table = write_shells(temporary, PER_FORM, size=SIZE, progress=advance)
+            table.to_csv(temporary / "specimens.csv", index=False)
     shells: Collection = import_collection(
         output / "shells" / "specimens.csv", output / "collection", overwrite=True
     ).collection
@@ -47,8 +56,9 @@ def run_demo(output: Path, *, overwrite: bool = False) -> dict[str, str]:
     save_split(roles, output / "split.csv")
 
     console.print("2/5  training on all forms but three")
-    recipe = Recipe.load("default", SETTINGS)
-    train(shells, roles, recipe, output / "model", overwrite=overwrite, split_name="split.csv")
+    if not (output / "model").is_dir():
+        recipe = Recipe.load("default", SETTINGS)
+        train(shells, roles, recipe, output / "model", split_name="split.csv")
     model = Embedder.load(output / "model")
 
     console.print("3/5  measuring on shells it never saw")
@@ -67,10 +77,13 @@ def run_demo(output: Path, *, overwrite: bool = False) -> dict[str, str]:
     space.write_html(output / "morphospace.html", taxa, picture, title="Simulated shells")
 
     console.print("5/5  naming new shells")
-    write_shells(output / "new-shells", 2, seed=1, size=SIZE)
+    if not (output / "new-shells").is_dir():
+        with atomic_folder(output / "new-shells") as temporary:
+            write_shells(temporary, 2, seed=1, size=SIZE)
     names = identify(model, output / "new-shells").table
     with atomic_path(output / "names.csv") as temporary:
         names.to_csv(temporary, index=False)
+    write_json(output / MARK, _mark(finished=True))
     return {
         "report": str(output / "results" / "report.html"),
         "map": str(output / "morphospace.png"),
@@ -78,3 +91,17 @@ def run_demo(output: Path, *, overwrite: bool = False) -> dict[str, str]:
         "names": str(output / "names.csv"),
         "model": str(output / "model"),
     }
+
+
+def _mark(finished: bool) -> dict[str, Any]:
+    return {"made_by": f"forametric {__version__}", "settings": SETTINGS, "finished": finished}
+
+
+def _enter(output: Path, overwrite: bool) -> None:
+    """Take the folder: an empty one, or one that an unfinished demo of this version began."""
+    begun = (output / MARK).is_file() and not overwrite
+    if begun and read_json(output / MARK) == json.loads(json.dumps(_mark(finished=False))):
+        return
+    refuse_existing(output, overwrite)
+    shutil.rmtree(output, ignore_errors=True)
+    write_json(output / MARK, _mark(finished=False))

@@ -152,11 +152,10 @@ class Embedder:
         self, folder: Path, *, overwrite: bool = False, skipped: dict[str, str] | None = None
     ) -> None:
         """Write the model folder, whole or not at all."""
-        from safetensors.torch import save_file
+        from forametric.learning.checkpoint import write_tensors
 
         with atomic_folder(folder, overwrite) as temporary:
-            state = {k: v.cpu().contiguous() for k, v in self.network.state_dict().items()}
-            save_file(state, temporary / "weights.safetensors")
+            write_tensors(temporary / "weights.safetensors", self.network.state_dict(), {})
             self.gallery.save(temporary / "gallery.parquet")
             if skipped:
                 table = pd.DataFrame(list(skipped.items()), columns=["image", "reason"])

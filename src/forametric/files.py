@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import shutil
 from collections.abc import Iterator
@@ -11,19 +12,28 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from forametric.errors import InputError
+
+# One of these stands in every folder that Forametric writes.
+MARKS = ("collection.json", "model.json", "metrics.json", "demo.json")
 
 
 def refuse_existing(path: Path, overwrite: bool = False) -> None:
     """Raise `InputError` when `path` already holds something.
 
-    An empty folder or an empty file holds nothing and may be taken.
+    An empty folder or an empty file holds nothing and may be taken. `overwrite` gives a folder
+    away only when it is one that Forametric made.
     """
-    if overwrite or not path.exists():
+    if not path.exists():
         return
     holds_something = any(path.iterdir()) if path.is_dir() else path.stat().st_size > 0
-    if holds_something:
+    if holds_something and not overwrite:
         raise InputError(f"{path} exists already; name another output or pass --overwrite.")
+    if holds_something and path.is_dir() and not any((path / mark).is_file() for mark in MARKS):
+        raise InputError(f"{path} holds files that Forametric did not make; name another output.")
 
 
 @contextmanager
@@ -77,6 +87,20 @@ def replace_folder(new: Path, path: Path) -> None:
         shutil.rmtree(old, ignore_errors=True)
     else:
         old.unlink(missing_ok=True)
+
+
+def disk_array(path: Path, shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
+    """A new uint8 array that lives in a .npy file, its space on the disk taken at once.
+
+    A sparse file would do until the disk is full, and then end the whole process without a word.
+    """
+    header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+    row = bytes(math.prod(shape[1:]))
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        for _ in range(shape[0]):
+            file.write(row)
+    return np.lib.format.open_memmap(path, "r+")
 
 
 def write_text(path: Path, text: str) -> None:

@@ -12,10 +12,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from forametric.collection import Collection
+from forametric.collection import Collection, content_of
 from forametric.errors import InputError
 from forametric.files import atomic_path
-from forametric.sources.importing import content_of
 
 ROLES = ("train", "val", "test", "unseen", "unknown", "unused")
 

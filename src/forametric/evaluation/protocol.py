@@ -21,7 +21,7 @@ from scipy.cluster.hierarchy import fcluster, linkage
 from sklearn.metrics import silhouette_score
 
 from forametric import metrics
-from forametric.collection import Collection
+from forametric.collection import Collection, content_of
 from forametric.embedder import Embedder
 from forametric.errors import InputError
 from forametric.files import atomic_folder, refuse_existing, write_json
@@ -257,8 +257,6 @@ def _unknown(model: Embedder, held_out: Evaluated) -> dict[str, Any]:
 
 
 def _warnings(model: Embedder, collection: Collection, roles: pd.Series) -> list[str]:
-    from forametric.sources.importing import content_of
-
     warnings = []
     if model.card.data.get("split") != split_hash(roles):
         warnings.append("the split is not the one the model was trained with")

@@ -9,7 +9,8 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as serialise
 
 from forametric.errors import InputError
 from forametric.files import atomic_path
@@ -79,7 +80,15 @@ def load_best(work: Path, network: torch.nn.Module) -> None:
     network.load_state_dict(load_file(work / "best.safetensors"))
 
 
+def write_tensors(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> None:
+    """Write tensors as safetensors through an ordinary file.
+
+    The library's own writer reports a full disk as an error of its own; Python's says `OSError`.
+    """
+    plain = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
+    path.write_bytes(serialise(plain, metadata))
+
+
 def _write(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> None:
-    plain = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
     with atomic_path(path) as temporary:
-        save_file(plain, temporary, metadata)
+        write_tensors(temporary, tensors, metadata)

@@ -27,7 +27,7 @@ from torch import Tensor
 from forametric.collection import Collection
 from forametric.embedder import Embedder, ModelCard
 from forametric.errors import InputError
-from forametric.files import read_json, refuse_existing, write_json
+from forametric.files import disk_array, read_json, refuse_existing, write_json
 from forametric.gallery import Gallery, thin
 from forametric.images import load_squares
 from forametric.learning import checkpoint
@@ -244,7 +244,7 @@ def _load(
         raise InputError("the split has no labelled specimens of role train or val.")
     paths = collection.paths()
     shape = (len(wanted), size, size, 3)
-    store = np.lib.format.open_memmap(work / "squares.npy", "w+", np.uint8, shape)
+    store = disk_array(work / "squares.npy", shape)
     squares, readable, failures = load_squares([paths[i] for i in wanted], size, out=store)
     kept = wanted[readable]
     names, ids = taxa[kept], collection.specimens["id"].to_numpy()[kept]

@@ -11,15 +11,20 @@ from pathlib import Path
 import pandas as pd
 
 from forametric import __version__
-from forametric.collection import CORE_COLUMNS, Collection, inside, taxon_of
+from forametric.collection import (
+    CORE_COLUMNS,
+    ID_LENGTH,
+    Collection,
+    content_of,
+    inside,
+    taxon_of,
+)
 from forametric.errors import ImageError, InputError
 from forametric.files import atomic_folder, refuse_existing
 from forametric.images import decode
 from forametric.progress import bar
 from forametric.sources.folder import read_folder
 from forametric.sources.table import read_table
-
-ID_LENGTH = 16
 
 
 @dataclass(frozen=True)
@@ -77,11 +82,6 @@ def import_collection(source: str | Path, output: Path, *, overwrite: bool = Fal
             if len(table):
                 table.to_csv(temporary / f"{name}.csv", index=False)
     return ImportResult(collection, skipped, duplicates)
-
-
-def content_of(ids: pd.Series) -> pd.Series:
-    """The part of each id that says what the file holds: equal for equal files."""
-    return ids.str.slice(0, ID_LENGTH)
 
 
 def find_duplicates(specimens: pd.DataFrame) -> pd.DataFrame:

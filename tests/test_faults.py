@@ -1,0 +1,82 @@
+"""What happens when the disk is full, or a folder is not ours to give away."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from forametric.errors import InputError
+from forametric.files import atomic_folder, refuse_existing
+from tests.conftest import QUICK, forametric
+
+
+@pytest.fixture
+def full_disk(tmp_path):
+    """A disk of 4 MB with 12 kB left on it."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "none", str(place)]
+    if sys.platform != "linux" or os.geteuid() != 0 or subprocess.run(mount).returncode:
+        pytest.skip("a small disk can be mounted by root on Linux only")
+    with (place / "filler").open("wb") as filler:
+        filler.write(bytes(4 * 1024 * 1024 - 12 * 1024))
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+@pytest.mark.parametrize("verb", ["import", "train", "evaluate", "identify", "embed", "map"])
+def test_a_full_disk_ends_in_a_sentence(
+    verb, full_disk, shells, shells_folder, split_file, model_folder
+):
+    inputs = {
+        "import": [shells.images],
+        "train": [shells_folder, "--split", split_file, *QUICK],
+        "evaluate": [model_folder, shells_folder, "--split", split_file],
+        "identify": [model_folder, shells_folder],
+        "embed": [model_folder, shells_folder],
+        "map": [model_folder, shells_folder],
+    }
+    output = full_disk / {"map": "map.png"}.get(verb, "out")
+    done = forametric(verb, *inputs[verb], "-o", output)
+    assert done.returncode == 2, done.stderr
+    assert "the disk is full" in done.stderr
+    assert "Traceback" not in done.stderr
+    left = {p.name for p in full_disk.iterdir()} - {"filler", "map.parquet"}
+    assert all(name.endswith(".unfinished") for name in left), left
+
+
+def test_overwriting_gives_away_only_what_was_made_here(tmp_path):
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter.txt").write_text("years of work")
+    with (
+        pytest.raises(InputError, match="did not make"),
+        atomic_folder(tmp_path / "thesis", overwrite=True),
+    ):
+        pass
+    assert (tmp_path / "thesis" / "chapter.txt").read_text() == "years of work"
+    (tmp_path / "thesis" / "model.json").write_text("{}")
+    refuse_existing(tmp_path / "thesis", overwrite=True)
+
+
+def test_a_stopped_demo_goes_on_and_a_finished_one_is_kept(tmp_path, monkeypatch):
+    from forametric import demo
+    from forametric.learning import train
+
+    monkeypatch.setattr(demo, "PER_FORM", 6)
+    monkeypatch.setattr(demo, "SIZE", 48)
+    monkeypatch.setattr(demo, "SETTINGS", ("epochs=1", "network.size=32", "views=1"))
+
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(train, "train", stop)
+        with pytest.raises(KeyboardInterrupt):
+            demo.run_demo(tmp_path / "demo")
+    drawn = (tmp_path / "demo" / "shells" / "specimens.csv").stat().st_mtime_ns
+    made = demo.run_demo(tmp_path / "demo")
+    assert (tmp_path / "demo" / "shells" / "specimens.csv").stat().st_mtime_ns == drawn
+    assert all(os.path.exists(path) for path in made.values())
+    with pytest.raises(InputError, match="exists already"):
+        demo.run_demo(tmp_path / "demo")
