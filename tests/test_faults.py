@@ -1,5 +1,6 @@
 """What happens when the disk is full, or a folder is not ours to give away."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -13,14 +14,15 @@ from tests.conftest import QUICK, forametric
 
 @pytest.fixture
 def full_disk(tmp_path):
-    """A disk of 4 MB with 12 kB left on it."""
+    """A disk of 4 MB without a byte left on it."""
     place = tmp_path / "disk"
     place.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "none", str(place)]
     if sys.platform != "linux" or os.geteuid() != 0 or subprocess.run(mount).returncode:
         pytest.skip("a small disk can be mounted by root on Linux only")
-    with (place / "filler").open("wb") as filler:
-        filler.write(bytes(4 * 1024 * 1024 - 12 * 1024))
+    with contextlib.suppress(OSError), (place / "filler").open("wb", buffering=0) as filler:
+        while filler.write(bytes(4096)):
+            pass
     yield place
     subprocess.run(["umount", str(place)], check=True)
 

@@ -87,18 +87,29 @@ def _end(skipped: int, where: str) -> None:
 
 @app.command("import")
 def import_(
-    source: Annotated[Path, typer.Argument(help="A folder of images, or a CSV table.")],
+    source: Annotated[Path, typer.Argument(help="A folder, a table, a project or a ZIP.")],
     output: Output,
+    kind: Annotated[
+        str,
+        typer.Option(
+            "--source",
+            help="auto, folder, table, endless-forams, ecotaxa or particle-trieur.",
+        ),
+    ] = "auto",
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
-    """Make a collection from a folder (one subfolder for each taxon, or flat) or a CSV table.
+    """Make a collection from images and what is known of them.
+
+    A folder (one subfolder for each taxon, or flat), a CSV or Excel table, the Endless Forams
+    library as downloaded, an EcoTaxa export (folder or ZIP), a ParticleTrieur project (XML). The
+    source is never changed. Killed, the same command goes on where it was.
 
     Example: forametric import plates/ -o collections/plates
     """
     from forametric.sources import import_collection
 
-    got = import_collection(source, output, overwrite=overwrite)
+    got = import_collection(source, output, kind=kind, overwrite=overwrite)
     taxa = sorted(set(got.collection.taxa()) - {""})
     result = {
         "collection": str(output),
@@ -107,6 +118,8 @@ def import_(
         "unlabelled": int((got.collection.taxa() == "").sum()),
         "skipped": got.skipped.to_dict("records"),
         "duplicates": len(got.duplicates),
+        "source": got.kind,
+        "notes": got.notes,
     }
 
     def say() -> None:
@@ -115,6 +128,8 @@ def import_(
             f"{result['unlabelled']} unlabelled",
             soft_wrap=True,
         )
+        for note in got.notes:
+            err.print(note, highlight=False, soft_wrap=True)
         for row in got.skipped.head(10).itertuples():
             err.print(f"  skipped {row.image}: {row.reason}", highlight=False, soft_wrap=True)
         if len(got.duplicates):
@@ -126,6 +141,49 @@ def import_(
 
     _show(result, as_json, say)
     _end(len(got.skipped), str(output / "skipped.csv"))
+
+
+@app.command()
+def fetch(output: Output, as_json: Json = False) -> None:
+    """Download the Endless Forams library, a ZIP for each species; what is there is kept.
+
+    Example: forametric fetch -o endless-forams && forametric import endless-forams -o collection
+    """
+    from forametric.sources.endless_forams import fetch_endless_forams
+
+    failures = fetch_endless_forams(output)
+
+    def say() -> None:
+        out.print(f"{output}: {35 - len(failures)} of 35 species", soft_wrap=True)
+        for species, reason in failures.items():
+            err.print(f"  not fetched: {species}: {reason}", highlight=False, soft_wrap=True)
+
+    _show({"folder": str(output), "failures": failures}, as_json, say)
+    if failures:
+        raise typer.Exit(1)
+
+
+@app.command()
+def taxonomy(
+    output: Output,
+    refresh: Annotated[bool, typer.Option(help="Ask WoRMS for AphiaIDs and families.")] = False,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """Write the table of names, synonyms, genera and families, to read or to edit.
+
+    Example: forametric taxonomy --refresh -o names.csv
+    """
+    from forametric.files import atomic_path, refuse_existing
+    from forametric.taxonomy import Taxonomy
+
+    refuse_existing(output, overwrite)
+    names = Taxonomy.load()
+    names = names.refreshed() if refresh else names
+    with atomic_path(output) as temporary:
+        names.table.to_csv(temporary, index=False)
+    result = {"taxonomy": str(output), "names": len(names.table)}
+    _show(result, as_json, lambda: out.print(f"{len(names.table)} names: {output}"))
 
 
 @app.command()

@@ -13,6 +13,7 @@ from PIL import Image
 
 from forametric.errors import ImageError
 from forametric.images.decode import decode
+from forametric.images.plate import photograph
 from forametric.progress import bar
 
 Pixels = npt.NDArray[np.uint8]
@@ -58,8 +59,11 @@ def prepare(image: Pixels, size: int) -> Pixels:
 
 
 def load_square(path: Path, size: int) -> Pixels:
-    """Decode and prepare one file; `ImageError` when it cannot be read."""
-    return prepare(decode(path), size)
+    """Decode one file, take the photograph off its plate, and prepare it.
+
+    Raises `ImageError` when it cannot be read.
+    """
+    return prepare(photograph(decode(path)), size)
 
 
 def load_squares(

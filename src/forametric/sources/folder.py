@@ -12,6 +12,7 @@ import pandas as pd
 
 from forametric.errors import InputError
 from forametric.images import IMAGE_SUFFIXES
+from forametric.sources.listing import Listing
 
 
 def image_files(folder: Path) -> list[Path]:
@@ -26,16 +27,8 @@ def image_files(folder: Path) -> list[Path]:
     return sorted(found)
 
 
-def read_folder(folder: Path) -> tuple[pd.DataFrame, Path]:
-    """List a folder's images with their labels.
-
-    Returns
-    -------
-    rows : DataFrame
-        Columns `image` (path below the returned folder) and `label` (missing when flat).
-    folder : Path
-        Where the paths start.
-    """
+def read_folder(folder: Path) -> Listing:
+    """List a folder's images with their labels; without a label when the folder is flat."""
     while True:
         entries = [e for e in folder.iterdir() if not e.name.startswith(".")]
         folders = [e for e in entries if e.is_dir()]
@@ -55,4 +48,4 @@ def read_folder(folder: Path) -> tuple[pd.DataFrame, Path]:
             "label": [p[0] if len(p) > 1 else None for p in parts],
         }
     )
-    return rows, folder
+    return Listing(rows, folder)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+import shutil
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -20,11 +24,31 @@ from forametric.collection import (
     taxon_of,
 )
 from forametric.errors import ImageError, InputError
-from forametric.files import atomic_folder, refuse_existing
+from forametric.files import read_json, refuse_existing, replace_folder, write_json
 from forametric.images import decode
+from forametric.images.plate import read_plate
+from forametric.images.scale import um_per_px_of
 from forametric.progress import bar
+from forametric.sources.ecotaxa import ecotaxa_tables, read_ecotaxa
+from forametric.sources.endless_forams import (
+    is_endless_forams,
+    read_endless_forams,
+    with_paper_splits,
+)
 from forametric.sources.folder import read_folder
+from forametric.sources.listing import Listing
+from forametric.sources.particle_trieur import read_particle_trieur
 from forametric.sources.table import read_table
+
+# Each reads a source; what it must unpack goes below its second argument.
+READERS: dict[str, Callable[[Path, Path], Listing]] = {
+    "folder": lambda source, work: read_folder(source),
+    "table": lambda source, work: read_table(source),
+    "endless-forams": read_endless_forams,
+    "ecotaxa": read_ecotaxa,
+    "particle-trieur": lambda source, work: read_particle_trieur(source),
+}
+LOOKED, RUN = "looked.jsonl", "run.json"
 
 
 @dataclass(frozen=True)
@@ -32,21 +56,32 @@ class ImportResult:
     """What an import took and what it did not.
 
     `skipped` has the columns image and reason; `duplicates` has id, image, same_as, label and
-    same_as_label, a row for each picture whose bytes stood earlier in the table already.
+    same_as_label, a row for each picture whose bytes stood earlier in the table already. `notes`
+    are sentences about the source; `kind` is the reader that was used.
     """
 
     collection: Collection
     skipped: pd.DataFrame
     duplicates: pd.DataFrame
+    notes: list[str]
+    kind: str
 
 
-def import_collection(source: str | Path, output: Path, *, overwrite: bool = False) -> ImportResult:
-    """Make a collection from a folder of images or a CSV table, and save it.
+def import_collection(
+    source: str | Path, output: Path, *, kind: str = "auto", overwrite: bool = False
+) -> ImportResult:
+    """Make a collection from a folder of images, a table or another program's project; save it.
 
     Every image is decoded once; one that cannot be read is listed in `skipped.csv` in the
     collection and left out. An id is the start of the SHA-256 of the file's bytes; a file whose
     bytes were met before keeps its row, its id ending in -2, -3, …, and is listed in
-    `duplicates.csv`.
+    `duplicates.csv`. The source is never changed: archives are unpacked into the collection. While
+    it runs, `OUTPUT.unfinished` holds what was looked at; the same call goes on from there.
+
+    Parameters
+    ----------
+    kind : str
+        A key of `READERS`, or "auto" to tell by what the source holds.
 
     Raises
     ------
@@ -55,16 +90,36 @@ def import_collection(source: str | Path, output: Path, *, overwrite: bool = Fal
     """
     source = Path(source)
     refuse_existing(output, overwrite)
-    if source.is_dir():
-        rows, folder = read_folder(source)
-    elif source.is_file():
-        rows, folder = read_table(source)
-    else:
-        raise InputError(f"{source} does not exist; give a folder of images or a CSV table.")
-    hashes, reasons = _look_at(rows["image"].tolist(), folder)
-    readable = rows["image"].notna() & pd.Series([h is not None for h in hashes], index=rows.index)
+    kind = _kind(source) if kind == "auto" else kind
+    if kind not in READERS:
+        raise InputError(f"no source {kind!r}; there are {', '.join(READERS)}.")
+    work = output.with_name(f"{output.name}.unfinished")
+    _enter(work, {"source": str(source.absolute()), "kind": kind})
+    try:
+        return _import(source, output, kind, work)
+    except InputError:
+        shutil.rmtree(work)  # nothing in it helps the next try
+        raise
+
+
+def _enter(work: Path, run: dict[str, Any]) -> None:
+    """Take the working folder, emptied when it is of another source."""
+    if work.is_dir() and not ((work / RUN).is_file() and read_json(work / RUN) == run):
+        shutil.rmtree(work)
+    write_json(work / RUN, run)
+
+
+def _import(source: Path, output: Path, kind: str, work: Path) -> ImportResult:
+    listing = READERS[kind](source, work)
+    rows = listing.rows.reset_index(drop=True)
+    looks = _look_at(rows["image"].tolist(), listing.folder, work / LOOKED)
+    readable = pd.Series(["id" in look for look in looks], index=rows.index)
     skipped = pd.DataFrame(
-        [(rows["image"].iloc[i], reason) for i, reason in sorted(reasons.items())],
+        [
+            (image, look["reason"])
+            for image, look in zip(rows["image"], looks, strict=True)
+            if "reason" in look
+        ],
         columns=["image", "reason"],
     )
     if not readable.any():
@@ -72,16 +127,24 @@ def import_collection(source: str | Path, output: Path, *, overwrite: bool = Fal
             f"none of the {len(rows)} images of {source} can be read; "
             f"the first: {skipped['image'].iloc[0]}: {skipped['reason'].iloc[0]}."
         )
-    specimens = _specimens(rows[readable], [h for h in hashes if h is not None])
-    info = {"name": output.name, "source": source.name, "made_by": f"forametric {__version__}"}
-    collection = Collection(specimens, folder.absolute(), info)
+    specimens = _specimens(rows[readable], [look for look in looks if "id" in look])
+    info = {"name": output.name, "source": source.name, "kind": kind, **listing.info}
+    info["made_by"] = f"forametric {__version__}"
+    collection = Collection(specimens, listing.folder.absolute(), info)
+    if kind == "endless-forams":
+        collection = with_paper_splits(collection)
     duplicates = find_duplicates(specimens)
-    with atomic_folder(output, overwrite) as temporary:
-        collection.write_into(temporary, output)
-        for name, table in (("skipped", skipped), ("duplicates", duplicates)):
-            if len(table):
-                table.to_csv(temporary / f"{name}.csv", index=False)
-    return ImportResult(collection, skipped, duplicates)
+    # Images that were unpacked move with the folder.
+    unpacked = listing.folder.absolute().is_relative_to(work.absolute())
+    collection.write_into(work, work if unpacked else output)
+    tables = {"skipped": skipped, "duplicates": duplicates, **listing.tables}
+    for name, table in tables.items():
+        if len(table):
+            table.to_csv(work / f"{name}.csv", index=False)
+    for name in (LOOKED, RUN):
+        (work / name).unlink(missing_ok=True)
+    replace_folder(work, output)
+    return ImportResult(Collection.open(output), skipped, duplicates, listing.notes, kind)
 
 
 def find_duplicates(specimens: pd.DataFrame) -> pd.DataFrame:
@@ -100,47 +163,91 @@ def find_duplicates(specimens: pd.DataFrame) -> pd.DataFrame:
     )[again].reset_index(drop=True)
 
 
-def _look_at(names: list[str], folder: Path) -> tuple[list[str | None], dict[int, str]]:
-    """Hash and decode every image once: a hash, or None and a reason."""
-    reasons: dict[int, str] = {}
+def _kind(source: Path) -> str:
+    """Tell the kind of a source by what it holds."""
+    if source.is_file():
+        by_suffix = {".xml": "particle-trieur", ".zip": "ecotaxa"}
+        return by_suffix.get(source.suffix.lower(), "table")
+    if not source.is_dir():
+        raise InputError(f"{source} does not exist; give a folder of images or a table.")
+    if ecotaxa_tables(source):
+        return "ecotaxa"
+    return "endless-forams" if is_endless_forams(source) else "folder"
 
-    def look(index: int) -> str | None:
+
+def _look_at(names: list[str], folder: Path, notes: Path) -> list[dict[str, Any]]:
+    """Hash and decode every image once: its id and scale, or the reason why it cannot be read.
+
+    What was found is noted in a file as it comes, by which a killed import goes on.
+    """
+    known = _noted(notes)
+
+    def look(name: str) -> dict[str, Any]:
         try:
-            if not names[index] or "://" in names[index]:
+            if not name or "://" in name:
                 raise ImageError("no path of a local file")
-            path = inside(folder, names[index])
+            path = inside(folder, name)
             if not path.is_file():
                 raise ImageError("the file does not exist")
-            decode(path)
-            return hashlib.sha256(path.read_bytes()).hexdigest()[:ID_LENGTH]
+            state = path.stat()
+            stamp = [name, state.st_size, state.st_mtime_ns]
+            if (before := known.get(json.dumps(stamp))) is not None:
+                return before
+            image = decode(path)
+            scale = um_per_px_of(path) or read_plate(image).um_per_px
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()[:ID_LENGTH]
+            return {"stamp": stamp, "id": digest, "um_per_px": scale}
         except InputError as error:
-            reasons[index] = str(error)
+            return {"reason": str(error)}
         except OSError as error:
-            reasons[index] = f"cannot be read: {error.strerror}"
-        return None
+            return {"reason": f"cannot be read: {error.strerror}"}
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool, bar("looking at images", len(names)) as tick:
-        hashes: list[str | None] = []
-        for hashed in pool.map(look, range(len(names))):
-            hashes.append(hashed)
-            tick(1)
-    return hashes, reasons
+    looks: list[dict[str, Any]] = []
+    with (
+        ThreadPoolExecutor(os.cpu_count()) as pool,
+        bar("looking at images", len(names)) as advance,
+        notes.open("a", encoding="utf-8", buffering=1) as file,
+    ):
+        for found in pool.map(look, names):
+            looks.append(found)
+            if "id" in found:
+                file.write(json.dumps(found) + "\n")
+            advance(1)
+    return looks
 
 
-def _specimens(rows: pd.DataFrame, hashes: list[str]) -> pd.DataFrame:
-    content = pd.Series(hashes, index=rows.index)
+def _noted(notes: Path) -> dict[str, dict[str, Any]]:
+    """What an earlier run noted, by name, size and time of the file; but for a torn last line."""
+    known: dict[str, dict[str, Any]] = {}
+    if notes.is_file():
+        for line in notes.read_text(encoding="utf-8").splitlines():
+            try:
+                found = json.loads(line)
+                known[json.dumps(found["stamp"])] = found
+            except (ValueError, KeyError, TypeError):
+                continue
+    return known
+
+
+def _specimens(rows: pd.DataFrame, looks: list[dict[str, Any]]) -> pd.DataFrame:
+    content = pd.Series([look["id"] for look in looks], index=rows.index)
     nth = content.groupby(content).cumcount() + 1
     ids = content.where(nth == 1, content + "-" + nth.astype(str))
     labels = rows["label"].astype(object)
     table = pd.DataFrame(
         {"id": ids, "image": rows["image"].str.replace("\\", "/"), "label": labels}
     )
-    table["taxon"] = labels.map(lambda label: taxon_of(label) if isinstance(label, str) else None)
+    named = rows["taxon"] if "taxon" in rows else labels.map(_taxon)
+    table["taxon"] = named.astype(object).where(named.notna() & (named != ""), None)
     for column in ("sample", "group"):
         table[column] = rows[column].replace("", None) if column in rows else None
-    scale = rows["um_per_px"].str.replace(",", ".") if "um_per_px" in rows else None
-    table["um_per_px"] = (
-        pd.to_numeric(scale, errors="coerce") if scale is not None else float("nan")
-    )
+    table["um_per_px"] = pd.Series([look["um_per_px"] for look in looks], rows.index, float)
+    if "um_per_px" in rows:
+        given = pd.to_numeric(rows["um_per_px"].str.replace(",", "."), errors="coerce")
+        table["um_per_px"] = given.fillna(table["um_per_px"])
     extra = [c for c in rows.columns if c not in CORE_COLUMNS]
     return pd.concat([table, rows[extra]], axis=1).reset_index(drop=True)
+
+
+def _taxon(label: object) -> str | None:
+    return taxon_of(label) if isinstance(label, str) else None

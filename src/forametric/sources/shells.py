@@ -84,21 +84,32 @@ FORMS: dict[str, Form] = {
 }
 
 
-def render_shell(form: str, seed: int, size: int = 160) -> npt.NDArray[np.uint8]:
-    """Draw one simulated shell; the same form, seed and size give the same picture.
+@dataclass(frozen=True)
+class Shell:
+    """A simulated shell with what is true of it.
 
-    Returns
-    -------
-    ndarray of uint8, shape (size, size, 3)
+    Attributes
+    ----------
+    picture : ndarray of uint8, shape (size, size, 3)
+    mask : ndarray of bool, shape (size, size)
+        The pixels that show the shell.
+    """
+
+    picture: npt.NDArray[np.uint8]
+    mask: npt.NDArray[np.bool_]
+
+
+def simulate_shell(form: str, seed: int, size: int = 160) -> Shell:
+    """Draw one simulated shell; the same form, seed and size give the same picture.
 
     Raises
     ------
     InputError
         For an unknown form, or a picture of fewer than 16 pixels.
 
-    >>> picture = render_shell("compressed keeled", seed=3, size=64)
-    >>> picture.shape, str(picture.dtype)
-    ((64, 64, 3), 'uint8')
+    >>> shell = simulate_shell("compressed keeled", seed=3, size=64)
+    >>> shell.picture.shape, bool(shell.mask[32, 32])
+    ((64, 64, 3), True)
     """
     _check(form)
     if size < 16:
@@ -106,7 +117,13 @@ def render_shell(form: str, seed: int, size: int = 160) -> npt.NDArray[np.uint8]
     rng = np.random.default_rng([crc32(form.encode()), seed])
     bodies, mouth = _grow(FORMS[form], rng)
     bodies, mouth = _view(bodies, mouth, FORMS[form].side, size, rng)
-    return _photograph(_surface(bodies, size), mouth, FORMS[form], rng)
+    surface = _surface(bodies, size)
+    return Shell(_photograph(surface, mouth, FORMS[form], rng), surface[2] > 0)
+
+
+def render_shell(form: str, seed: int, size: int = 160) -> npt.NDArray[np.uint8]:
+    """The picture of `simulate_shell`."""
+    return simulate_shell(form, seed, size).picture
 
 
 def write_shells(

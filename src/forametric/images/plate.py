@@ -1,0 +1,260 @@
+"""Find the photograph on a published plate: without border, label strip and scale bars.
+
+A network that sees the printed label learns to read instead of to look at the shell. AutoMorph
+(Hsiang et al. 2017, Palaeontologia Electronica 21.1.2A), which cut the Endless Forams pictures,
+pads a photograph with black to 640 px and adds a white strip of 160 px below it, which holds a bar
+of 100 µm, a bar of 25 µm under it, and lines of text; other plates print light text on a dark
+strip, or above. All are found by what a label is: at least one line of seven or more marks of one
+ink, of like height, side by side on one foot, on a flat ground that reaches the edge and holds
+nothing else. A picture without such a line, and without a border of one flat colour with straight
+edges, is left exactly as it is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+Pixels = npt.NDArray[np.uint8]
+Grey = npt.NDArray[np.int16]
+Box = tuple[int, int, int, int]
+
+FLAT = 14  # grey levels by which JPEG may disturb a flat ground beside it
+INK = 70  # grey levels by which ink differs from its ground at least
+BOLD = 120  # grey levels by which a line of text stands out
+LINE = 7  # marks that make a line of text
+TALLEST = 0.09  # of the picture's height: no letter is taller
+SMALLEST = 96  # px; what has a shorter side is no plate
+BORDER = 4  # grey levels by which a border differs from its colour at most
+UM_BARS = (100.0, 25.0)  # what AutoMorph's two bars are long
+
+
+@dataclass(frozen=True)
+class Plate:
+    """Where the photograph lies, and what the strip says of its scale.
+
+    Attributes
+    ----------
+    box : tuple of int
+        First row, row after the last, first column, column after the last.
+    um_per_px : float or None
+        From the two scale bars of AutoMorph, µm; None where there are no such bars.
+    """
+
+    box: Box
+    um_per_px: float | None = None
+
+
+@dataclass(frozen=True)
+class _Mark:
+    """The box of a patch that differs from the ground as ink does, and by how much at most."""
+
+    top: int
+    bottom: int
+    left: int
+    right: int
+    peak: int
+
+    @property
+    def height(self) -> int:
+        return self.bottom - self.top
+
+    @property
+    def width(self) -> int:
+        return self.right - self.left
+
+
+def photograph(image: Pixels) -> Pixels:
+    """The photograph on a plate, or the image itself when it is no plate.
+
+    >>> picture = np.full((40, 30, 3), 90, np.uint8)
+    >>> photograph(picture) is picture
+    True
+    """
+    top, bottom, left, right = read_plate(image).box
+    if (top, bottom, left, right) == (0, image.shape[0], 0, image.shape[1]):
+        return image
+    return np.ascontiguousarray(image[top:bottom, left:right])
+
+
+def read_plate(image: Pixels) -> Plate:
+    """Find the photograph and the scale on a plate.
+
+    Parameters
+    ----------
+    image : ndarray of uint8, shape (height, width, 3)
+
+    Returns
+    -------
+    Plate
+        Its box is the whole image when there is neither a label nor a border.
+    """
+    height, width = image.shape[:2]
+    whole = Plate((0, height, 0, width))
+    if min(height, width) < SMALLEST:
+        return whole
+    grey = image.mean(axis=2, dtype=np.float32).astype(np.int16)
+    below, scale_below = _strip(grey)
+    above, scale_above = _strip(grey[::-1])
+    top, bottom = above, height - below
+    if bottom - top < 8:
+        return whole
+    box = _without_border(grey[top:bottom])
+    scale = scale_below or scale_above
+    return Plate((top + box[0], top + box[1], box[2], box[3]), scale)
+
+
+def _strip(grey: Grey) -> tuple[int, float | None]:
+    """Height of the label strip at the lower edge (0 for none), and its µm per pixel."""
+    height = len(grey)
+    ground = int(np.median(grey[-2:]))
+    if (np.abs(grey[-2:] - ground) <= FLAT).mean() < 0.98:
+        return 0, None
+    contrast = np.abs(grey - ground)
+    marks = _marks(contrast)
+    tallest = max(12, round(TALLEST * height))
+    small = [m for m in marks if m.height <= tallest]
+    lines = _lines([m for m in small if m.height >= 3 and m.width <= 6 * tallest])
+    content = contrast > FLAT
+    edge = height
+    # A row of chambers may look like a line of text; a true one has nothing but label below and
+    # beside it. Lines that have something of the photograph there are taken for a part of it.
+    while lines:
+        label_top = min(m.top for line in lines for m in line)
+        label = [m for m in small if m.bottom > label_top - 4 * tallest]
+        edge = _lowest_row(content & ~_printed(label, grey.shape))
+        kept = [line for line in lines if min(m.top for m in line) >= edge]
+        if len(kept) == len(lines):
+            break
+        lines = kept
+    if not lines or edge > height - 6:
+        return 0, None
+    under = [m for m in small if m.top >= edge]
+    cut = _edge_row(grey, edge, min(m.top for m in under), ground)
+    return height - cut, _scale([m for m in under if m.height <= 4 and m.width > 2 * m.height])
+
+
+def _marks(contrast: Grey) -> list[_Mark]:
+    numbered, count = ndimage.label(contrast >= INK, np.ones((3, 3), int))
+    peaks = ndimage.maximum(contrast, numbered, range(1, count + 1))
+    return [
+        _Mark(rows.start, rows.stop, columns.start, columns.stop, int(peak))
+        for (rows, columns), peak in zip(ndimage.find_objects(numbered), peaks, strict=True)
+    ]
+
+
+def _printed(label: list[_Mark], shape: tuple[int, ...]) -> npt.NDArray[np.bool_]:
+    """The pixels of the label's marks, with as much around each as JPEG may disturb."""
+    printed = np.zeros(shape, bool)
+    for m in label:
+        printed[max(0, m.top - 7) : m.bottom + 7, max(0, m.left - 9) : m.right + 9] = True
+    return printed
+
+
+def _lowest_row(content: npt.NDArray[np.bool_]) -> int:
+    """The row after the lowest that shows more than a speck of content."""
+    rows = np.flatnonzero(content.sum(1) >= 3)
+    return int(rows[-1]) + 1 if len(rows) else 0
+
+
+def _lines(ink: list[_Mark]) -> list[list[_Mark]]:
+    """Lines of text: marks that overlap in height, of like size, each near the one before."""
+    lines: list[list[_Mark]] = []
+    left = sorted(ink, key=lambda m: m.left)
+    for mark in left:
+        for line in lines:
+            last = line[-1]
+            tall = max(m.height for m in line)
+            shared = min(mark.bottom, last.bottom) - max(mark.top, last.top)
+            if (
+                shared >= 0.5 * min(mark.height, last.height)
+                and mark.height <= 2.2 * tall
+                and tall <= 3.5 * mark.height
+                and mark.left - last.right <= 2.5 * max(tall, mark.height)
+            ):
+                line.append(mark)
+                break
+        else:
+            lines.append([mark])
+    return [line for line in lines if _is_text(line)]
+
+
+def _is_text(line: list[_Mark]) -> bool:
+    """Enough marks, of one ink, most on a common foot (or head, in a picture upside down)."""
+    peaks = np.array([m.peak for m in line])
+    bold = float(np.median(peaks))
+    if len(line) < LINE or bold < BOLD or (peaks >= 0.6 * bold).mean() < 0.85:
+        return False
+    if max(m.bottom for m in line) - min(m.top for m in line) > 1.6 * max(m.height for m in line):
+        return False
+    near = max(1.0, 0.08 * max(m.height for m in line))
+    ends = (np.array([m.bottom for m in line]), np.array([m.top for m in line]))
+    return max(float((np.abs(e - np.median(e)) <= near).mean()) for e in ends) >= 0.62
+
+
+def _edge_row(grey: Grey, edge: int, text_top: int, ground: int) -> int:
+    """The first row of the strip, between the photograph's last mark and the first ink.
+
+    Where the photograph ends in a straight edge, that edge; where it has the strip's own colour,
+    and so no visible edge, the middle of the gap, so that no faint rim of the shell is cut.
+    """
+    if edge == 0:
+        return 0
+    # A dim photograph still differs a little from a flat strip: follow it down to its last row.
+    dim = (np.abs(grey[edge:text_top] - ground) > BORDER).mean(1) >= 0.2
+    if dim.any() and dim[0]:
+        return edge + (int(np.argmin(dim)) if not dim.all() else len(dim))
+    rows = np.abs(grey[max(0, edge - 3) : edge] - ground) > FLAT
+    span = np.flatnonzero(rows.any(0))
+    straight = rows[:, span[0] : span[-1] + 1].mean() > 0.85
+    if straight and span[-1] - span[0] >= 0.2 * grey.shape[1]:
+        return edge
+    return (edge + text_top + 1) // 2
+
+
+def _scale(bars: list[_Mark]) -> float | None:
+    """µm per pixel from a bar and, below it, one of a quarter of its length."""
+    for long in bars:
+        for short in bars:
+            centred = abs((long.left + long.right) - (short.left + short.right)) <= 8
+            if short.top > long.top and centred and abs(long.width - 4 * short.width) <= 6:
+                return UM_BARS[0] / long.width
+    return None
+
+
+def _without_border(grey: Grey) -> Box:
+    """The box inside a border of one flat, black or white colour with straight edges."""
+    height, width = grey.shape
+    sides = (grey[:, :2], grey[:, -2:], grey[:2], grey[-2:])
+    for side in sides:
+        colour = int(np.median(side))
+        if 6 < colour < 249 or (np.abs(side - colour) > BORDER).mean() > 0.02:
+            continue
+        inside = np.abs(grey - colour) > BORDER
+        rows, columns = inside.mean(1), inside.mean(0)
+        # The middle of the sorted profile is inside the photograph unless the border is half of it.
+        high = np.flatnonzero(rows > 0.5 * np.quantile(rows, 0.75))
+        wide = np.flatnonzero(columns > 0.5 * np.quantile(columns, 0.75))
+        if not len(high) or not len(wide):
+            continue
+        box = (int(high[0]), int(high[-1]) + 1, int(wide[0]), int(wide[-1]) + 1)
+        framed = inside[box[0] : box[1], box[2] : box[3]]
+        outside = inside.sum() - framed.sum()
+        rest = inside.size - framed.size
+        if rest and outside <= 0.02 * rest and _is_rectangle(framed):
+            return box
+    return 0, height, 0, width
+
+
+def _is_rectangle(framed: npt.NDArray[np.bool_]) -> bool:
+    """Filled, along its edges and in its corners too: a photograph, not a shell."""
+    if min(framed.shape) < 8:
+        return False
+    edges = np.concatenate([framed[1], framed[-2], framed[:, 1], framed[:, -2]])
+    corners = np.concatenate(
+        [framed[i : i + 4 or None, j : j + 4 or None].ravel() for i in (0, -4) for j in (0, -4)]
+    )
+    return bool(framed.mean() >= 0.9 and edges.mean() >= 0.85 and corners.mean() >= 0.75)

@@ -1,0 +1,41 @@
+"""The size of a pixel, where an image file states it in a unit that can be trusted.
+
+OME-XML (`PhysicalSizeX` with its unit) and ImageJ's TIFF (`unit=micron` with the resolution) do.
+The dots per inch of ordinary JPEG, PNG and TIFF files are mostly a default, and are not believed.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+PER_UM = {"nm": 1e-3, "µm": 1.0, "μm": 1.0, "um": 1.0, "micron": 1.0, "mm": 1e3, "cm": 1e4}
+
+
+def um_per_px_of(path: Path) -> float | None:
+    """µm per pixel from a file's own metadata, or None."""
+    if path.suffix.lower() not in (".tif", ".tiff"):
+        return None
+    import tifffile
+
+    try:
+        with tifffile.TiffFile(path) as tiff:
+            if tiff.ome_metadata:
+                return _from_ome(tiff.ome_metadata)
+            said = tiff.imagej_metadata or {}
+            # ImageJ writes µ as an escape.
+            unit = str(said.get("unit", "")).replace("\\u00B5", "µ")
+            resolution = tiff.pages.first.tags.get("XResolution")
+            if unit in PER_UM and resolution and resolution.value[0]:
+                pixels, per = resolution.value
+                return float(PER_UM[unit] * per / pixels)
+    except Exception:  # a file that cannot be read is reported by who decodes it
+        return None
+    return None
+
+
+def _from_ome(text: str) -> float | None:
+    size = re.search(r'PhysicalSizeX="([0-9.eE+-]+)"', text)
+    unit = re.search(r'PhysicalSizeXUnit="([^"]+)"', text)
+    factor = PER_UM.get(unit[1] if unit else "µm")  # µm is the default of OME
+    return float(size[1]) * factor if size and factor and float(size[1]) > 0 else None
