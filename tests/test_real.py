@@ -12,7 +12,7 @@ pytestmark = pytest.mark.slow
 def test_plankton_holds_57_images_filed_under_two_names(real_data, tmp_path):
     got = import_collection(real_data / "plankton" / "specimens.csv", tmp_path / "c")
     assert (len(got.collection), len(got.skipped)) == (10879, 0)
-    assert len(check_collection(got.collection)["conflicting"]) == 57
+    assert check_collection(got.collection).summary["conflict"] == 57
 
 
 def test_pollen_comes_in_whole_with_its_splits(real_data, tmp_path):

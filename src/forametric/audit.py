@@ -1,45 +1,342 @@
-"""Look a collection over: unreadable files, duplicates, classes too small to learn."""
+"""Look a collection over: what cannot be read, what stands twice, what leaks, what is misnamed.
+
+Every finding is a row that names its specimen, what was found, and where there is one the other
+specimen that it was found against: the table can be acted on, and the page made of it shows both.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from forametric.collection import Collection
-from forametric.errors import InputError
-from forametric.images import decode
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from forametric.collection import Collection, content_of
+from forametric.errors import ImageError, InputError
+from forametric.gallery import Gallery
+from forametric.images import decode, photograph, prepare
+from forametric.page import thumbnail_url, write_page
 from forametric.progress import bar
-from forametric.sources.importing import find_duplicates
-from forametric.splits import small_taxa
+from forametric.splits import ROLES, small_taxa
+
+if TYPE_CHECKING:
+    from forametric.embedder import Embedder
+
+THUMB = 32  # px, the side of the picture by which near copies are told
+NEAR = 0.99  # correlation of two such pictures above which they are near copies
+OFF_SCALE = 4.0  # times larger or smaller than the middle of its taxon
+NEIGHBOURS = 10
+SHOWN = 60  # findings of a kind on the page
+SUSPECT = 0.5  # least margin of another name's votes over the specimen's own, to be reported
+KINDS = {
+    "unreadable": "cannot be read",
+    "blank": "shows next to nothing",
+    "conflict": "the same file under another name",
+    "duplicate": "the same file again",
+    "near copy": "nearly the same picture",
+    "leak": "a copy or group mate stands on another side of a split",
+    "off scale": "far larger or smaller than others of its taxon",
+    "label": "its neighbours bear another name",
+}
+Floats = npt.NDArray[np.float32]
 
 
-def check_collection(collection: Collection) -> dict[str, Any]:
-    """Read every image again and report what is wrong.
+@dataclass(frozen=True)
+class Audit:
+    """What was found.
 
-    Returns
-    -------
-    dict
-        `specimens`, `taxa`, `unlabelled`; `unreadable` (image → reason); `duplicates` and
-        `conflicting` (the duplicates that are filed under two names), each a list of rows with id,
-        image, same_as, label, same_as_label; `small` (taxon → number, fewer than three specimens).
+    Attributes
+    ----------
+    findings : DataFrame
+        kind (a key of `KINDS`), id, image, label, other_id, other_image, other_label, score (the
+        higher the more certain, within a kind), says (in words); ordered by kind, then score.
+    summary : dict
+        specimens, taxa, unlabelled, the number of each kind, `small` (taxon → number, fewer than
+        three specimens), `counts` (taxon → number).
     """
-    unreadable: dict[str, str] = {}
-    with bar("reading images", len(collection)) as advance:
-        for row, image in enumerate(collection.specimens["image"].astype(str)):
-            try:
-                decode(collection.path(row))
-            except InputError as error:
-                unreadable[image] = str(error)
-            advance(1)
-    duplicates = find_duplicates(collection.specimens)
-    labels = duplicates[["label", "same_as_label"]].fillna("")
-    conflicting = duplicates[labels["label"] != labels["same_as_label"]]
+
+    findings: pd.DataFrame
+    summary: dict[str, Any]
+
+    def of(self, kind: str) -> pd.DataFrame:
+        """The findings of one kind."""
+        return self.findings[self.findings["kind"] == kind]
+
+
+def check_collection(collection: Collection, model: Embedder | None = None) -> Audit:
+    """Read every image again and report what is wrong; with a model, likely label errors too."""
+    thumbs, sides, failures = _read(collection)
+    rows: list[dict[str, Any]] = []
+    table = collection.specimens
+
+    def find(kind: str, row: int, other: int | None, score: float, says: str) -> None:
+        rows.append({"kind": kind, "row": row, "other": other, "score": score, "says": says})
+
+    for row, reason in failures.items():
+        find("unreadable", row, None, 1.0, reason)
+    readable = np.array([i for i in range(len(table)) if i not in failures], int)
+    deviations = thumbs.std(1)
+    for row in readable[deviations[readable] < 2]:
+        find("blank", int(row), None, 1.0, f"grey levels differ by {deviations[row]:.1f} only")
+    pairs = _exact(table)
+    for row, other, conflict in pairs:
+        kind = "conflict" if conflict else "duplicate"
+        find(kind, row, other, 1.0, KINDS[kind])
+    contents = content_of(table["id"]).tolist()
+    same = {(a, b) for a, b, _ in pairs}
+    near = [
+        (a, b, r)
+        for a, b, r in near_copies(thumbs[readable], deviations[readable])
+        if (pair := (int(readable[b]), int(readable[a]))) not in same
+        and contents[pair[0]] != contents[pair[1]]
+    ]
+    for a, b, likeness in near:
+        says = f"correlation {likeness:.3f}"
+        find("near copy", int(readable[b]), int(readable[a]), likeness, says)
+    copies = [(a, b) for a, b, _ in pairs] + [
+        (int(readable[b]), int(readable[a])) for a, b, _ in near
+    ]
+    for row, other, says in _leaks(table, copies):
+        find("leak", row, other, 1.0, says)
+    for row, ratio in _off_scale(table, sides, readable):
+        find("off scale", row, None, max(ratio, 1 / ratio), f"{ratio:.2g} times its taxon's middle")
+    if model is not None:
+        for row, other, margin, says in label_errors(collection, model, readable):
+            find("label", row, other, margin, says)
+    return Audit(_findings(rows, table), _summary(collection, rows))
+
+
+def near_copies(thumbs: Floats, deviations: Floats) -> list[tuple[int, int, float]]:
+    """Pairs (earlier, later, correlation) of pictures that are nearly the same.
+
+    Parameters
+    ----------
+    thumbs : ndarray of float32, shape (n, THUMB * THUMB)
+        Grey pictures.
+    deviations : ndarray of float32, shape (n,)
+        The standard deviation of each; pictures of nearly one grey are not compared.
+    """
+    compared = np.flatnonzero(deviations >= 2)
+    if len(compared) < 2:
+        return []
+    flat = thumbs[compared] - thumbs[compared].mean(1, keepdims=True)
+    flat /= np.linalg.norm(flat, axis=1, keepdims=True)
+    found: list[tuple[int, int, float]] = []
+    for start in range(0, len(flat), 1024):
+        # Only what comes later in the table: each pair once, and never a full matrix.
+        likeness = flat[start : start + 1024] @ flat[start:].T
+        a, b = np.nonzero(np.triu(likeness > NEAR, 1))
+        found += [
+            (int(compared[start + i]), int(compared[start + j]), float(likeness[i, j]))
+            for i, j in zip(a, b, strict=True)
+        ]
+    return found
+
+
+def label_errors(
+    collection: Collection, model: Embedder, readable: npt.NDArray[np.int64]
+) -> list[tuple[int, int, float, str]]:
+    """Specimens whose neighbours bear another name: (row, nearest of that name, margin, words).
+
+    Each labelled specimen is named by its ten nearest among all the others, in the model's vectors;
+    the margin is the share of votes of the name they agree on less that of its own. The most
+    certain come first.
+    """
     taxa = collection.taxa()
+    rows = readable[taxa[readable] != ""]
+    paths = collection.paths()
+    got = model.embed_images([paths[i] for i in rows], what="comparing with neighbours")
+    rows = rows[got.rows]
+    if len(rows) < 3:
+        return []
+    names = taxa[rows].astype(str)
+    contents = content_of(collection.specimens["id"]).to_numpy()[rows]
+    gallery = Gallery([str(i) for i in rows], names.astype(object), got.vectors)
+    distances, nearest = gallery.nearest(got.vectors, NEIGHBOURS + 4)
+    found: list[tuple[int, int, float, str]] = []
+    for i, row in enumerate(rows):
+        # Neither itself nor another copy of the same file may speak for it.
+        others = np.array([c != contents[i] for c in contents[nearest[i]]])
+        near, far = nearest[i][others][:NEIGHBOURS], distances[i][others][:NEIGHBOURS]
+        votes: dict[str, float] = {}
+        for name, weight in zip(
+            names[near], np.exp(-(far**2) / max(_mean(far**2), 1e-12)), strict=True
+        ):
+            votes[name] = votes.get(name, 0.0) + float(weight)
+        own, total = votes.pop(str(names[i]), 0.0), sum(votes.values())
+        if not votes:
+            continue
+        rival = max(votes, key=lambda name: votes[name])
+        margin = (votes[rival] - own) / (total + own)
+        if margin >= SUSPECT:
+            agreeing = near[names[near] == rival]
+            says = f"{len(agreeing)} of {len(near)} nearest: {rival}"
+            found.append((int(row), int(rows[agreeing[0]]), margin, says))
+    return sorted(found, key=lambda f: -f[2])
+
+
+def fixed(collection: Collection, audit: Audit) -> Collection:
+    """A new collection without what is surely wrong, and with the doubtful marked.
+
+    Left out: unreadable images, and copies of the same file under the same name. A file that stands
+    under two names is kept once, without a taxon. A likely label error keeps its label; the column
+    `suspect` says which name its neighbours bear.
+    """
+    table = collection.specimens.copy()
+    conflicting = set(audit.of("conflict")["id"]) | set(audit.of("conflict")["other_id"])
+    table.loc[table["id"].isin(conflicting), "taxon"] = None
+    doubtful = audit.of("label").drop_duplicates("id").set_index("id")["says"]
+    table["suspect"] = table["id"].map(doubtful).fillna("")
+    out = pd.concat([audit.of(kind)["id"] for kind in ("unreadable", "duplicate", "conflict")])
+    kept = table[~table["id"].isin(set(out))].reset_index(drop=True)
+    if kept.empty:
+        raise InputError("nothing would be left of the collection.")
+    return Collection(kept, collection.images, dict(collection.info))
+
+
+def write_audit(audit: Audit, collection: Collection, folder: Path, *, judged: bool) -> None:
+    """Write `findings.csv`, and `check.html` with the first of each kind in pictures."""
+    audit.findings.to_csv(folder / "findings.csv", index=False)
+    place = {str(i): row for row, i in enumerate(collection.specimens["id"])}
+    found = {
+        kind: [
+            row
+            | {
+                "picture": thumbnail_url(collection, place.get(row["id"])),
+                "other_picture": thumbnail_url(collection, place.get(row["other_id"])),
+            }
+            for row in audit.of(kind).head(SHOWN).to_dict("records")
+        ]
+        for kind in KINDS
+        if audit.summary[kind]
+    }
+    write_page(
+        folder / "check.html",
+        "check.html",
+        title=f"Check of {collection.info.get('name') or 'a collection'}",
+        summary=audit.summary,
+        kinds=KINDS,
+        found=found,
+        judged=judged,
+        most=max(audit.summary["counts"].values(), default=1),
+    )
+
+
+def _mean(values: Floats) -> float:
+    return float(values.mean()) if len(values) else 0.0
+
+
+def _read(collection: Collection) -> tuple[Floats, npt.NDArray[np.int64], dict[int, str]]:
+    """A small grey picture of each specimen, the longer side of its photograph, and failures."""
+    thumbs = np.zeros((len(collection), THUMB * THUMB), np.float32)
+    sides = np.zeros(len(collection), np.int64)
+
+    def look(row: int) -> str | None:
+        try:
+            photo = photograph(decode(collection.path(row)))
+        except (ImageError, InputError) as error:
+            return str(error)
+        thumbs[row] = prepare(photo, THUMB).mean(2).ravel()
+        sides[row] = max(photo.shape[:2])
+        return None
+
+    failures: dict[int, str] = {}
+    with ThreadPoolExecutor(os.cpu_count()) as pool, bar("reading images", len(sides)) as advance:
+        for row, reason in enumerate(pool.map(look, range(len(sides)))):
+            if reason:
+                failures[row] = reason
+            advance(1)
+    return thumbs, sides, failures
+
+
+def _exact(table: pd.DataFrame) -> list[tuple[int, int, bool]]:
+    """(row, the earlier row of the same file, whether their labels differ)."""
+    contents, labels = content_of(table["id"]).tolist(), table["label"].fillna("").tolist()
+    first = {content: row for row, content in reversed(list(enumerate(contents)))}
+    again = [(row, first[c]) for row, c in enumerate(contents) if first[c] != row]
+    return [(row, other, labels[row] != labels[other]) for row, other in again]
+
+
+def _leaks(table: pd.DataFrame, copies: list[tuple[int, int]]) -> list[tuple[int, int, str]]:
+    """Copies and group mates that a split of the collection puts on different sides.
+
+    A copy that is held out as unseen or unknown was not learnt either: sides are learnt (train,
+    val) and measured (test, unseen, unknown).
+    """
+    side = {"train": "learnt", "val": "learnt"} | dict.fromkeys(
+        ("test", "unseen", "unknown"), "held"
+    )
+    columns = [
+        c
+        for c in table.columns
+        if not pd.api.types.is_numeric_dtype(table[c])
+        and len(table[c].dropna())
+        and set(table[c].dropna()) <= set(ROLES)
+    ]
+    mates = table.reset_index().dropna(subset=["group"]).groupby("group")["index"]
+    grouped = [(int(b), int(rows.iloc[0])) for _, rows in mates for b in rows.iloc[1:]]
+    found = []
+    for column in columns:
+        sides = table[column].map(side).to_numpy(dtype=object)
+        for why, pairs in (("a copy", copies), ("the same group", grouped)):
+            for row, other in pairs:
+                if {sides[row], sides[other]} == {"learnt", "held"}:
+                    roles = f"{table[column].iloc[row]} and {table[column].iloc[other]}"
+                    found.append((row, other, f"{why} in {column}: {roles}"))
+    return found
+
+
+def _off_scale(
+    table: pd.DataFrame, sides: npt.NDArray[np.int64], readable: npt.NDArray[np.int64]
+) -> list[tuple[int, float]]:
+    """Rows whose size, in µm where every scale is known and else in pixels, is far from usual."""
+    scale = table["um_per_px"].to_numpy(float)
+    known = np.isfinite(scale[readable]).all() and len(readable) > 0
+    size = pd.Series(sides * (scale if known else 1.0)).iloc[readable]
+    taxa = table["taxon"].fillna("").iloc[readable].to_numpy()
+    numbers = size.groupby(taxa).transform("size")
+    middle = size.groupby(taxa).transform("median").where(numbers >= 5, size.median())
+    ratio = (size / middle.clip(lower=1e-9)).to_numpy()
+    far = (ratio > OFF_SCALE) | (ratio < 1 / OFF_SCALE)
+    return [(int(row), float(r)) for row, r in zip(readable[far], ratio[far], strict=True)]
+
+
+def _findings(rows: list[dict[str, Any]], table: pd.DataFrame) -> pd.DataFrame:
+    columns = [
+        "kind",
+        "id",
+        "image",
+        "label",
+        "other_id",
+        "other_image",
+        "other_label",
+        "score",
+        "says",
+    ]
+    found = pd.DataFrame(rows, columns=["kind", "row", "other", "score", "says"])
+    for prefix, column in (("", "row"), ("other_", "other")):
+        taken = found[column].map(lambda r: -1 if pd.isna(r) else int(r)).to_numpy(int)
+        for name in ("id", "image", "label"):
+            values = [*table[name].fillna("").astype(str), ""]  # -1 is the last: nothing
+            found[prefix + name] = [values[r] for r in taken]
+    order = pd.Categorical(found["kind"], list(KINDS), ordered=True)
+    found = found.assign(order=order).sort_values(["order", "score"], ascending=[True, False])
+    return found[columns].reset_index(drop=True)
+
+
+def _summary(collection: Collection, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    taxa = pd.Series(collection.taxa())
+    counts = taxa[taxa != ""].value_counts()
     return {
         "specimens": len(collection),
-        "taxa": len(set(taxa) - {""}),
+        "taxa": len(counts),
         "unlabelled": int((taxa == "").sum()),
-        "unreadable": unreadable,
-        "duplicates": duplicates.to_dict("records"),
-        "conflicting": conflicting.to_dict("records"),
+        **{kind: sum(r["kind"] == kind for r in rows) for kind in KINDS},
         "small": small_taxa(collection),
+        "counts": {str(t): int(n) for t, n in counts.items()},
     }

@@ -187,28 +187,67 @@ def taxonomy(
 
 
 @app.command()
-def check(collection: Path, as_json: Json = False) -> None:
-    """Look a collection over: unreadable files, duplicates, taxa too small to learn.
+def check(
+    collection: Path,
+    model: Annotated[
+        Path | None, typer.Option(help="Judge the labels by this model's neighbours.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Folder for check.html, findings.csv.")
+    ] = None,
+    fix: Annotated[
+        Path | None, typer.Option(help="Write a new collection without what is surely wrong.")
+    ] = None,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """Look a collection over: unreadable files, copies, leaks between the sides of a split, images
+    off scale, taxa too small to learn and, with a model, likely label errors.
 
-    Example: forametric check collections/plates
+    Example: forametric check collections/plates --model models/plates -o check --fix clean
     """
-    from forametric.audit import check_collection
+    from forametric.audit import KINDS, check_collection, fixed, write_audit
     from forametric.collection import Collection
+    from forametric.files import atomic_folder, refuse_existing
 
-    found = check_collection(Collection.open(collection))
+    for path in (output, fix):
+        if path is not None:
+            refuse_existing(path, overwrite)
+    shells = Collection.open(collection)
+    embedder = None
+    if model is not None:
+        from forametric.embedder import Embedder
+
+        embedder = Embedder.load(model)
+    audit = check_collection(shells, embedder)
+    if output is not None:
+        with atomic_folder(output, overwrite) as temporary:
+            write_audit(audit, shells, temporary, judged=embedder is not None)
+    if fix is not None:
+        fixed(shells, audit).save(fix, overwrite=overwrite)
+    found = audit.summary
 
     def say() -> None:
         out.print(f"{found['specimens']} specimens of {found['taxa']} taxa")
-        for image, reason in found["unreadable"].items():
-            out.print(f"  unreadable: {image}: {reason}", highlight=False, soft_wrap=True)
-        for row in found["duplicates"]:
-            names = f"{row['label']} / {row['same_as_label']}"
-            out.print(f"  same bytes: {row['image']} = {row['same_as']} ({names})", soft_wrap=True)
+        for kind, words in KINDS.items():
+            for row in audit.of(kind).head(10).itertuples():
+                other = f" = {row.other_image} ({row.label} / {row.other_label})" * bool(
+                    row.other_id
+                )
+                out.print(
+                    f"  {kind}: {row.image}{other}: {row.says}", highlight=False, soft_wrap=True
+                )
+            if found[kind] > 10:
+                out.print(f"  {kind}: {found[kind] - 10} more ({words})")
         for taxon, number in found["small"].items():
             out.print(f"  few specimens: {taxon} has {number}")
+        if output is not None:
+            out.print(f"page: {output / 'check.html'}", soft_wrap=True)
+        if fix is not None:
+            out.print(f"new collection: {fix}", soft_wrap=True)
 
-    _show(found, as_json, say)
-    _end(len(found["unreadable"]), "the lines above")
+    _show(found | {"findings": audit.findings.to_dict("records")}, as_json, say)
+    _end(found["unreadable"], "the lines above")
 
 
 @app.command()

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from forametric.errors import InputError
 
 # One of these stands in every folder that Forametric writes.
-MARKS = ("collection.json", "model.json", "metrics.json", "demo.json")
+MARKS = ("collection.json", "model.json", "metrics.json", "demo.json", "check.html")
 
 
 def refuse_existing(path: Path, overwrite: bool = False) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,15 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from jinja2 import Environment, PackageLoader
-from PIL import Image
 
-from forametric import __version__, metrics
+from forametric import metrics
 from forametric.collection import Collection
 from forametric.embedder import Embedder
-from forametric.errors import InputError
 from forametric.images import load_square
 from forametric.morphospace import Morphospace
+from forametric.page import THUMB, data_url, thumbnail_url, write_page
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -26,7 +23,6 @@ if TYPE_CHECKING:
     from forametric.evaluation.protocol import Evaluated
 
 EXAMPLES = 12
-THUMB = 96
 
 
 def write_report(
@@ -50,21 +46,18 @@ def write_report(
     drawn = np.r_[test, held_out.part("unseen")]
     _draw_morphospace(folder / "morphospace.png", collection, held_out, drawn)
     wrong, right = np.flatnonzero(truth != named), np.flatnonzero(truth == named)
-    page = Environment(loader=PackageLoader("forametric"), autoescape=True).get_template(
-        "report.html"
-    )
-    html = page.render(
+    write_page(
+        folder / "report.html",
+        "report.html",
         result=result,
-        version=__version__,
         title=f"{result['model']['recipe']} on {result['data']['collection']}",
         species=species.to_dict("records"),
         confusion=_figure_url(_confusion_figure(counts, taxa)),
         bars=_figure_url(_bars_figure(species)),
-        morphospace=_url((folder / "morphospace.png").read_bytes(), "png"),
+        morphospace=data_url((folder / "morphospace.png").read_bytes(), "png"),
         wrong=_examples(model, collection, held_out, test[wrong[:EXAMPLES]]),
         right=_examples(model, collection, held_out, test[_spread(right, truth, EXAMPLES // 2)]),
     )
-    (folder / "report.html").write_text(html, encoding="utf-8")
 
 
 def per_species(
@@ -118,12 +111,12 @@ def _examples(
     for position, name, rows, far in zip(positions, named, nearest, distances, strict=True):
         examples.append(
             {
-                "picture": _thumb(collection, int(held_out.rows[position])),
+                "picture": thumbnail_url(collection, int(held_out.rows[position])),
                 "truth": held_out.taxa[position],
                 "named": name,
                 "neighbours": [
                     {
-                        "picture": _thumb(collection, place.get(model.gallery.ids[row])),
+                        "picture": thumbnail_url(collection, place.get(model.gallery.ids[row])),
                         "taxon": model.gallery.taxa[row],
                         "distance": f"{d:.2f}",
                     }
@@ -144,18 +137,6 @@ def _spread(
         if len(first)
         else rows
     )
-
-
-def _thumb(collection: Collection, row: int | None) -> str:
-    if row is None:
-        return ""
-    try:
-        square = load_square(collection.path(row), THUMB)
-    except InputError:
-        return ""
-    buffer = io.BytesIO()
-    Image.fromarray(square).save(buffer, "JPEG", quality=85)
-    return _url(buffer.getvalue(), "jpeg")
 
 
 def _confusion_figure(counts: npt.NDArray[np.int64], taxa: list[str]) -> Figure:
@@ -195,8 +176,4 @@ def _bars_figure(species: pd.DataFrame) -> Figure:
 def _figure_url(figure: Figure) -> str:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=130)
-    return _url(buffer.getvalue(), "png")
-
-
-def _url(data: bytes, kind: str) -> str:
-    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+    return data_url(buffer.getvalue(), "png")
