@@ -506,6 +506,57 @@ def map_(
 
 
 @app.command()
+def export(
+    collection: Path,
+    output: Output,
+    kind: Annotated[
+        str,
+        typer.Option("--format", help="csv, excel, ecotaxa, particle-trieur or darwin-core."),
+    ] = "csv",
+    names: Annotated[
+        Path | None, typer.Option(help="Names from identify (CSV), in place of the collection's.")
+    ] = None,
+    model: Annotated[
+        Path | None, typer.Option(help="The model that gave the names, to be named with them.")
+    ] = None,
+    taxonomy: Annotated[
+        Path | None, typer.Option(help="A table of names, for AphiaIDs and families.")
+    ] = None,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """Write a collection, and names from a model, for another program or a data centre.
+
+    Example: forametric export cores/GC37 --names names.csv --model models/plates
+    --format darwin-core -o GC37.zip
+    """
+    import pandas as pd
+
+    from forametric.collection import Collection
+    from forametric.embedder import read_card
+    from forametric.export import export_collection
+    from forametric.taxonomy import Taxonomy
+
+    given = None
+    if names is not None:
+        try:
+            given = pd.read_csv(names)
+        except (OSError, ValueError) as error:
+            raise InputError(f"{names} cannot be read as names: {error}.") from None
+    count = export_collection(
+        Collection.open(collection),
+        output,
+        kind,
+        names=given,
+        identified_by=read_card(model).title if model else f"forametric {__version__}",
+        taxonomy=Taxonomy.load(taxonomy),
+        overwrite=overwrite,
+    )
+    result = {"output": str(output), "format": kind, "records": count}
+    _show(result, as_json, lambda: out.print(f"{count} records: {output}", soft_wrap=True))
+
+
+@app.command()
 def recipes(as_json: Json = False) -> None:
     """List the built-in recipes.
 

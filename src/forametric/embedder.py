@@ -63,6 +63,13 @@ class ModelCard(BaseModel):
     licence: dict[str, str]
     files: dict[str, str] = {}
 
+    @property
+    def title(self) -> str:
+        """What names this very model: software and version, recipe, collection, its weights."""
+        weights = self.files.get("weights.safetensors", "")[:12]
+        made = f"forametric {self.made_by.get('forametric', '')}"
+        return f"{made}, model {self.recipe.name} of {self.data.get('collection', '')} ({weights})"
+
     @classmethod
     def describe(cls, **known: Any) -> ModelCard:
         """A card for a model made now, by these versions."""

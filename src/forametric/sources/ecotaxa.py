@@ -67,7 +67,7 @@ def read_ecotaxa(source: Path, work: Path) -> Listing:
         table["group"] = table["object_id"].where(several, "")
     if PIXEL_MM in table:
         size = pd.to_numeric(table[PIXEL_MM].str.replace(",", "."), errors="coerce") * 1000
-        table["um_per_px"] = size.map(lambda um: "" if pd.isna(um) else f"{um:.6g}")
+        table["um_per_px"] = size.map(lambda um: "" if pd.isna(um) else f"{um:.9g}")
     return Listing(table, folder, notes)
 
 

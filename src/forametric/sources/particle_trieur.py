@@ -87,7 +87,7 @@ def _um_per_px(pixels_per_mm: str) -> str:
         resolution = float(pixels_per_mm.replace(",", "."))
     except ValueError:
         return ""
-    return f"{1000 / resolution:.6g}" if resolution > 0 else ""
+    return f"{1000 / resolution:.9g}" if resolution > 0 else ""
 
 
 def _relative(name: str, folder: Path) -> str:

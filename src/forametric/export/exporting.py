@@ -1,0 +1,98 @@
+"""The one door out: join the names to the specimens, then write one of the formats."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from forametric.collection import Collection
+from forametric.errors import InputError
+from forametric.export.darwin_core import write_darwin_core
+from forametric.export.ecotaxa import write_ecotaxa
+from forametric.export.records import Records
+from forametric.export.tables import write_csv, write_excel, write_particle_trieur
+from forametric.files import atomic_path, refuse_existing
+from forametric.taxonomy import Taxonomy
+
+
+@dataclass(frozen=True)
+class Format:
+    """How a format is written, and how its files end."""
+
+    suffix: str
+    write: Callable[[Records, Path], None]
+
+
+FORMATS = {
+    "csv": Format(".csv", write_csv),
+    "excel": Format(".xlsx", write_excel),
+    "particle-trieur": Format(".csv", write_particle_trieur),
+    "ecotaxa": Format(".zip", write_ecotaxa),
+    "darwin-core": Format(".zip", write_darwin_core),
+}
+
+
+def export_collection(
+    collection: Collection,
+    output: Path,
+    kind: str,
+    *,
+    names: pd.DataFrame | None = None,
+    identified_by: str = "",
+    taxonomy: Taxonomy | None = None,
+    overwrite: bool = False,
+) -> int:
+    """Write a collection for another program; returns the number of records.
+
+    Parameters
+    ----------
+    kind : str
+        A key of `FORMATS`.
+    names : DataFrame, optional
+        As `identify` gives them: image, taxon, score. They take the place of the collection's own
+        taxa, whose specimens are then marked as predicted; specimens they do not name keep theirs.
+    identified_by : str
+        Who gave those names: the model and its version.
+
+    Raises
+    ------
+    InputError
+        For an unknown format, a wrong suffix, or names of none of the specimens.
+    """
+    if kind not in FORMATS:
+        raise InputError(f"no format {kind!r}; there are {', '.join(FORMATS)}.")
+    if output.suffix.lower() != FORMATS[kind].suffix:
+        raise InputError(f"{output} should end in {FORMATS[kind].suffix} for {kind}.")
+    refuse_existing(output, overwrite)
+    records = Records(
+        _joined(collection, names, identified_by), collection, taxonomy or Taxonomy.load()
+    )
+    with atomic_path(output) as temporary:
+        FORMATS[kind].write(records, temporary)
+    return len(records.table)
+
+
+def _joined(collection: Collection, names: pd.DataFrame | None, by: str) -> pd.DataFrame:
+    table = collection.specimens.copy()
+    table["identified_by"], table["score"], table["predicted"] = "", "", False
+    if names is None:
+        return table
+    missing = {"image", "taxon"} - set(names.columns)
+    if missing:
+        raise InputError(
+            f"the names lack the column {sorted(missing)[0]}; they come from identify."
+        )
+    given = names.drop_duplicates("image").set_index("image")
+    named = table["image"].isin(given.index)
+    if not named.any():
+        raise InputError("the names are of none of this collection's specimens.")
+    images = table.loc[named, "image"]
+    table["taxon"] = table["taxon"].astype(object)
+    table.loc[named, "taxon"] = images.map(given["taxon"])
+    table.loc[named, "identified_by"], table.loc[named, "predicted"] = by, True
+    if "score" in given:
+        table.loc[named, "score"] = images.map(given["score"]).map(lambda s: f"{float(s):.4f}")
+    return table
