@@ -6,6 +6,7 @@ import tifffile
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from scipy.ndimage import gaussian_filter
 
 from forametric.errors import ImageError
 from forametric.images import background, decode, load_squares, prepare
@@ -69,8 +70,8 @@ def _broken(kind: str, path) -> None:
         Image.new("RGB", (1, 1)).save(path)
     elif kind == "enormous":
         Image.new("1", (20_000, 6_000)).save(path, "PNG")
-    elif kind == "pages":
-        tifffile.imwrite(path, np.zeros((3, 20, 20), np.uint8), photometric="minisblack")
+    elif kind == "spectrum":
+        tifffile.imwrite(path, np.zeros((3, 20), np.uint8), photometric="minisblack")
 
 
 BROKEN = {
@@ -79,7 +80,7 @@ BROKEN = {
     "text": "not an image",
     "one pixel": "too small",
     "enormous": "too large",
-    "pages": "3 pages",
+    "spectrum": "too small",
 }
 
 
@@ -121,3 +122,53 @@ def test_a_quarter_turn_of_the_image_is_a_quarter_turn_of_the_square():
     turned = prepare(np.ascontiguousarray(np.rot90(image)), 32)
     difference = np.abs(turned.astype(int) - np.rot90(prepare(image, 32)).astype(int))
     assert difference.max() <= 1
+
+
+def _in_focus(where: slice) -> np.ndarray:
+    """A noisy picture that is sharp in these columns only."""
+    noise = np.random.default_rng(0).integers(0, 255, (40, 60)).astype(float)
+    blurred = gaussian_filter(noise, 3)
+    blurred[:, where] = noise[:, where]
+    return blurred.astype(np.uint8)
+
+
+def test_of_a_stack_each_pixel_comes_from_where_it_is_sharp(tmp_path):
+    left, right = slice(0, 30), slice(30, 60)
+    stack = np.stack([_in_focus(left), _in_focus(right)])
+    truth = np.random.default_rng(0).integers(0, 255, (40, 60)).astype(np.uint8)
+    for name, settings in {
+        "pages.tif": {"photometric": "minisblack"},
+        "z.ome.tif": {"photometric": "minisblack", "metadata": {"axes": "ZYX"}},
+        "z.tif": {"imagej": True, "metadata": {"axes": "ZYX"}},
+        "big.tif": {"photometric": "minisblack", "bigtiff": True, "compression": "lzw"},
+    }.items():
+        tifffile.imwrite(tmp_path / name, stack, **settings)
+        found = decode(tmp_path / name)[..., 0]
+        inner = [*range(8, 24), *range(36, 52)]
+        assert (found[:, inner] == truth[:, inner]).mean() > 0.98, name
+
+
+def test_channels_are_colours_and_the_first_of_time_is_taken(tmp_path):
+    film = np.zeros((3, 2, 20, 30), np.uint8)  # time, channels
+    film[0, 0], film[0, 1], film[1:] = 200, 100, 50
+    film[0, :, 0, 0] = 0
+    path = tmp_path / "film.ome.tif"
+    tifffile.imwrite(path, film, photometric="minisblack", metadata={"axes": "TCYX"})
+    assert decode(path)[5, 5].tolist() == [200, 100, 0]
+
+
+@pytest.mark.parametrize("compression", [None, "lzw", "deflate", "jpeg", "packbits", "zstd"])
+def test_every_compression_is_read(tmp_path, compression):
+    picture = np.full((32, 48, 3), 90, np.uint8)
+    picture[8:24, 8:40] = 200
+    tifffile.imwrite(tmp_path / "a.tif", picture, photometric="rgb", compression=compression)
+    assert np.abs(decode(tmp_path / "a.tif").astype(int) - picture).max() <= 30
+    assert np.abs(decode(tmp_path / "a.tif").astype(int) - picture).mean() <= 1
+
+
+def test_of_a_pyramid_the_full_picture_is_taken(tmp_path):
+    picture = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
+    with tifffile.TiffWriter(tmp_path / "p.tif") as writer:
+        writer.write(picture, subifds=1, photometric="rgb", tile=(16, 16))
+        writer.write(picture[::2, ::2], subfiletype=1, photometric="rgb", tile=(16, 16))
+    assert (decode(tmp_path / "p.tif") == picture).all()

@@ -2,7 +2,8 @@
 
 Rules: EXIF orientation is applied; grey and palette become RGB; CMYK is converted; transparent
 pixels are laid on black; 16-bit and floating data are scaled linearly from the image's own darkest
-to its own brightest value. TIFF files may hold one picture; several pages are refused by name.
+to its own brightest value. A TIFF of several planes (pages, z, channels, time; also OME and ImageJ)
+becomes one picture by the rule of `stack`; of a pyramid the full picture is taken.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from forametric.errors import ImageError
+from forametric.images.stack import one_picture
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp"})
 MAX_PIXELS = 100_000_000
@@ -92,14 +94,15 @@ def _decode_tiff(path: Path) -> npt.NDArray[np.uint8]:
     import tifffile
 
     with tifffile.TiffFile(path) as tiff:
-        if len(tiff.pages) != 1:
-            raise ImageError(f"a TIFF of {len(tiff.pages)} pages; save the one plane to use")
-        page = tiff.pages[0]
+        page, series = tiff.pages[0], tiff.series[0]
         if not isinstance(page, tifffile.TiffPage):
             raise ImageError("a TIFF whose first page cannot be read")
         _check_size(page.imagewidth, page.imagelength)
-        if page.imagedepth != 1 or page.size > 4 * MAX_PIXELS:
-            raise ImageError("a TIFF volume or of too many channels; save one plane")
+        if max(series.size, page.size) > 4 * MAX_PIXELS:
+            raise ImageError(f"a TIFF of {series.size:,} values is too large; save fewer planes")
+        planes = series.size // (page.imagewidth * page.imagelength * page.samplesperpixel)
+        if planes > 1:
+            return _rgb(one_picture(series.asarray(), series.axes))
         plain = page.photometric in (0, 1, 2) and page.samplesperpixel in (1, 3)
         if plain and (page.bitspersample in (8, 16) or page.dtype in (np.float32, np.float64)):
             pixels = page.asarray()

@@ -1,0 +1,79 @@
+"""One picture from a stack of planes, by a stated rule.
+
+Time and other series: the first. Focus (z, or pages without a meaning of their own): all planes in
+one picture, each pixel from the plane that is sharpest there. Channels: one is grey; two or three
+are red, green, blue in their order; of more the mean.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.ndimage import gaussian_filter, laplace
+
+from forametric.errors import ImageError
+
+FOCUS = "ZIQ"  # z; and tifffile's letters for pages of which nothing is said
+SHARPNESS = 2.0  # px over which sharpness is averaged
+
+Array = npt.NDArray[Any]
+
+
+def one_picture(stack: Array, axes: str) -> Array:
+    """Reduce a stack to (height, width) or (height, width, 3), of the same dtype.
+
+    Parameters
+    ----------
+    axes : str
+        What each dimension is, in tifffile's letters: T, C, Z, Y, X, S (samples), …
+
+    >>> one_picture(np.zeros((2, 5, 8, 9), np.uint16), "TZYX").shape
+    (8, 9)
+    """
+    if "Y" not in axes or "X" not in axes:
+        raise ImageError(f"a TIFF of dimensions {axes}, which hold no picture")
+    for axis in axes:
+        if axis not in f"{FOCUS}CYXS":
+            stack, axes = stack.take(0, axes.index(axis)), axes.replace(axis, "", 1)
+    focus = [axis for axis in axes if axis in FOCUS]
+    order = [*focus, *(axis for axis in "YX"), *(axis for axis in "CS" if axis in axes)]
+    stack = np.transpose(stack, [axes.index(axis) for axis in order])
+    height, width = (stack.shape[order.index(axis)] for axis in "YX")
+    planes = stack.reshape(-1, height, width, *stack.shape[len(focus) + 2 :])
+    picture = extended_depth(planes) if len(planes) > 1 else planes[0]
+    if "C" in axes and "S" in axes:  # channels that are colour pictures each: their mean
+        picture = picture.mean(2).astype(stack.dtype)
+    return np.asarray(_colours(picture))
+
+
+def extended_depth(planes: Array) -> Array:
+    """Each pixel from the plane that is sharpest there.
+
+    Sharpness is the squared Laplacian, averaged by a Gaussian of two pixels; where all planes are
+    alike the first is taken.
+
+    Parameters
+    ----------
+    planes : ndarray, shape (n, height, width) or (n, height, width, channels)
+    """
+    best = np.full(planes.shape[1:3], -1.0, np.float32)
+    picture = planes[0].copy()
+    for plane in planes:
+        grey = (plane if plane.ndim == 2 else plane.mean(2)).astype(np.float32)
+        sharp = gaussian_filter(laplace(grey) ** 2, SHARPNESS)
+        better = sharp > best
+        picture[better], best[better] = plane[better], sharp[better]
+    return picture
+
+
+def _colours(picture: Array) -> Array:
+    if picture.ndim == 2 or picture.shape[2] == 3:
+        return picture
+    channels = picture.shape[2]
+    if channels == 1:
+        return np.asarray(picture[..., 0])
+    if channels == 2:
+        return np.concatenate([picture, np.zeros_like(picture[..., :1])], axis=2)
+    return np.asarray(picture.mean(2).astype(picture.dtype))
