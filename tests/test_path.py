@@ -30,7 +30,7 @@ def test_evaluate_writes_every_figure_and_one_page(
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "r" / "metrics.json").read_text())
     for part, names in {
-        "known": ("accuracy", "macro_f1", "top3", "head_accuracy"),
+        "known": ("accuracy", "macro_f1", "top3", "knn_accuracy", "head_accuracy"),
         "unseen": ("matched_accuracy", "matched_macro_f1", "ami", "ari", "recall_at_1"),
         "unknown": ("auroc",),
     }.items():
@@ -288,3 +288,21 @@ def test_the_public_names_are_those_meant():
         assert getattr(fm, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'Embeder'"):
         _ = fm.Embeder
+
+
+def test_names_weigh_the_head_by_what_it_knows(model_folder):
+    from forametric.embedder import Vectors
+    from forametric.gallery import Gallery
+
+    model = Embedder.load(model_folder)
+    a, b = model.classes_
+    x, y, z = np.eye(3, model.card.dimensions, dtype=np.float32)
+    model.gallery = Gallery(["1", "2", "3"], np.array([a, b, "new"], object), np.stack([x, y, z]))
+    got = Vectors([0, 1], np.stack([x, z]), np.array([[0.0, 1.0], [0.0, 1.0]], np.float32), {})
+    votes = model.gallery.predict_proba(got.vectors)
+    scores = model.predict_proba(got)
+    assert scores.sum(1) == pytest.approx(1)
+    column = {t: model.gallery.classes_.index(t) for t in (a, b, "new")}
+    known = votes[0, [column[a], column[b]]].sum()
+    assert scores[0, column[b]] == pytest.approx(votes[0, column[b]] * (1 - known / 2) + known / 2)
+    assert scores[1].argmax() == column["new"], "a taxon that the head never met can still win"

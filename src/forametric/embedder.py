@@ -215,6 +215,25 @@ class Embedder:
                 head.append(h)
         return Vectors(rows, np.concatenate(vectors), np.concatenate(head), failures)
 
+    def predict_proba(self, got: Vectors) -> Floats:
+        """Scores of the gallery's taxa for embedded specimens, shape (n, len(gallery.classes_)).
+
+        The mean of the votes of the nearest references and the class head's probabilities. A taxon
+        that was added to the gallery after training is not known to the head: the more of the votes
+        such taxa have, the less the head counts. A row sums to 1; the scores are not calibrated.
+        """
+        votes = self.gallery.predict_proba(got.vectors)
+        names = self.gallery.classes_
+        shared = [(names.index(t), i) for i, t in enumerate(self.classes_) if t in set(names)]
+        if not got.head.shape[1] or not shared:
+            return votes
+        columns, of_head = (np.array(c) for c in zip(*shared, strict=True))
+        head = got.head[:, of_head]
+        half = votes[:, columns].sum(1, keepdims=True) / 2
+        scores = votes * (1 - half)
+        scores[:, columns] += half * head / np.maximum(head.sum(1, keepdims=True), 1e-12)
+        return np.asarray(scores, dtype=np.float32)
+
     def _embed_squares(
         self, squares: npt.NDArray[np.uint8], advance: Callable[[int], None]
     ) -> tuple[Floats, Floats]:

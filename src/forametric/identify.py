@@ -30,9 +30,10 @@ def identify(model: Embedder, images: str | Path) -> Identifications:
     Returns
     -------
     Identifications
-        `table` has `image`, `taxon`, `score` (weighted share of the five nearest references' votes;
-        not a calibrated probability), `second`, `second_score`, `distance` (mean Euclidean
-        distance to the five nearest: large means strange to the model), and for n = 1 … 5
+        `table` has `image`, `taxon`, `score` (mean of the class head's probability and the share
+        of the five nearest references' votes; not calibrated), `second`, `second_score`,
+        `distance` (mean Euclidean distance to the five nearest: large means strange to the model),
+        and for n = 1 … 5
         `neighbour_n`, `neighbour_n_taxon`, `neighbour_n_distance`.
 
     Raises
@@ -52,7 +53,7 @@ def identify(model: Embedder, images: str | Path) -> Identifications:
             f"the first: {skipped['image'].iloc[0]}: {skipped['reason'].iloc[0]}."
         )
     gallery = model.gallery
-    scores = gallery.predict_proba(got.vectors, K)
+    scores = model.predict_proba(got)
     classes = np.asarray(gallery.classes_, dtype=object)
     order = np.argsort(-scores, axis=1, kind="stable")
     each = np.arange(len(scores))

@@ -1,6 +1,7 @@
 """The protocol: known species, unseen species, unknown pictures, each on held-out specimens.
 
-Known: 5 nearest neighbours against the gallery, and the class head. Unseen: retrieval within the
+Known: the names that identification gives (5 nearest neighbours in the gallery and the class head
+together), and each way alone. Unseen: retrieval within the
 unseen specimens, Ward clustering with the true and with an estimated number of clusters, names
 matched to clusters one to one. Unknown: how well the mean distance to the five nearest references
 tells strange specimens from known ones.
@@ -43,6 +44,7 @@ class Evaluated:
     taxa: npt.NDArray[np.object_]
     vectors: Floats
     head: Floats
+    scores: Floats  # of the gallery's taxa, by which specimens are named
     skipped: dict[str, str]
 
     def part(self, role: str) -> npt.NDArray[np.int64]:
@@ -218,15 +220,15 @@ def _embed(model: Embedder, collection: Collection, roles: pd.Series) -> Evaluat
     images = collection.specimens["image"]
     skipped = {str(images.iloc[rows[i]]): why for i, why in got.failures.items()}
     kept = rows[got.rows]
-    return Evaluated(kept, role[kept], taxa[kept], got.vectors, got.head, skipped)
+    scores = model.predict_proba(got)
+    return Evaluated(kept, role[kept], taxa[kept], got.vectors, got.head, scores, skipped)
 
 
 def _known(model: Embedder, held_out: Evaluated) -> dict[str, Any]:
     test = held_out.part("test")
     truth = held_out.taxa[test].astype(str)
-    scores = model.gallery.predict_proba(held_out.vectors[test], K)
     classes = np.asarray(model.gallery.classes_)
-    order = np.argsort(-scores, axis=1, kind="stable")
+    order = np.argsort(-held_out.scores[test], axis=1, kind="stable")
     named = classes[order[:, 0]]
     result: dict[str, Any] = {
         "accuracy": metrics.accuracy(truth, named),
@@ -236,10 +238,12 @@ def _known(model: Embedder, held_out: Evaluated) -> dict[str, Any]:
         "top3": float((classes[order[:, :3]] == truth[:, None]).any(1).mean()),
         "species": len(np.unique(truth)),
     }
+    by_way = {"knn": model.gallery.predict(held_out.vectors[test], K).astype(str)}
     if held_out.head.shape[1]:
-        by_head = np.asarray(model.classes_)[held_out.head[test].argmax(1)]
-        result["head_accuracy"] = metrics.accuracy(truth, by_head)
-        result["head_macro_f1"] = metrics.macro_f1(truth, by_head)
+        by_way["head"] = np.asarray(model.classes_)[held_out.head[test].argmax(1)]
+    for way, names in by_way.items():
+        result[f"{way}_accuracy"] = metrics.accuracy(truth, names)
+        result[f"{way}_macro_f1"] = metrics.macro_f1(truth, names)
     return result
 
 

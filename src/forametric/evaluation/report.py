@@ -33,11 +33,9 @@ def write_report(
     result: dict[str, Any],
 ) -> None:
     """Write `report.html`, `species.csv`, `confusion.csv` and `morphospace.png` into `folder`."""
-    from forametric.evaluation.protocol import K
-
     test = held_out.part("test")
     truth = held_out.taxa[test].astype(str)
-    named = model.gallery.predict(held_out.vectors[test], K).astype(str)
+    named = named_by(model, held_out, test)
     taxa = sorted(set(truth) | set(named))
     counts = metrics.confusion(truth, named, taxa)
     pd.DataFrame(counts, index=taxa, columns=taxa).to_csv(folder / "confusion.csv")
@@ -58,6 +56,14 @@ def write_report(
         wrong=_examples(model, collection, held_out, test[wrong[:EXAMPLES]]),
         right=_examples(model, collection, held_out, test[_spread(right, truth, EXAMPLES // 2)]),
     )
+
+
+def named_by(
+    model: Embedder, held_out: Evaluated, positions: npt.NDArray[np.int64]
+) -> npt.NDArray[np.str_]:
+    """The names that identification gives to these held-out specimens."""
+    best = held_out.scores[positions].argmax(1)
+    return np.array([model.gallery.classes_[i] for i in best], dtype=np.str_)
 
 
 def per_species(
@@ -106,7 +112,7 @@ def _examples(
         return []
     place = {str(i): row for row, i in enumerate(collection.specimens["id"])}
     distances, nearest = model.gallery.nearest(held_out.vectors[positions])
-    named = model.gallery.predict(held_out.vectors[positions])
+    named = named_by(model, held_out, positions)
     examples = []
     for position, name, rows, far in zip(positions, named, nearest, distances, strict=True):
         examples.append(

@@ -65,7 +65,7 @@ def extended_depth(planes: Array) -> Array:
         sharp = gaussian_filter(laplace(grey) ** 2, SHARPNESS)
         better = sharp > best
         picture[better], best[better] = plane[better], sharp[better]
-    return picture
+    return np.asarray(picture)
 
 
 def _colours(picture: Array) -> Array:
