@@ -7,7 +7,6 @@ matplotlib.
 
 from __future__ import annotations
 
-import base64
 import io
 import json
 from collections.abc import Callable, Sequence
@@ -21,6 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from forametric.errors import ImageError, InputError
 from forametric.files import atomic_path, write_text
+from forametric.page import data_url, render
 
 Images = Callable[[int], NDArray[np.uint8]]
 Box = tuple[float, float, float, float]  # left, bottom, right, top
@@ -537,7 +537,6 @@ def write_page(
     Its pictures are JPEGs of 48 pixels in one sheet: of every specimen up to 4,000, else of 4,000
     drawn at random with `seed`, which the page says.
     """
-    from jinja2 import Environment, FileSystemLoader
     from markupsafe import Markup
 
     legend = make_legend(coordinates, taxa)
@@ -560,9 +559,7 @@ def write_page(
         "sheet": sheet,
         "seed": seed,
     }
-    folder = Path(__file__).parent / "templates"
-    page = Environment(loader=FileSystemLoader(folder), autoescape=True).get_template("map.html")
-    write_text(path, page.render(title=title, data=Markup(script_json(data))))
+    write_text(path, render("map.html", title=title, data=Markup(script_json(data))))
 
 
 def script_json(data: Any) -> str:
@@ -593,5 +590,4 @@ def _sprite_sheet(count: int, images: Images | None, seed: int) -> tuple[str, li
         sheet[row * SPRITE :, column * SPRITE :][:SPRITE, :SPRITE] = tile
     buffer = io.BytesIO()
     Image.fromarray(sheet).save(buffer, "JPEG", quality=82, subsampling=0)
-    text = base64.b64encode(buffer.getvalue()).decode("ascii")
-    return f"data:image/jpeg;base64,{text}", [i for i, _ in readable], columns
+    return data_url(buffer.getvalue(), "jpeg"), [i for i, _ in readable], columns
