@@ -144,6 +144,53 @@ def import_(
 
 
 @app.command()
+def segment(
+    slides: Annotated[
+        list[Path], typer.Argument(help="Photographs of slides, or folders of them.")
+    ],
+    output: Output,
+    um_per_px: Annotated[
+        float | None, typer.Option(help="µm per pixel; else what a TIFF itself states.")
+    ] = None,
+    min_diameter: Annotated[
+        float | None, typer.Option(help="Least diameter, in µm (in pixels without a scale).")
+    ] = None,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """Find the shells on slides or trays and make a collection of them.
+
+    Bright shells on a dark slide or dark on a light one. Each is cut out with a margin, measured,
+    and outlined on an overlay picture to check. Shells that the edge cuts are left out.
+
+    Example: forametric segment tray1.jpg tray2.jpg --um-per-px 2.4 --min-diameter 150 -o trays
+    """
+    from forametric.sources.slides import segment_slides
+
+    got = segment_slides(
+        slides, output, um_per_px=um_per_px, min_diameter=min_diameter, overwrite=overwrite
+    )
+    result = {
+        "collection": str(output),
+        "specimens": len(got.collection),
+        "slides": got.slides.to_dict("records"),
+        "skipped": got.skipped.to_dict("records"),
+    }
+
+    def say() -> None:
+        table = Table("slide", "shells", "parted from another", "cut by the edge")
+        for row in got.slides.itertuples():
+            table.add_row(str(row.slide), str(row.shells), str(row.touching), str(row.cut))
+        out.print(table)
+        for row in got.skipped.itertuples():
+            err.print(f"  skipped {row.image}: {row.reason}", highlight=False, soft_wrap=True)
+        out.print(f"{output}: {len(got.collection)} shells; check {output / 'overlays'}")
+
+    _show(result, as_json, say)
+    _end(len(got.skipped), str(output / "skipped.csv"))
+
+
+@app.command()
 def fetch(output: Output, as_json: Json = False) -> None:
     """Download the Endless Forams library, a ZIP for each species; what is there is kept.
 
@@ -621,6 +668,56 @@ def _info(folder: Path | None) -> dict[str, Any]:
         "columns": list(shells.specimens.columns),
         "taxa": {str(t): int(n) for t, n in counts.items()},
     }
+
+
+@app.command()
+def simulate(
+    output: Output,
+    total: Annotated[int, typer.Option(help="How many shells in all.")] = 700,
+    long_tail: Annotated[
+        bool, typer.Option(help="As unequal as Endless Forams; else as many of each form.")
+    ] = False,
+    size: Annotated[int, typer.Option(help="Side of the pictures in pixels.")] = 224,
+    masks: Annotated[bool, typer.Option(help="Write the outlines too, below masks.")] = False,
+    seed: Seed = 0,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """Draw simulated shells of 35 growth forms, with a table of what is true of each.
+
+    They are for trying out, teaching and tests of scale; nothing measured on them holds for real
+    shells. Import them with: forametric import FOLDER/specimens.csv -o COLLECTION
+
+    Example: forametric simulate --total 34640 --long-tail -o simulated
+    """
+    import os
+
+    from forametric.files import atomic_folder, write_json
+    from forametric.progress import bar
+    from forametric.sources.shells import FORMS, even, write_shells
+    from forametric.sources.shells import long_tail as unequal
+
+    counts = unequal(total) if long_tail else even(total)
+    with atomic_folder(output, overwrite) as temporary, bar("drawing shells", total) as advance:
+        table = write_shells(
+            temporary,
+            counts,
+            seed=seed,
+            size=size,
+            masks=masks,
+            workers=os.cpu_count() or 1,
+            progress=advance,
+        )
+        table.to_csv(temporary / "specimens.csv", index=False)
+        made_by = f"forametric {__version__}"
+        asked = {"total": total, "long_tail": long_tail, "size": size, "seed": seed}
+        write_json(temporary / "simulated.json", {"made_by": made_by, "simulated": True, **asked})
+    result = {"folder": str(output), "shells": len(table), "forms": len(FORMS)}
+    _show(
+        result,
+        as_json,
+        lambda: out.print(f"{output}: {len(table)} simulated shells; {output / 'specimens.csv'}"),
+    )
 
 
 @app.command()

@@ -135,6 +135,16 @@ def content_of(ids: pd.Series) -> pd.Series:
     return ids.str.slice(0, ID_LENGTH)
 
 
+def numbered_ids(content: pd.Series) -> pd.Series:
+    """Unique ids: what stood there before is followed by -2, -3, …
+
+    >>> numbered_ids(pd.Series(["a", "b", "a"])).tolist()
+    ['a', 'b', 'a-2']
+    """
+    nth = content.groupby(content).cumcount() + 1
+    return content.where(nth == 1, content + "-" + nth.astype(str))
+
+
 def taxon_of(label: str) -> str:
     """A label as a name: underscores are blanks, blanks are single.
 

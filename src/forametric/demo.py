@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,9 @@ from forametric.collection import Collection
 from forametric.files import atomic_folder, atomic_path, read_json, refuse_existing, write_json
 from forametric.progress import bar, console
 
-PER_FORM = 40
+PER_FORM = 18
 SIZE = 128
-UNSEEN = 3
+UNSEEN = 5
 MARK = "demo.json"
 SETTINGS = ("epochs=12", "network.size=96", "views=4")
 
@@ -47,7 +48,9 @@ def run_demo(output: Path, *, overwrite: bool = False) -> dict[str, str]:
             bar("drawing shells", PER_FORM * len(FORMS)) as advance,
             atomic_folder(output / "shells") as temporary,
         ):
-            table = write_shells(temporary, PER_FORM, size=SIZE, progress=advance)
+            table = write_shells(
+                temporary, PER_FORM, size=SIZE, workers=os.cpu_count() or 1, progress=advance
+            )
             table.to_csv(temporary / "specimens.csv", index=False)
     shells: Collection = import_collection(
         output / "shells" / "specimens.csv", output / "collection", overwrite=True
@@ -55,7 +58,7 @@ def run_demo(output: Path, *, overwrite: bool = False) -> dict[str, str]:
     roles = draw_split(shells, seed=0, unseen=UNSEEN)
     save_split(roles, output / "split.csv")
 
-    console.print("2/5  training on all forms but three")
+    console.print("2/5  training on all forms but five")
     if not (output / "model").is_dir():
         recipe = Recipe.load("default", SETTINGS)
         train(shells, roles, recipe, output / "model", split_name="split.csv")
@@ -79,7 +82,7 @@ def run_demo(output: Path, *, overwrite: bool = False) -> dict[str, str]:
     console.print("5/5  naming new shells")
     if not (output / "new-shells").is_dir():
         with atomic_folder(output / "new-shells") as temporary:
-            write_shells(temporary, 2, seed=1, size=SIZE)
+            write_shells(temporary, 1, seed=1, size=SIZE)
     names = identify(model, output / "new-shells").table
     with atomic_path(output / "names.csv") as temporary:
         names.to_csv(temporary, index=False)

@@ -17,8 +17,16 @@ import numpy.typing as npt
 
 from forametric.errors import InputError
 
+RUN_FILE = "run.json"  # in a working folder: what the run that fills it was asked for
 # One of these stands in every folder that Forametric writes.
-MARKS = ("collection.json", "model.json", "metrics.json", "demo.json", "check.html")
+MARKS = (
+    "collection.json",
+    "model.json",
+    "metrics.json",
+    "demo.json",
+    "check.html",
+    "simulated.json",
+)
 
 
 def refuse_existing(path: Path, overwrite: bool = False) -> None:
@@ -87,6 +95,16 @@ def replace_folder(new: Path, path: Path) -> None:
         shutil.rmtree(old, ignore_errors=True)
     else:
         old.unlink(missing_ok=True)
+
+
+def resumable_folder(work: Path, run: dict[str, Any]) -> None:
+    """Make the working folder of a run, or enter one that the same run left; another's is emptied.
+
+    `run` is what was asked for, as JSON.
+    """
+    if work.is_dir() and not ((work / RUN_FILE).is_file() and read_json(work / RUN_FILE) == run):
+        shutil.rmtree(work)
+    write_json(work / RUN_FILE, run)
 
 
 def disk_array(path: Path, shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:

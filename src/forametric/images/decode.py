@@ -80,14 +80,15 @@ def _decode_with_pillow(path: Path) -> npt.NDArray[np.uint8]:
         Image.open(path, formats=("JPEG", "PNG", "BMP", "WEBP")) as opened,
     ):
         _check_size(*opened.size)
-        image = ImageOps.exif_transpose(opened)
+        image: Image.Image = opened
+        ImageOps.exif_transpose(image, in_place=True)
         if image.mode.startswith(("I", "F")):
             return _rgb(np.asarray(image))
         if image.has_transparency_data:
             image = image.convert("RGBA")
             black = Image.new("RGBA", image.size, (0, 0, 0, 255))
             image = Image.alpha_composite(black, image)
-        return np.asarray(image.convert("RGB"))
+        return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
 
 
 def _decode_tiff(path: Path) -> npt.NDArray[np.uint8]:

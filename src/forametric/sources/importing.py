@@ -21,10 +21,11 @@ from forametric.collection import (
     Collection,
     content_of,
     inside,
+    numbered_ids,
     taxon_of,
 )
 from forametric.errors import ImageError, InputError
-from forametric.files import read_json, refuse_existing, replace_folder, write_json
+from forametric.files import RUN_FILE, refuse_existing, replace_folder, resumable_folder
 from forametric.images import decode
 from forametric.images.plate import read_plate
 from forametric.images.scale import um_per_px_of
@@ -48,7 +49,7 @@ READERS: dict[str, Callable[[Path, Path], Listing]] = {
     "ecotaxa": read_ecotaxa,
     "particle-trieur": lambda source, work: read_particle_trieur(source),
 }
-LOOKED, RUN = "looked.jsonl", "run.json"
+LOOKED = "looked.jsonl"
 
 
 @dataclass(frozen=True)
@@ -94,19 +95,12 @@ def import_collection(
     if kind not in READERS:
         raise InputError(f"no source {kind!r}; there are {', '.join(READERS)}.")
     work = output.with_name(f"{output.name}.unfinished")
-    _enter(work, {"source": str(source.absolute()), "kind": kind})
+    resumable_folder(work, {"source": str(source.absolute()), "kind": kind})
     try:
         return _import(source, output, kind, work)
     except InputError:
         shutil.rmtree(work)  # nothing in it helps the next try
         raise
-
-
-def _enter(work: Path, run: dict[str, Any]) -> None:
-    """Take the working folder, emptied when it is of another source."""
-    if work.is_dir() and not ((work / RUN).is_file() and read_json(work / RUN) == run):
-        shutil.rmtree(work)
-    write_json(work / RUN, run)
 
 
 def _import(source: Path, output: Path, kind: str, work: Path) -> ImportResult:
@@ -141,7 +135,7 @@ def _import(source: Path, output: Path, kind: str, work: Path) -> ImportResult:
     for name, table in tables.items():
         if len(table):
             table.to_csv(work / f"{name}.csv", index=False)
-    for name in (LOOKED, RUN):
+    for name in (LOOKED, RUN_FILE):
         (work / name).unlink(missing_ok=True)
     replace_folder(work, output)
     return ImportResult(Collection.open(output), skipped, duplicates, listing.notes, kind)
@@ -231,8 +225,7 @@ def _noted(notes: Path) -> dict[str, dict[str, Any]]:
 
 def _specimens(rows: pd.DataFrame, looks: list[dict[str, Any]]) -> pd.DataFrame:
     content = pd.Series([look["id"] for look in looks], index=rows.index)
-    nth = content.groupby(content).cumcount() + 1
-    ids = content.where(nth == 1, content + "-" + nth.astype(str))
+    ids = numbered_ids(content)
     labels = rows["label"].astype(object)
     table = pd.DataFrame(
         {"id": ids, "image": rows["image"].str.replace("\\", "/"), "label": labels}

@@ -158,7 +158,7 @@ def any_form(rng: np.random.Generator) -> str:
 def write_endless_forams(folder: Path, *, most: int | None = None, seed: int = 0) -> pd.DataFrame:
     """Write look-alikes of the Endless Forams library: its folders, its long tail, its plates.
 
-    Each species is stood in for by one of the simulator's forms; several species share a form.
+    Each species is stood in for by the simulated form that follows it.
 
     Parameters
     ----------
@@ -172,10 +172,10 @@ def write_endless_forams(folder: Path, *, most: int | None = None, seed: int = 0
     """
     from forametric.sources.endless_forams import facts
 
-    forms = list(FORMS)
+    form_of = {form.after: name for name, form in FORMS.items()}
     rows = []
     for number, species, images, _ in facts().itertuples(index=False):
-        form = forms[number % len(forms)]
+        form = form_of[species]
         place = folder / species.replace(" ", "_")
         place.mkdir(parents=True, exist_ok=True)
         for i in range(min(images, most or images)):

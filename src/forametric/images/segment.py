@@ -1,0 +1,287 @@
+"""Find the shells on a photograph of a slide or tray, and cut each one out.
+
+The photograph is looked at reduced (its longer side at most `LONGEST` px), so that memory stays
+small; the cut pictures keep every pixel of the slide.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from PIL import Image, ImageDraw, ImageFont
+from scipy import ndimage
+from skimage.filters import apply_hysteresis_threshold, threshold_otsu
+from skimage.measure import label, regionprops
+from skimage.measure._regionprops import RegionProperties
+from skimage.morphology import reconstruction
+from skimage.segmentation import find_boundaries, watershed
+from skimage.transform import resize
+
+Pixels = npt.NDArray[np.uint8]
+Floats = npt.NDArray[np.floating]
+
+LONGEST = 4000  # px of the longer side at which shells are looked for
+NECK = 0.78  # two parts are two shells when their neck is narrower than this share of the smaller
+SPECK = 0.25  # what is smaller than this share of the usual diameter is dust
+MARGIN = 0.12  # of the longer side of a shell, left around it
+
+
+@dataclass(frozen=True)
+class Slide:
+    """The shells found on one photograph.
+
+    Attributes
+    ----------
+    shells : DataFrame
+        A row for each shell, from the top left, with `x_px`, `y_px` (its centre), `left_px`,
+        `top_px`, `width_px`, `height_px` (the cut picture), `area_px2`, `equivalent_diameter_px`,
+        `major_axis_px`, `minor_axis_px` (of the ellipse of equal second moments), `circularity`
+        (4π area / perimeter², at most 1), `solidity` (area over that of the convex hull) and
+        `touching` (it was parted from another); lengths in pixels of the slide.
+    labels : ndarray of int32, shape (height / factor, width / factor)
+        The number of the shell (row + 1) at each pixel of the reduced picture, 0 on the slide.
+    factor : int
+        Pixels of the slide for each of the reduced picture.
+    cut : int
+        Shells left out because the edge of the photograph cuts them.
+    dark : bool
+        Whether the shells are darker than the slide.
+    """
+
+    shells: pd.DataFrame
+    labels: npt.NDArray[np.int32]
+    factor: int
+    cut: int
+    dark: bool
+
+
+def find_shells(picture: Pixels, *, smallest: float | None = None) -> Slide:
+    """Find the shells on a slide: bright on dark or dark on light, told apart by itself.
+
+    What stands out from the slide's own local tone is taken; parts joined by a neck narrower than
+    `NECK` of the smaller part's width are parted by a watershed on the distance to the outline.
+
+    Parameters
+    ----------
+    picture : ndarray of uint8, shape (height, width, 3)
+    smallest : float, optional
+        Least equivalent diameter in pixels; without it, a quarter of the usual diameter here.
+
+    >>> slide = np.full((200, 300, 3), 20, np.uint8)
+    >>> slide[50:90, 60:100] = slide[120:170, 200:250] = 200
+    >>> find_shells(slide).shells[["x_px", "y_px"]].round().values.tolist()
+    [[80.0, 70.0], [225.0, 145.0]]
+    """
+    factor = max(1, -(-max(picture.shape[:2]) // LONGEST))
+    contrast, dark = _contrast(np.asarray(Image.fromarray(picture).reduce(factor).convert("L")))
+    inside = _foreground(contrast)
+    least = None if smallest is None else smallest / factor
+    labels, touching = _part(inside, least)
+    labels, touching, cut = _whole_ones(labels, touching)
+    rows = [
+        _measured(region, factor, picture.shape) | {"touching": region.label in touching}
+        for region in regionprops(labels)
+    ]
+    columns = [*_COLUMNS, "touching"]
+    return Slide(pd.DataFrame(rows, columns=columns), labels, factor, cut, dark)
+
+
+def cut_out(picture: Pixels, slide: Slide, row: int) -> Pixels:
+    """The picture of one shell, with its margin; of its neighbours only the slide's tone is left.
+
+    Returns
+    -------
+    ndarray of uint8, shape (height_px, width_px, 3)
+    """
+    box = slide.shells.iloc[row]
+    top, left = int(box["top_px"]), int(box["left_px"])
+    bottom, right = top + int(box["height_px"]), left + int(box["width_px"])
+    part = picture[top:bottom, left:right].copy()
+    rows = np.minimum(np.arange(top, bottom) // slide.factor, slide.labels.shape[0] - 1)
+    columns = np.minimum(np.arange(left, right) // slide.factor, slide.labels.shape[1] - 1)
+    here = slide.labels[np.ix_(rows, columns)]
+    own, others = here == row + 1, (here > 0) & (here != row + 1)
+    if others.any():
+        reach = 2 * slide.factor  # the blurred edge of a neighbour goes with it
+        others = ndimage.binary_dilation(others, iterations=reach) & ~own
+        free = ~own & ~others
+        tone = np.median(part[free], axis=0) if free.any() else np.zeros(3)
+        part[others] = tone.astype(np.uint8)
+    return part
+
+
+def overlay(picture: Pixels, slide: Slide, longest: int = 2400) -> Pixels:
+    """The slide with each shell outlined and numbered; those parted from another in a second
+    colour.
+
+    Returns
+    -------
+    ndarray of uint8, shape (height, width, 3), the longer side at most `longest`
+    """
+    scale = min(1.0, longest / max(picture.shape[:2]))
+    width, height = (max(1, round(side * scale)) for side in picture.shape[1::-1])
+    drawn = np.array(Image.fromarray(picture).resize((width, height), reducing_gap=2.0))
+    labels = resize(slide.labels, (height, width), 0, preserve_range=True, anti_aliasing=False)
+    labels = labels.astype(np.int32)
+    edge = find_boundaries(labels, mode="outer")
+    edge |= ndimage.binary_dilation(edge) & (max(width, height) > 1200)
+    parted = np.concatenate([[False], slide.shells["touching"].to_numpy(bool)])
+    near = ndimage.grey_dilation(labels, 5)[edge]
+    drawn[edge] = np.where(parted[near][:, None], (255, 140, 0), (0, 200, 255))
+    image = Image.fromarray(drawn)
+    pen = ImageDraw.Draw(image)
+    font = ImageFont.load_default(max(11, round(max(width, height) / 110)))
+    for number, shell in enumerate(slide.shells.itertuples(), 1):
+        spot = (float(str(shell.x_px)) * scale, float(str(shell.y_px)) * scale)
+        pen.text(
+            spot, str(number), (255, 255, 0), font, "mm", stroke_width=2, stroke_fill=(0, 0, 0)
+        )
+    return np.asarray(image)
+
+
+_COLUMNS = (
+    "x_px",
+    "y_px",
+    "left_px",
+    "top_px",
+    "width_px",
+    "height_px",
+    "area_px2",
+    "equivalent_diameter_px",
+    "major_axis_px",
+    "minor_axis_px",
+    "circularity",
+    "solidity",
+)
+
+
+def _contrast(grey: Pixels) -> tuple[npt.NDArray[np.float32], bool]:
+    """How far each pixel stands out from the slide around it, and whether shells are dark."""
+    tile = max(32, min(grey.shape) // 6)
+    rows = np.linspace(0, grey.shape[0], max(1, round(grey.shape[0] / tile)) + 1).astype(int)
+    columns = np.linspace(0, grey.shape[1], max(1, round(grey.shape[1] / tile)) + 1).astype(int)
+    tones = np.array(
+        [[np.median(grey[a:b, c:d]) for c, d in pairwise(columns)] for a, b in pairwise(rows)],
+        dtype=np.float32,
+    )
+    # A tile that a crowd of shells covers takes the tone of those around it.
+    tones = ndimage.median_filter(tones, 3, mode="nearest")
+    tone = np.asarray(Image.fromarray(tones).resize(grey.shape[::-1], Image.Resampling.BILINEAR))
+    contrast = grey.astype(np.float32) - tone
+    dark = float(np.mean(np.clip(contrast, -128, 128) ** 3)) < 0
+    return (-contrast if dark else contrast), dark
+
+
+def _foreground(contrast: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
+    """Pixels of shells: well above the slide's own noise, and joined to what is clearly shell."""
+    contrast = ndimage.gaussian_filter(contrast, 0.7)
+    noise = 1.4826 * float(np.median(np.abs(contrast)))
+    high = float(threshold_otsu(np.clip(contrast, 0, None)))
+    bright = contrast[contrast > high]
+    if not len(bright) or high < 5 * noise:
+        return np.zeros(contrast.shape, bool)
+    low = max(4 * noise, 5.0, 0.05 * float(np.median(bright)))
+    inside = apply_hysteresis_threshold(contrast, min(low, high), high)
+    inside = ndimage.binary_fill_holes(inside)
+    # The outline lies where the tone is half-way from the slide to the shell beside it.
+    core = ndimage.binary_erosion(inside, iterations=2)
+    inside &= core | (contrast >= 0.5 * ndimage.maximum_filter(contrast, 5))
+    return np.asarray(ndimage.binary_opening(inside, iterations=2), dtype=bool)
+
+
+def _part(
+    inside: npt.NDArray[np.bool_], least: float | None
+) -> tuple[npt.NDArray[np.int32], set[int]]:
+    """Number the shells, parting those that touch; which numbers were parted from another."""
+    labels = label(inside, connectivity=1).astype(np.int32)
+    regions = regionprops(labels)
+    if least is None:
+        diameters = np.array([r.equivalent_diameter_area for r in regions])
+        # Weighted by area, so that a hundred specks of dust do not make dust the usual size.
+        order = np.argsort(diameters)
+        share = np.cumsum(diameters[order] ** 2)
+        usual = diameters[order][np.searchsorted(share, share[-1] / 2)] if len(order) else 0.0
+        least = SPECK * float(usual)
+    touching: set[int] = set()
+    count = len(regions)
+    for region in regions:
+        window = labels[region.slice]
+        if region.equivalent_diameter_area < least:
+            window[region.image] = 0
+            continue
+        if region.solidity > 0.97:
+            continue
+        parts = _parts(region.image, least)
+        for number in range(2, int(parts.max()) + 1):
+            count += 1
+            window[parts == number] = count
+            touching |= {region.label, count}
+    return labels, touching
+
+
+def _parts(shape: npt.NDArray[np.bool_], least: float) -> npt.NDArray[np.int32]:
+    """Part one connected shape at its necks, by numbers from 1."""
+    reach = ndimage.gaussian_filter(ndimage.distance_transform_edt(np.pad(shape, 1)), 1.0)
+    reach = np.where(np.pad(shape, 1), np.maximum(reach, 0.5), 0.5)
+    # A peak of the distance counts when the way to any higher one leads through a neck: on the
+    # logarithm, whatever the size, that is a fall of a given depth.
+    depth = np.log(reach)
+    filled = reconstruction(depth + np.log(NECK), depth)
+    peaks = label((depth - filled) > -np.log(NECK) - 1e-6)
+    while True:
+        parts = watershed(-reach, peaks, mask=np.pad(shape, 1))[1:-1, 1:-1]
+        sizes = np.bincount(parts.ravel(), minlength=int(peaks.max()) + 1)[1:]
+        small = 1 + np.flatnonzero(np.sqrt(4 * sizes / np.pi) < least)
+        if not len(small) or len(sizes) - len(small) < 1:
+            break
+        peaks[np.isin(peaks, small)] = 0
+        peaks = _renumbered(peaks)
+    return np.asarray(parts, dtype=np.int32)
+
+
+def _whole_ones(
+    labels: npt.NDArray[np.int32], touching: set[int]
+) -> tuple[npt.NDArray[np.int32], set[int], int]:
+    """Leave out the shells that the photograph's edge cuts; number the others from the top left."""
+    edge = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
+    cut = set(np.unique(edge).tolist()) - {0}
+    kept = [r for r in regionprops(labels) if r.label not in cut]
+    band = max(1, labels.shape[0] // 20)
+    kept.sort(key=lambda r: (r.centroid[0] // band, r.centroid[1]))
+    numbers = np.zeros(int(labels.max()) + 1, np.int32)
+    for new, region in enumerate(kept, 1):
+        numbers[region.label] = new
+    return numbers[labels], {int(numbers[n]) for n in touching} - {0}, len(cut)
+
+
+def _renumbered(labels: npt.NDArray[np.integer]) -> npt.NDArray[np.int32]:
+    numbers = np.unique(labels, return_inverse=True)[1]
+    return np.asarray(numbers.reshape(labels.shape), np.int32)
+
+
+def _measured(region: RegionProperties, factor: int, shape: tuple[int, ...]) -> dict[str, float]:
+    """Position and shape of one region, in pixels of the slide."""
+    top, left, bottom, right = (side * factor for side in region.bbox)
+    margin = round(MARGIN * max(bottom - top, right - left))
+    top, left = max(0, top - margin), max(0, left - margin)
+    bottom, right = min(shape[0], bottom + margin), min(shape[1], right + margin)
+    perimeter = region.perimeter_crofton
+    values = (
+        (region.centroid[1] + 0.5) * factor,
+        (region.centroid[0] + 0.5) * factor,
+        left,
+        top,
+        right - left,
+        bottom - top,
+        region.area * factor**2,
+        region.equivalent_diameter_area * factor,
+        region.axis_major_length * factor,
+        region.axis_minor_length * factor,
+        min(1.0, 4 * np.pi * region.area / perimeter**2) if perimeter else 1.0,
+        region.solidity,
+    )
+    return {name: round(float(v), 4) for name, v in zip(_COLUMNS, values, strict=True)}
