@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import tifffile
-from tests.conftest import forametric
 from PIL import Image
 
 from benchmarks.slides import matched, measure
@@ -19,6 +18,7 @@ from forametric.errors import InputError
 from forametric.images.segment import cut_out, find_shells, overlay
 from forametric.sources.slides import segment_slides
 from forametric.sources.trays import simulate_slide
+from tests.conftest import forametric
 
 
 def discs(*places: tuple[float, float, float], shape=(300, 400), slide=20, shell=180) -> np.ndarray:

@@ -20,6 +20,11 @@ from forametric.vectors import read_vectors, write_vectors
 Floats = npt.NDArray[np.float32]
 
 
+# How much more a near vote weighs than a far one; of 1, 2, 4 and 8, the best on validation
+# specimens of pollen grains over eight models.
+SHARPNESS = 4.0
+
+
 @dataclass(frozen=True)
 class Gallery:
     """Reference specimens.
@@ -64,14 +69,14 @@ class Gallery:
     def predict_proba(self, vectors: Floats, k: int = 5) -> Floats:
         """Share of the k nearest references' votes for each of `classes_`, shape (m, classes).
 
-        A vote weighs the more the nearer it is: exp(−d² / s²), s the query's mean distance to its
-        k nearest. These are scores, not calibrated probabilities.
+        A vote weighs the more the nearer it is: exp(−4 d² / s²), with s² the mean of the query's
+        squared distances to its k nearest. These are scores, not calibrated probabilities.
         """
         distances, rows = self.nearest(vectors, k)
         names = self.classes_
         numbers = np.searchsorted(names, self.taxa.astype(str))
         spread = np.maximum((distances**2).mean(1, keepdims=True), 1e-12)
-        votes = np.exp(-(distances**2) / spread)
+        votes = np.exp(-SHARPNESS * distances**2 / spread)
         scores = np.zeros((len(vectors), len(names)), np.float32)
         queries = np.arange(len(vectors))
         for column in range(rows.shape[1]):

@@ -25,7 +25,7 @@ Pixels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.floating]
 
 LONGEST = 4000  # px of the longer side at which shells are looked for
-NECK = 0.78  # two parts are two shells when their neck is narrower than this share of the smaller
+NECK = 0.7  # two parts are two shells when their neck is narrower than this share of the smaller
 SPECK = 0.25  # what is smaller than this share of the usual diameter is dust
 MARGIN = 0.12  # of the longer side of a shell, left around it
 

@@ -7,6 +7,7 @@ from zlib import crc32
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from forametric.errors import InputError
 from forametric.sources.shells.forms import FORMS, Form
@@ -14,7 +15,7 @@ from forametric.sources.shells.growth import Individual, draw_individual, grow, 
 from forametric.sources.shells.photograph import photograph
 from forametric.sources.shells.surface import visible
 
-SMALLEST = 16
+SMALLEST, FINEST = 16, 100
 
 
 @dataclass(frozen=True)
@@ -83,12 +84,18 @@ def draw_form(
 def _drawn(
     name: str, form: Form, individual: Individual, size: int, rng: np.random.Generator
 ) -> Shell:
+    # A wall is finer than the pixels of a small picture: it is drawn larger and reduced.
+    times = -(-FINEST // size)
+    drawn = size * times
     bodies, openings, holes = grow(form, individual, rng)
-    bodies, placed, um_per_px = lay(individual, bodies, openings + holes, size, rng)
-    surface = visible(bodies, size)
+    bodies, placed, um_per_px = lay(individual, bodies, openings + holes, drawn, rng)
+    surface = visible(bodies, drawn)
     own, made = placed[: len(openings)], placed[len(openings) :]
-    picture = photograph(surface, form, individual, own, made, rng)
-    return Shell(picture, surface.mask, name, um_per_px, individual)
+    picture, mask = photograph(surface, form, individual, own, made, rng), surface.mask
+    if times > 1:
+        picture = np.asarray(Image.fromarray(picture).reduce(times))
+        mask = mask.reshape(size, times, size, times).mean((1, 3)) >= 0.5
+    return Shell(picture, mask, name, um_per_px * times, individual)
 
 
 def check(form: str, size: int) -> None:
