@@ -66,15 +66,34 @@ def test_coinciding_specimens_give_a_finite_gradient():
     assert torch.isfinite(vectors.grad).all()
 
 
-@pytest.mark.parametrize("metric", ["none", "supcon", "triplet", "reciprocal"])
+METRICS = "none supcon triplet reciprocal multisimilarity arcface proxyanchor".split()
+
+
+@pytest.mark.parametrize("metric", METRICS)
 def test_every_loss_learns_from_both_parts(metric):
     vectors = torch.randn(8, 4, requires_grad=True)
     scores = torch.randn(8, 2, requires_grad=True)
-    loss = BatchLoss(Loss(metric=metric, metric_weight=0.5))
+    loss = BatchLoss(Loss(metric=metric, metric_weight=0.5), classes=2, dimensions=4)
     loss(vectors, scores, torch.tensor([0, 1] * 4)).backward()
     assert torch.isfinite(vectors.grad).all()
     assert scores.grad.abs().sum() > 0
     assert (vectors.grad.abs().sum() > 0) == (metric != "none")
+
+
+def test_frozen_layers_keep_weights_and_statistics_and_the_others_learn():
+    settings = Recipe.load("default", ["network.freeze=0.5", "network.size=32"]).network
+    network, _ = build(settings, classes=2)
+    before = {k: v.clone() for k, v in network.state_dict().items()}
+    optimiser = torch.optim.SGD([p for p in network.parameters() if p.requires_grad], 0.1)
+    network.train()
+    _, scores = network(torch.randint(0, 255, (4, 3, 32, 32), dtype=torch.uint8))
+    scores.logsumexp(1).sum().backward()
+    optimiser.step()
+    after = network.state_dict()
+    changed = {k.removeprefix("backbone.") for k in before if not torch.equal(before[k], after[k])}
+    assert not any(k.startswith(("conv_stem", "bn1", "blocks.0", "blocks.1")) for k in changed)
+    assert any(k.startswith("conv_head") for k in changed)
+    assert {"bn2.running_mean", "head.weight"} <= changed
 
 
 @pytest.mark.parametrize("kind", ["balanced", "triplets", "shuffle"])
@@ -116,6 +135,22 @@ def test_no_augmentation_leaves_the_square_alone():
     squares = torch.randint(0, 255, (2, 3, 16, 16), dtype=torch.uint8)
     still = augment(squares, Augment(rotation=0, mirror=False), torch.Generator())
     assert torch.allclose(still, squares.float(), atol=1e-2)
+
+
+def test_a_recipe_that_extends_another_changes_only_what_it_says(tmp_path):
+    parent, child = Recipe.load("karaderi2022"), Recipe.load("triplet")
+    assert child.network == parent.network
+    assert child.augment == parent.augment
+    assert child.loss == Loss(cross_entropy=0, metric="triplet", metric_weight=1.0)
+    assert (child.optimiser.momentum, parent.optimiser.momentum) == (0.9, 0.0)
+    (tmp_path / "mine.toml").write_text(
+        'name = "mine"\nabout = ""\nextends = "triplet"\nepochs = 2'
+    )
+    mine = Recipe.load(tmp_path / "mine.toml")
+    assert (mine.name, mine.epochs, mine.loss) == ("mine", 2, child.loss)
+    (tmp_path / "mine.toml").write_text('extends = "absent"')
+    with pytest.raises(RecipeError, match="'absent'"):
+        Recipe.load(tmp_path / "mine.toml")
 
 
 @pytest.mark.parametrize("name", recipe_names())

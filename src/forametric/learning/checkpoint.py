@@ -31,12 +31,11 @@ def exists(work: Path) -> bool:
     return (work / "checkpoint.safetensors").is_file()
 
 
-def save(
-    work: Path, network: torch.nn.Module, average: torch.nn.Module, optimiser: Any, state: State
-) -> None:
-    """Write networks, optimiser and progress into one file, atomically."""
-    tensors = {f"network.{k}": v for k, v in network.state_dict().items()}
-    tensors |= {f"average.{k}": v for k, v in average.state_dict().items()}
+def save(work: Path, modules: dict[str, torch.nn.Module], optimiser: Any, state: State) -> None:
+    """Write modules, by name, optimiser and progress into one file, atomically."""
+    tensors = {
+        f"{name}.{k}": v for name, module in modules.items() for k, v in module.state_dict().items()
+    }
     for index, values in optimiser.state_dict()["state"].items():
         tensors |= {
             f"optimiser.{index}.{k}": v for k, v in values.items() if isinstance(v, torch.Tensor)
@@ -44,7 +43,7 @@ def save(
     _write(work / "checkpoint.safetensors", tensors, {"state": json.dumps(asdict(state))})
 
 
-def load(work: Path, network: torch.nn.Module, average: torch.nn.Module, optimiser: Any) -> State:
+def load(work: Path, modules: dict[str, torch.nn.Module], optimiser: Any) -> State:
     """Restore what `save` wrote; a fresh `State` when nothing was."""
     path = work / "checkpoint.safetensors"
     if not exists(work):
@@ -59,8 +58,8 @@ def load(work: Path, network: torch.nn.Module, average: torch.nn.Module, optimis
     def part(prefix: str) -> dict[str, torch.Tensor]:
         return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
-    network.load_state_dict(part("network."))
-    average.load_state_dict(part("average."))
+    for name, module in modules.items():
+        module.load_state_dict(part(f"{name}."))
     remembered: dict[int, dict[str, torch.Tensor]] = {}
     for key, tensor in part("optimiser.").items():
         index, name = key.split(".", 1)

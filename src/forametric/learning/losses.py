@@ -6,7 +6,12 @@ The metric terms come from pytorch-metric-learning; the reciprocal triplet loss 
 from __future__ import annotations
 
 import torch
-from pytorch_metric_learning.losses import SupConLoss
+from pytorch_metric_learning.losses import (
+    ArcFaceLoss,
+    MultiSimilarityLoss,
+    ProxyAnchorLoss,
+    SupConLoss,
+)
 from torch import Tensor, nn
 
 from forametric.learning.recipe import Loss
@@ -69,13 +74,25 @@ def reciprocal_triplet_loss(vectors: Tensor, labels: Tensor) -> Tensor:
 
 
 class BatchLoss(nn.Module):
-    """The loss that a recipe names, of embeddings and class scores of one batch."""
+    """The loss that a recipe names, of embeddings and class scores of one batch.
 
-    def __init__(self, settings: Loss) -> None:
+    ArcFace and proxy-anchor have parameters of their own, a vector for each class, which learn with
+    the network.
+    """
+
+    def __init__(self, settings: Loss, classes: int, dimensions: int) -> None:
         super().__init__()
         self.settings = settings
         self.cross_entropy = nn.CrossEntropyLoss(label_smoothing=settings.label_smoothing)
-        self.supcon = SupConLoss(temperature=settings.temperature)
+        self.library: nn.Module | None = None
+        if settings.metric == "supcon":
+            self.library = SupConLoss(temperature=settings.temperature)
+        elif settings.metric == "multisimilarity":
+            self.library = MultiSimilarityLoss()
+        elif settings.metric == "arcface":
+            self.library = ArcFaceLoss(classes, dimensions)
+        elif settings.metric == "proxyanchor":
+            self.library = ProxyAnchorLoss(classes, dimensions)
 
     def forward(self, vectors: Tensor, scores: Tensor | None, labels: Tensor) -> Tensor:
         loss = vectors.sum() * 0
@@ -86,8 +103,8 @@ class BatchLoss(nn.Module):
         return loss
 
     def _metric(self, vectors: Tensor, labels: Tensor) -> Tensor:
-        if self.settings.metric == "supcon":
-            return torch.as_tensor(self.supcon(vectors, labels))
+        if self.library is not None:
+            return torch.as_tensor(self.library(vectors, labels))
         if self.settings.metric == "triplet":
             return triplet_loss(vectors, labels, self.settings.margin)
         return reciprocal_triplet_loss(vectors, labels)

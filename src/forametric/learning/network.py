@@ -51,6 +51,17 @@ class SpecimenNetwork(nn.Module):
         self.project = nn.Linear(width, settings.embedding) if learned else nn.Identity()
         self.head = nn.Linear(width, classes) if settings.neck != "none" else None
         self.dimensions = settings.embedding if learned else width
+        layers = [m for m in self.backbone.modules() if list(m.parameters(recurse=False))]
+        self._frozen = layers[: round(settings.freeze * len(layers))]
+        for layer in self._frozen:
+            layer.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> SpecimenNetwork:
+        """As in torch, but frozen layers keep their statistics too."""
+        super().train(mode)
+        for layer in self._frozen:
+            layer.eval()
+        return self
 
     def forward(self, squares: Tensor) -> tuple[Tensor, Tensor | None]:
         """Embed uint8 squares of shape (n, 3, size, size), values 0 to 255.

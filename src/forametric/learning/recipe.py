@@ -26,11 +26,13 @@ class Network(_Part):
     neck: `none` (the backbone's features are the embedding), `batchnorm` (BatchNorm and dropout) or
     `hidden` (linear to `hidden_units`, then ReLU, as Karaderi et al. 2022).
     fallback: the backbone taken, with a warning and a note in the model, when the weights of
-    `backbone` cannot be had.
+    `backbone` cannot be had. freeze: share of the backbone's layers, from the pixels on, that keep
+    the weights they start with.
     """
 
     backbone: str
     fallback: str | None = None
+    freeze: Annotated[float, Field(ge=0, le=1)] = 0.0
     pretrained: bool = True
     size: Annotated[int, Field(ge=32, le=1024)]
     neck: Literal["none", "batchnorm", "hidden"] = "batchnorm"
@@ -41,11 +43,16 @@ class Network(_Part):
 
 
 class Loss(_Part):
-    """Weights of the terms; a term of weight 0 is not computed."""
+    """Weights of the terms; a term of weight 0 is not computed.
+
+    `margin` is of the triplet loss; the other losses have the settings of their papers.
+    """
 
     cross_entropy: Annotated[float, Field(ge=0)] = 1.0
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    metric: Literal["none", "supcon", "triplet", "reciprocal"] = "none"
+    metric: Literal[
+        "none", "supcon", "triplet", "reciprocal", "multisimilarity", "arcface", "proxyanchor"
+    ] = "none"
     metric_weight: Annotated[float, Field(ge=0)] = 0.0
     temperature: Positive = 0.1
     margin: Positive = 0.5
@@ -133,6 +140,18 @@ def recipe_names() -> list[str]:
 
 
 def _read(name: str | Path) -> dict[str, Any]:
+    """The recipe's data; what it leaves out comes from the one that it `extends`."""
+    data = _read_file(name)
+    base = data.pop("extends", None)
+    return data if base is None else _merged(_read(base), data)
+
+
+def _merged(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
+    both = {k: base[k] for k in base.keys() & change.keys() if isinstance(base[k], dict)}
+    return base | change | {k: _merged(part, change[k]) for k, part in both.items()}
+
+
+def _read_file(name: str | Path) -> dict[str, Any]:
     path = Path(name)
     if path.suffix == ".toml":
         if not path.is_file():

@@ -143,15 +143,19 @@ def _loop(
     work: Path,
 ) -> tuple[SpecimenNetwork, list[dict[str, float]], float]:
     """Run every step that is left; return the best averaged network, its history, past seconds."""
-    optimiser = _optimiser(network, recipe.optimiser)
+    loss_of = BatchLoss(recipe.loss, int(learn.numbers.max()) + 1, network.dimensions)
+    optimiser = _optimiser(network, loss_of, recipe.optimiser)
     # The decay rises with the step, or a short run would keep half of its untrained weights.
     average = ModelEmaV3(network, decay=recipe.average, use_warmup=True)
     wrapped, optimiser = fabric.setup(network, optimiser)
     average.to(fabric.device)
-    loss_of = BatchLoss(recipe.loss)
+    loss_of.to(fabric.device)
+    # A loss with parameters of its own learns them together on all devices.
+    shared_loss = fabric.setup_module(loss_of) if list(loss_of.parameters()) else loss_of
     per_epoch = len(epoch_batches(learn.numbers, recipe.sampler, seed, 0)) // fabric.world_size or 1
     total = per_epoch * recipe.epochs
-    state = checkpoint.load(work, network, average.module, optimiser)
+    modules = {"network": network, "average": average.module, "loss": loss_of}
+    state = checkpoint.load(work, modules, optimiser)
     if state.step:
         console.print(f"continuing {work} from step {state.step} of {total}")
     earlier = state.seconds
@@ -166,7 +170,7 @@ def _loop(
             squares = to_batch(learn.squares[rows], fabric.device)
             labels = torch.from_numpy(learn.numbers[rows]).to(fabric.device)
             vectors, scores = wrapped(augment(squares, recipe.augment, generator))
-            loss = loss_of(vectors, scores, labels)
+            loss = shared_loss(vectors, scores, labels)
             if not torch.isfinite(loss):
                 raise InputError(
                     f"the loss is {loss.item()} at step {step}: training has diverged; "
@@ -196,7 +200,7 @@ def _loop(
                 now = time.monotonic()
                 state.seconds += now - begun
                 begun = saved_at = now
-                checkpoint.save(work, network, average.module, optimiser, state)
+                checkpoint.save(work, modules, optimiser, state)
     checkpoint.load_best(work, network)
     return network, state.history, earlier
 
@@ -266,9 +270,12 @@ def _load(
     return part(slice(border)), part(slice(border, None)), classes, skipped
 
 
-def _optimiser(network: SpecimenNetwork, settings: Optimiser) -> torch.optim.Optimizer:
-    backbone = list(network.backbone.parameters())
+def _optimiser(
+    network: SpecimenNetwork, loss_of: BatchLoss, settings: Optimiser
+) -> torch.optim.Optimizer:
+    backbone = [p for p in network.backbone.parameters() if p.requires_grad]
     heads = [p for n, p in network.named_parameters() if not n.startswith("backbone.")]
+    heads += list(loss_of.parameters())
     groups = [
         {"params": backbone, "peak": settings.backbone_rate},
         {"params": heads, "peak": settings.head_rate},
