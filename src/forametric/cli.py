@@ -422,6 +422,75 @@ def evaluate(
 
 
 @app.command()
+def benchmark(
+    collection: Path,
+    output: Output,
+    recipes: Annotated[
+        str, typer.Option(help="Recipes or TOML files, with commas between.")
+    ] = "default,karaderi2022,softmax,frozen",
+    splits: Annotated[
+        str, typer.Option(help="Columns or CSV files, with commas between; else --draws.")
+    ] = "",
+    draws: Annotated[int, typer.Option(help="How many splits to draw.")] = 3,
+    unseen: Annotated[
+        int | None, typer.Option(help="Taxa that a draw holds out whole; else a quarter.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(help="Trainings of each recipe on each draw.")] = 1,
+    against: Annotated[str, typer.Option(help="The recipe to compare the others with.")] = "",
+    endless_forams: Annotated[
+        bool,
+        typer.Option("--endless-forams", help="The splits and figures of Karaderi et al. 2022."),
+    ] = False,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="Change every recipe: key=value.")
+    ] = None,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """Compare recipes on the same draws of a collection: means, intervals, paired differences.
+
+    Stopped or killed, or given more recipes, draws or seeds, the same command goes on; finished
+    runs are kept.
+
+    Example: forametric benchmark collections/plates --recipes default,karaderi2022 -o bench
+    """
+    from forametric.evaluation.compare import MEASURES
+    from forametric.evaluation.compare import benchmark as run
+    from forametric.evaluation.comparison import write_comparison
+    from forametric.learning.recipe import Recipe
+
+    wanted = [Recipe.load(name.strip(), settings or []) for name in recipes.split(",")]
+    first = against or wanted[0].name
+    if first not in {r.name for r in wanted}:
+        raise InputError(f"--against {first} is none of the recipes {recipes}.")
+    named = [name.strip() for name in splits.split(",") if name.strip()]
+    if endless_forams:
+        named = ["karaderi-closed", "karaderi-open", *(f"open_{n}" for n in range(1, 6))]
+    table = run(
+        collection,
+        output,
+        wanted,
+        splits=named,
+        draws=draws,
+        unseen=unseen,
+        seeds=seeds,
+        overwrite=overwrite,
+    )
+    found = write_comparison(table, output, first, with_paper=endless_forams)
+
+    def say() -> None:
+        shown = [m for m in MEASURES if m in table][:8]
+        printed = Table("recipe", *(MEASURES[m] for m in shown))
+        for recipe, part in found.groupby("recipe", sort=False):
+            means = part.set_index("measure")["mean"]
+            printed.add_row(str(recipe), *(f"{means[m]:.3f}" for m in shown))
+        out.print(printed)
+        out.print(f"page: {output / 'benchmark.html'}", soft_wrap=True)
+
+    _show({"output": str(output), "summary": found.to_dict("records")}, as_json, say)
+
+
+@app.command()
 def identify(
     model: Path,
     images: Annotated[Path, typer.Argument(help="A folder of images, a collection or an image.")],

@@ -26,6 +26,7 @@ MARKS = (
     "demo.json",
     "check.html",
     "simulated.json",
+    "benchmark.json",
 )
 
 

@@ -29,9 +29,9 @@ def accuracy(truth: Labels, named: Labels) -> float:
     return float(np.mean(truth == named))
 
 
-def macro_f1(truth: Labels, named: Labels) -> float:
-    """F1 averaged over the taxa that occur in `truth`, each counting once."""
-    taxa = np.unique(truth.astype(str))
+def macro_f1(truth: Labels, named: Labels, taxa: Labels | None = None) -> float:
+    """F1 averaged over taxa, each counting once: those that occur in `truth`, or those given."""
+    taxa = np.unique(truth.astype(str)) if taxa is None else taxa
     return float(
         f1_score(
             truth.astype(str), named.astype(str), labels=taxa, average="macro", zero_division=0

@@ -31,6 +31,7 @@ from forametric.splits import split_hash
 from forametric.vectors import write_vectors
 
 K = 5
+RARE = 13  # references; as many images have the four rarest species of Endless Forams at most
 SEED = 0
 Floats = npt.NDArray[np.float32]
 
@@ -118,6 +119,7 @@ def evaluate(
             held_out.vectors,
             {"role": list(held_out.roles), "taxon": list(held_out.taxa)},
         )
+        _specimens(model, collection, held_out).to_csv(temporary / "specimens.csv", index=False)
         if held_out.skipped:
             table = pd.DataFrame(list(held_out.skipped.items()), columns=["image", "reason"])
             table.to_csv(temporary / "skipped.csv", index=False)
@@ -224,6 +226,31 @@ def _embed(model: Embedder, collection: Collection, roles: pd.Series) -> Evaluat
     return Evaluated(kept, role[kept], taxa[kept], got.vectors, got.head, scores, skipped)
 
 
+def _specimens(model: Embedder, collection: Collection, held_out: Evaluated) -> pd.DataFrame:
+    """A row for each held-out specimen: its role and taxon, its name, the score, how strange."""
+    best = held_out.scores.argmax(1)
+    return pd.DataFrame(
+        {
+            "id": collection.specimens["id"].to_numpy()[held_out.rows],
+            "role": held_out.roles,
+            "taxon": held_out.taxa,
+            "named": np.asarray(model.gallery.classes_, dtype=object)[best],
+            "score": held_out.scores.max(1).round(5),
+            "novelty": model.gallery.novelty(held_out.vectors, K).round(5),
+        }
+    )
+
+
+def _rare(model: Embedder, truth: npt.NDArray[np.str_], named: npt.NDArray[Any]) -> dict[str, Any]:
+    """The macro F1 of the species that have few references; nothing where there are none."""
+    counts = pd.Series(model.gallery.taxa).value_counts()
+    rare = np.isin(truth, counts.index[counts <= RARE].to_numpy(dtype=str))
+    if not rare.any():
+        return {}
+    f1 = metrics.macro_f1(truth, named, np.unique(truth[rare]))
+    return {"rare_macro_f1": f1, "rare_species": len(np.unique(truth[rare]))}
+
+
 def _known(model: Embedder, held_out: Evaluated) -> dict[str, Any]:
     test = held_out.part("test")
     truth = held_out.taxa[test].astype(str)
@@ -237,6 +264,7 @@ def _known(model: Embedder, held_out: Evaluated) -> dict[str, Any]:
         "macro_f1_95": metrics.bootstrap(metrics.macro_f1, truth, named),
         "top3": float((classes[order[:, :3]] == truth[:, None]).any(1).mean()),
         "species": len(np.unique(truth)),
+        **_rare(model, truth, named),
     }
     by_way = {"knn": model.gallery.predict(held_out.vectors[test], K).astype(str)}
     if held_out.head.shape[1]:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 import numpy as np
 import numpy.typing as npt
 import timm
 import torch
+from huggingface_hub import constants
 from torch import Tensor, nn
 
 from forametric.errors import InputError
@@ -92,13 +98,30 @@ def load_pretrained(network: SpecimenNetwork, backbone: str) -> None:
         network.backbone.load_state_dict(_packaged_weights(network.backbone.state_dict()))
         return
     try:
-        source = timm.create_model(backbone, pretrained=True, num_classes=0)
+        with _hub_without_waiting():
+            source = timm.create_model(backbone, pretrained=True, num_classes=0)
     except Exception as error:  # the hub's clients raise a dozen kinds when there is no network
         raise InputError(
             f"the pretrained weights of {backbone} cannot be had ({type(error).__name__}); "
             f"connect to a network, or use --set network.backbone={PACKAGED}."
         ) from None
     network.backbone.load_state_dict(source.state_dict())
+
+
+@contextmanager
+def _hub_without_waiting() -> Iterator[None]:
+    """Where there is no way to the hub, look in its cache alone; it would try for a minute."""
+    asked = constants.HF_HUB_OFFLINE
+    hub = urlsplit(constants.ENDPOINT)
+    if hub.scheme not in getproxies():
+        try:
+            socket.create_connection((hub.hostname or "", hub.port or 443), timeout=5).close()
+        except OSError:
+            constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = asked
 
 
 def build(settings: recipes.Network, classes: int) -> tuple[SpecimenNetwork, str]:

@@ -84,14 +84,16 @@ class Augment(_Part):
 
 
 class Optimiser(_Part):
-    """Rates are peaks for `onecycle` (linear warm-up, then cosine to zero)."""
+    """Rates are peaks: `warmup` rises to them over the first share `warmup` of the steps and stays,
+    `onecycle` falls from there to zero along a cosine, `constant` has them from the first step.
+    """
 
     kind: Literal["adamw", "sgd"] = "adamw"
     backbone_rate: Positive = 1e-3
     head_rate: Positive = 5e-3
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    schedule: Literal["onecycle", "constant"] = "onecycle"
+    schedule: Literal["warmup", "onecycle", "constant"] = "onecycle"
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.15
     clip: Annotated[float, Field(ge=0)] = 0.0
 

@@ -40,7 +40,7 @@ from forametric.metrics import macro_f1
 from forametric.progress import bar, console
 from forametric.splits import split_hash
 
-VALIDATION_GALLERY = 16  # reference specimens per taxon while training; the saved gallery has all
+VALIDATION_GALLERY = 8  # reference specimens per taxon while training; the saved gallery has all
 CHECKPOINT_SECONDS = 60
 
 
@@ -188,7 +188,8 @@ def _loop(
             if state.step % per_epoch == 0:
                 epoch = state.step // per_epoch
                 row = {"epoch": epoch, "loss": round(loss.item(), 4)}
-                if epoch > recipe.epochs * 2 // 3:
+                # In the last third every second epoch, the very last among them.
+                if epoch > recipe.epochs * 2 // 3 and (recipe.epochs - epoch) % 2 == 0:
                     row["val_macro_f1"] = _validate(average.module, learn, select, seed)
                     if row["val_macro_f1"] >= state.best:
                         state.best = row["val_macro_f1"]
@@ -288,7 +289,11 @@ def _optimiser(
 
 
 def _set_rates(optimiser: Any, settings: Optimiser, step: int, total: int) -> None:
-    share = 1.0 if settings.schedule == "constant" else one_cycle(step, total, settings.warmup)
+    share = 1.0
+    if settings.schedule == "warmup":
+        share = min(1.0, (step + 1) / max(1, total * settings.warmup))
+    elif settings.schedule == "onecycle":
+        share = one_cycle(step, total, settings.warmup)
     for group in optimiser.param_groups:
         group["lr"] = group["peak"] * share
 
