@@ -138,11 +138,16 @@ def _strip(grey: Grey) -> tuple[int, float | None]:
 
 
 def _marks(contrast: Grey) -> list[_Mark]:
-    numbered, count = ndimage.label(contrast >= INK, np.ones((3, 3), int))
-    peaks = ndimage.maximum(contrast, numbered, range(1, count + 1))
+    """The patches of ink; none when they are too few for a line of text, as on most pictures."""
+    ink = contrast >= INK
+    numbered, count = ndimage.label(ink, np.ones((3, 3), int))
+    if count < LINE:
+        return []
+    peaks = np.zeros(count + 1, contrast.dtype)
+    np.maximum.at(peaks, numbered[ink], contrast[ink])
     return [
         _Mark(rows.start, rows.stop, columns.start, columns.stop, int(peak))
-        for (rows, columns), peak in zip(ndimage.find_objects(numbered), peaks, strict=True)
+        for (rows, columns), peak in zip(ndimage.find_objects(numbered), peaks[1:], strict=True)
     ]
 
 

@@ -1,6 +1,6 @@
 """How long import and check take, and how much memory, at several numbers of simulated shells.
 
-python benchmarks/collections.py 3464 34640
+python benchmarks/bulk.py 3464 34640
 """
 
 from __future__ import annotations
