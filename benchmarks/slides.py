@@ -1,18 +1,20 @@
 """How many shells of a slide are found, and how many found are shells, on slides of known truth.
 
 python benchmarks/slides.py 40              # 20 bright on dark, 20 dark on light, 50 to 300 shells
-python benchmarks/slides.py 1 --side 10000  # one large slide; prints the peak of memory
+python benchmarks/slides.py --side 10000 --write slide.png   # a large one, to measure memory with:
+/usr/bin/time -v forametric segment slide.png -o slide
 """
 
 from __future__ import annotations
 
 import argparse
-import resource
 import time
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from forametric.images.segment import Slide, find_shells
 from forametric.progress import bar
@@ -34,22 +36,27 @@ def matched(found: Slide, truth: SimulatedSlide) -> tuple[set[int], int]:
     return set((1 + np.flatnonzero((share >= 0.5).any(1))).tolist()), len(found.shells)
 
 
+def slide_of(seed: int, side: int) -> SimulatedSlide:
+    """The slide of a seed: 50 to 300 shells, dark ones on every second."""
+    rng = np.random.default_rng([seed, 5])
+    shells = int(rng.integers(50, 301))
+    widest = min(110.0, 1300 / np.sqrt(shells)) * side / 2000
+    return simulate_slide(
+        seed, shells, side=side, diameters=(0.45 * widest, widest), dark=bool(seed % 2)
+    )
+
+
 def measure(count: int, side: int, first: int = 0) -> dict[str, dict[str, float]]:
     """Precision and recall over `count` slides, for each kind of light."""
     tally: dict[bool, Counter[str]] = {False: Counter(), True: Counter()}
-    scale = side / 2000
     with bar("segmenting slides", count) as advance:
         for seed in range(first, first + count):
-            rng = np.random.default_rng([seed, 5])
-            dark, shells = bool(seed % 2), int(rng.integers(50, 301))
-            widest = min(110.0, 1300 / np.sqrt(shells)) * scale
-            truth = simulate_slide(
-                seed, shells, side=side, diameters=(0.45 * widest, widest), dark=dark
-            )
+            truth = slide_of(seed, side)
+            shells = int(truth.labels.max())
             start = time.perf_counter()
             found = find_shells(truth.picture)
             hit, number = matched(found, truth)
-            tally[dark].update(
+            tally[bool(seed % 2)].update(
                 slides=1,
                 shells=shells,
                 found=number,
@@ -78,9 +85,11 @@ if __name__ == "__main__":
     parser.add_argument("count", type=int, nargs="?", default=40)
     parser.add_argument("--side", type=int, default=2000)
     parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--write", type=Path, help="Write the first slide there, measure nothing.")
     asked = parser.parse_args()
+    if asked.write:
+        Image.fromarray(slide_of(asked.first, asked.side).picture).save(asked.write)
+        raise SystemExit
     for light, found in measure(asked.count, asked.side, asked.first).items():
         figures = ", ".join(f"{name} {value:.4g}" for name, value in found.items())
         print(f"{light:15} {figures}")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    print(f"peak of memory {peak:.2f} GiB, the simulated slide included")

@@ -128,16 +128,17 @@ def near_copies(thumbs: Floats, deviations: Floats) -> list[tuple[int, int, floa
     compared = np.flatnonzero(deviations >= 2)
     if len(compared) < 2:
         return []
-    flat = thumbs[compared] - thumbs[compared].mean(1, keepdims=True)
+    flat = thumbs[compared]
+    flat -= flat.mean(1, keepdims=True)
     flat /= np.linalg.norm(flat, axis=1, keepdims=True)
     found: list[tuple[int, int, float]] = []
-    for start in range(0, len(flat), 1024):
+    for start in range(0, len(flat), 256):
         # Only what comes later in the table: each pair once, and never a full matrix.
-        likeness = flat[start : start + 1024] @ flat[start:].T
-        a, b = np.nonzero(np.triu(likeness > NEAR, 1))
+        likeness = flat[start : start + 256] @ flat[start:].T
         found += [
             (int(compared[start + i]), int(compared[start + j]), float(likeness[i, j]))
-            for i, j in zip(a, b, strict=True)
+            for i, j in zip(*np.nonzero(likeness > NEAR), strict=True)
+            if j > i
         ]
     return found
 
@@ -274,7 +275,7 @@ def _read(collection: Collection) -> tuple[Floats, npt.NDArray[np.int64], dict[i
             photo = photograph(decode(collection.path(row)))
         except (ImageError, InputError) as error:
             return str(error)
-        thumbs[row] = prepare(photo, THUMB).mean(2).ravel()
+        thumbs[row] = prepare(photo, THUMB).mean(2, dtype=np.float32).ravel()
         sides[row] = max(photo.shape[:2])
         return None
 

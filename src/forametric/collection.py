@@ -6,6 +6,7 @@ The images stay where they are; `images` in the JSON says where that is, seen fr
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -101,6 +102,12 @@ class Collection:
     def taxa(self) -> npt.NDArray[np.object_]:
         """The accepted names, "" where not known, as an array of str."""
         return np.asarray(self.specimens["taxon"].fillna("").astype(str), dtype=object)
+
+    @property
+    def fingerprint(self) -> str:
+        """A short hash of which specimens these are and what they are called, in any order."""
+        rows = self.specimens["id"].astype(str) + "," + pd.Series(self.taxa(), self.specimens.index)
+        return hashlib.sha256("\n".join(sorted(rows)).encode()).hexdigest()[:16]
 
     def select(self, rows: Sequence[int] | npt.NDArray[np.bool_]) -> Collection:
         """The collection of these rows: positions, or a mask."""

@@ -6,7 +6,6 @@ done again, so that a benchmark that was stopped, or given more rows, goes on.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import multiprocessing
 import os
@@ -172,12 +171,11 @@ def _drawn(shells: Collection, folder: Path, draws: int, unseen: int | None) -> 
 
 
 def _asked(run: Run, shells: Collection, roles: pd.Series) -> dict[str, Any]:
-    rows = shells.specimens["id"].astype(str) + "," + pd.Series(shells.taxa())
     return {
         "recipe": run.recipe.model_dump(mode="json"),
         "seed": run.seed,
         "split": split_hash(roles),
-        "specimens": hashlib.sha256("\n".join(sorted(rows)).encode()).hexdigest()[:16],
+        "specimens": shells.fingerprint,
     }
 
 

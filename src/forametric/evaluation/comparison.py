@@ -130,7 +130,7 @@ def _tail(table: pd.DataFrame, against: str) -> Figure:
 
 def _clusters(table: pd.DataFrame, against: str) -> Figure:
     figure, axis = _axes()
-    wanted = [m for m in ("unseen.matched_accuracy", "unseen.ami", "unseen.estimated.ami")]
+    wanted = ["unseen.matched_accuracy", "unseen.ami", "unseen.estimated.ami"]
     wanted = [m for m in wanted if m in table]
     recipes = list(table["recipe"].unique())
     for offset, measure in enumerate(wanted):

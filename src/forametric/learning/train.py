@@ -6,7 +6,6 @@ depends on (seed, step) alone, so a run that was killed continues exactly as if 
 
 from __future__ import annotations
 
-import hashlib
 import math
 import shutil
 import time
@@ -90,7 +89,7 @@ def train(
         "recipe": recipe.model_dump(mode="json"),
         "seed": seed,
         "split": split_hash(roles),
-        "specimens": _ids_hash(collection),
+        "specimens": collection.fingerprint,
         "torch": torch.__version__,
     }
     _enter(work, settings, overwrite)
@@ -337,11 +336,6 @@ def _enter(work: Path, settings: dict[str, Any], overwrite: bool) -> None:
 
 def _precision() -> Any:
     return "bf16-mixed" if torch.cuda.is_available() else "32-true"
-
-
-def _ids_hash(collection: Collection) -> str:
-    rows = collection.specimens["id"].astype(str) + "," + pd.Series(collection.taxa())
-    return hashlib.sha256("\n".join(sorted(rows)).encode()).hexdigest()[:16]
 
 
 def _mix(seed: int, step: int, rank: int) -> int:

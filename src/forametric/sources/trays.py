@@ -109,7 +109,9 @@ def _bare(side: int, dark: bool, rng: np.random.Generator) -> Pixels:
     tone = float(rng.uniform(175, 225) if dark else rng.uniform(10, 40)) * fall
     tint = np.array([1.0, float(rng.uniform(0.95, 1)), float(rng.uniform(0.88, 1.04))])
     plane = Image.fromarray(tone.astype(np.float32)).resize((side, side), Image.Resampling.BILINEAR)
-    grey = np.asarray(plane) + rng.normal(0, rng.uniform(1, 3), (side, side)).astype(np.float32)
+    grey = rng.standard_normal((side, side), dtype=np.float32)
+    grey *= np.float32(rng.uniform(1, 3))
+    grey += np.asarray(plane)
     for _ in range(int(rng.integers(10, 60))):
         r = float(rng.uniform(0.5, 3.0))
         cy, cx = rng.integers(8, side - 8, 2)

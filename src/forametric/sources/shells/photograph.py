@@ -196,14 +196,15 @@ def _expose(
         blurred = Image.composite(blurred, soft, Image.fromarray(height.astype(np.uint8)))
     top, left = (int(v) for v in rng.integers(0, _SPARE, 2))
     noise = _grain(size)[top : top + size, left : left + size]
-    level = np.asarray(blurred) + np.float32(WHITE * one.noise) * noise
-    level = np.clip(level, 0, 255).astype(np.uint8)
-    picture = _table(colour)[level]
+    grainy = np.float32(WHITE * one.noise) * noise
+    grainy += np.asarray(blurred)
+    level = np.clip(grainy, 0, 255, out=grainy).astype(np.uint8)
+    picture = _table(colour).take(level, axis=0)
     if not dirt.any():
         return np.asarray(picture)
     share = np.zeros(size * size, np.uint8)
     share[surface.where] = 255 * dirt
-    sediment = Image.fromarray(_table(SEDIMENT)[level])
+    sediment = Image.fromarray(_table(SEDIMENT).take(level, axis=0))
     where = Image.fromarray(share.reshape(size, size))
     return np.asarray(Image.composite(sediment, Image.fromarray(picture), where))
 

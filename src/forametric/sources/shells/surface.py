@@ -105,7 +105,8 @@ def _gathered(
     where = np.flatnonzero(mask)
     number = owner.ravel()[where]
     rows, columns = np.divmod(where, len(depth))
-    point = np.stack([columns, rows, depth.ravel()[where]]).astype(np.float32)
+    point = np.empty((3, len(where)), np.float32)
+    point[0], point[1], point[2] = columns, rows, depth.ravel()[where]
     x, y, z = point - np.array([b.centre for b in bodies], np.float32).T[:, number]
     # A row of coefficients at a time: each is read along the pixels, which is quick.
     normal = np.stack([s[0][number] * x + s[1][number] * y + s[2][number] * z for s in shapes.T])
