@@ -479,11 +479,13 @@ def benchmark(
     found = write_comparison(table, output, first, with_paper=endless_forams)
 
     def say() -> None:
-        shown = [m for m in MEASURES if m in table][:8]
-        printed = Table("recipe", *(MEASURES[m] for m in shown))
-        for recipe, part in found.groupby("recipe", sort=False):
-            means = part.set_index("measure")["mean"]
-            printed.add_row(str(recipe), *(f"{means[m]:.3f}" for m in shown))
+        means = {(row.measure, row.recipe): float(str(row.mean)) for row in found.itertuples()}
+        names = [r.name for r in wanted]
+        printed = Table("", *names)
+        for measure, words in MEASURES.items():
+            if (measure, names[0]) in means:
+                digits = 3 if "." in measure else 0
+                printed.add_row(words, *(f"{means[measure, n]:.{digits}f}" for n in names))
         out.print(printed)
         out.print(f"page: {output / 'benchmark.html'}", soft_wrap=True)
 
