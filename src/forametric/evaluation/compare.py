@@ -130,6 +130,11 @@ def benchmark(
     return table
 
 
+def measured(table: pd.DataFrame) -> list[str]:
+    """Those of `MEASURES` that at least one run has."""
+    return [m for m in MEASURES if m in table and table[m].notna().any()]
+
+
 def summary(table: pd.DataFrame, against: str) -> pd.DataFrame:
     """Mean, 95 % interval and difference from one recipe of every measure, over the draws.
 
@@ -146,7 +151,7 @@ def summary(table: pd.DataFrame, against: str) -> pd.DataFrame:
     backbones = table.groupby("recipe", sort=False)["backbone"].first()
     share = float(table["test_share"].mean())
     rows = []
-    for measure in [m for m in MEASURES if m in table]:
+    for measure in measured(table):
         means = table.pivot_table(measure, unit, "recipe", dropna=False)
         theirs = means[against].to_numpy(float)
         for recipe, backbone in backbones.items():
@@ -241,22 +246,22 @@ def _carry_out(run: Run, collection: Path) -> None:
 
 def _row(run: Run) -> dict[str, Any]:
     results = run.folder / "results"
-    measured = read_json(results / "metrics.json")
+    found = read_json(results / "metrics.json")
     training = read_json(run.folder / "training.json")
     if "karaderi-open" in run.draw:
         table, vectors = read_vectors(results / "vectors.parquet")
         rest = ((table["role"] == "unseen") & (table["taxon"] != DOMINANT)).to_numpy()
         taxa = table["taxon"].to_numpy(dtype=object)[rest]
-        measured["unseen_without"] = unseen_scores(vectors[rest], taxa)
-    flat = pd.json_normalize(measured).iloc[0].to_dict()
-    test = measured["n"]["test"]
+        found["unseen_without"] = unseen_scores(vectors[rest], taxa)
+    flat = pd.json_normalize(found).iloc[0].to_dict()
+    test = found["n"]["test"]
     return {
         "recipe": run.recipe.name,
-        "backbone": measured["model"]["backbone"],
+        "backbone": found["model"]["backbone"],
         "draw": run.draw,
         "seed": run.seed,
         "folder": str(run.folder),
-        "test_share": test / measured["n"]["gallery"],
+        "test_share": test / found["n"]["gallery"],
         **{name: flat[name] for name in MEASURES if name in flat},
         "training_seconds": training["seconds"],
         "images_per_second": training["images_per_second"] or np.nan,

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import roc_curve
 
-from forametric.evaluation.compare import MEASURES, hardware, summary
+from forametric.evaluation.compare import MEASURES, hardware, measured, summary
 from forametric.evaluation.statistics import mean_interval
 from forametric.page import data_url, write_page
 
@@ -40,7 +40,7 @@ def write_comparison(
     """Write `summary.csv`, `table.md`, `benchmark.html` and its figures into the folder."""
     found = summary(table, against)
     found.to_csv(folder / "summary.csv", index=False)
-    measures = [m for m in MEASURES if m in table]
+    measures = measured(table)
     rows = [_row(str(r), part, against) for r, part in found.groupby("recipe", sort=False)]
     paper = {"recipe": "as printed, Karaderi et al. 2022", "backbone": "resnet50"}
     cells = [f"{PAPER[m]:.3f}" if m in PAPER else "" for m in measures]
