@@ -75,6 +75,8 @@ def test_a_benchmark_gives_a_row_for_each_run_and_does_none_twice(shells_folder,
     other = [Recipe.load("frozen", [*SMALL, "network.size=64"])]
     with pytest.raises(InputError, match="other settings"):
         benchmark(shells_folder, tmp_path / "b", other, draws=2, unseen=1)
+    with pytest.raises(InputError, match="other taxa held out"):
+        benchmark(shells_folder, tmp_path / "b", RECIPES, draws=2, unseen=2)
     with pytest.raises(InputError, match="same name"):
         benchmark(shells_folder, tmp_path / "c", [RECIPES[0]] * 2)
 

@@ -148,6 +148,9 @@ def test_a_recipe_that_extends_another_changes_only_what_it_says(tmp_path):
     )
     mine = Recipe.load(tmp_path / "mine.toml")
     assert (mine.name, mine.epochs, mine.loss) == ("mine", 2, child.loss)
+    (tmp_path / "mine.toml").write_text(f'extends = "{tmp_path / "mine.toml"}"')
+    with pytest.raises(RecipeError, match="extends itself"):
+        Recipe.load(tmp_path / "mine.toml")
     (tmp_path / "mine.toml").write_text('extends = "absent"')
     with pytest.raises(RecipeError, match="'absent'"):
         Recipe.load(tmp_path / "mine.toml")

@@ -65,6 +65,12 @@ def _show(result: dict[str, Any], as_json: bool, say: Callable[[], None]) -> Non
         say()
 
 
+def _say_skipped(skipped: pd.DataFrame) -> None:
+    """Show the first of a table of skipped images (image, reason)."""
+    for row in skipped.head(10).itertuples():
+        err.print(f"  skipped {row.image}: {row.reason}", highlight=False, soft_wrap=True)
+
+
 def _list_skipped(skipped: pd.DataFrame, output: Path) -> Path:
     """Write the table of skipped images (image, reason) beside an output, and show the first."""
     from forametric.files import atomic_path
@@ -73,8 +79,7 @@ def _list_skipped(skipped: pd.DataFrame, output: Path) -> Path:
     if len(skipped):
         with atomic_path(path) as temporary:
             skipped.to_csv(temporary, index=False)
-    for row in skipped.head(10).itertuples():
-        err.print(f"  skipped {row.image}: {row.reason}", highlight=False, soft_wrap=True)
+    _say_skipped(skipped)
     return path
 
 
@@ -130,8 +135,7 @@ def import_(
         )
         for note in got.notes:
             err.print(note, highlight=False, soft_wrap=True)
-        for row in got.skipped.head(10).itertuples():
-            err.print(f"  skipped {row.image}: {row.reason}", highlight=False, soft_wrap=True)
+        _say_skipped(got.skipped)
         if len(got.duplicates):
             err.print(
                 f"{len(got.duplicates)} images have the same bytes as another: "
@@ -182,8 +186,7 @@ def segment(
         for row in got.slides.itertuples():
             table.add_row(str(row.slide), str(row.shells), str(row.touching), str(row.cut))
         out.print(table)
-        for row in got.skipped.itertuples():
-            err.print(f"  skipped {row.image}: {row.reason}", highlight=False, soft_wrap=True)
+        _say_skipped(got.skipped)
         out.print(f"{output}: {len(got.collection)} shells; check {output / 'overlays'}")
 
     _show(result, as_json, say)
@@ -454,7 +457,7 @@ def benchmark(
 
     Example: forametric benchmark collections/plates --recipes default,karaderi2022 -o bench
     """
-    from forametric.evaluation.compare import MEASURES
+    from forametric.evaluation.compare import MEASURES, digits_of
     from forametric.evaluation.compare import benchmark as run
     from forametric.evaluation.comparison import write_comparison
     from forametric.learning.recipe import Recipe
@@ -484,7 +487,7 @@ def benchmark(
         printed = Table("", *names)
         for measure, words in MEASURES.items():
             if (measure, names[0]) in means:
-                digits = 3 if "." in measure else 0
+                digits = digits_of(measure)
                 printed.add_row(words, *(f"{means[measure, n]:.{digits}f}" for n in names))
         out.print(printed)
         out.print(f"page: {output / 'benchmark.html'}", soft_wrap=True)

@@ -10,6 +10,7 @@ import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +104,7 @@ class Collection:
         """The accepted names, "" where not known, as an array of str."""
         return np.asarray(self.specimens["taxon"].fillna("").astype(str), dtype=object)
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """A short hash of which specimens these are and what they are called, in any order."""
         rows = self.specimens["id"].astype(str) + "," + pd.Series(self.taxa(), self.specimens.index)

@@ -130,6 +130,11 @@ def benchmark(
     return table
 
 
+def digits_of(measure: str) -> int:
+    """Decimals to show: three for figures of merit, none for seconds and rates."""
+    return 3 if "." in measure else 0
+
+
 def measured(table: pd.DataFrame) -> list[str]:
     """Those of `MEASURES` that at least one run has."""
     return [m for m in MEASURES if m in table and table[m].notna().any()]
@@ -169,9 +174,15 @@ def _drawn(shells: Collection, folder: Path, draws: int, unseen: int | None) -> 
     held_out = taxa // 4 if unseen is None else unseen
     files = [folder / f"draw_{number}.csv" for number in range(1, draws + 1)]
     for number, file in enumerate(files, 1):
+        roles = draw_split(shells, seed=number, unseen=held_out)
         if not file.is_file():
             folder.mkdir(parents=True, exist_ok=True)
-            save_split(draw_split(shells, seed=number, unseen=held_out), file)
+            save_split(roles, file)
+        elif split_hash(load_split(shells, str(file))) != split_hash(roles):
+            raise InputError(
+                f"{file} was drawn with other taxa held out; name another output or pass "
+                f"--overwrite."
+            )
     return [str(file) for file in files]
 
 
@@ -233,8 +244,7 @@ def _carry_out(run: Run, collection: Path) -> None:
     place = run.folder / "model"
     shutil.rmtree(place, ignore_errors=True)  # of a run that was stopped while it was evaluated
     model = train(shells, roles, run.recipe, place, seed=run.seed, split_name=run.split)
-    seen = len(model.card.training["epochs"]) * model.card.data["train"]
-    seconds = model.card.training["seconds"]
+    seen, seconds = model.card.training["images"], model.card.training["seconds"]
     write_json(
         run.folder / "training.json",
         {"seconds": seconds, "images_per_second": round(seen / max(seconds, 1e-9), 1)},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +11,8 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import roc_curve
 
-from forametric.evaluation.compare import MEASURES, hardware, measured, summary
-from forametric.evaluation.statistics import mean_interval
+from forametric.evaluation.compare import MEASURES, digits_of, hardware, measured, summary
+from forametric.evaluation.statistics import Floats
 from forametric.page import data_url, write_page
 
 if TYPE_CHECKING:
@@ -46,8 +47,8 @@ def write_comparison(
     cells = [f"{PAPER[m]:.3f}" if m in PAPER else "" for m in measures]
     (folder / "table.md").write_text(_markdown(rows, measures), encoding="utf-8")
     figures = [
-        {"title": title, "words": words, "picture": _saved(draw(table, against), folder / file)}
-        for file, title, words, draw in FIGURES
+        {"title": title, "words": words, "picture": _saved(figure, folder / file)}
+        for file, title, words, figure in _figures(table, found)
     ]
     write_page(
         folder / "benchmark.html",
@@ -70,13 +71,12 @@ def write_comparison(
 def _row(recipe: str, part: pd.DataFrame, against: str) -> dict[str, Any]:
     cells = []
     for row in part.itertuples():
-        seconds = not str(row.measure).startswith(("known", "unseen", "unknown"))
-        digits = 0 if seconds else 3
+        digits = digits_of(str(row.measure))
         value, half, gain, p = (float(str(v)) for v in (row.mean, row.half, row.difference, row.p))
         cell = {"value": "" if np.isnan(value) else f"{value:.{digits}f}", "interval": ""}
         if not np.isnan(half):
             cell["interval"] = f"± {half:.{digits}f}"
-        if recipe != against and not seconds and not np.isnan(gain):
+        if recipe != against and digits and not np.isnan(gain):
             cell["difference"] = f"{gain:+.3f}" + ("" if np.isnan(p) else f" (p {_p(p)})")
             cell["colour"] = "quiet" if np.isnan(p) or p > 0.05 else ("good" if gain > 0 else "bad")
         cells.append(cell)
@@ -96,13 +96,52 @@ def _markdown(rows: list[dict[str, Any]], measures: list[str]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
 
-def _against_time(table: pd.DataFrame, against: str) -> Figure:
+def _figures(table: pd.DataFrame, found: pd.DataFrame) -> list[tuple[str, str, str, Figure]]:
+    """File, title, words and figure of each."""
+    return [
+        (
+            "time.png",
+            "Accuracy against time",
+            "Macro F1 of the known species and the time the training took, with 95 % intervals.",
+            _against_time(found),
+        ),
+        (
+            "tail.png",
+            "Rare species",
+            "Mean F1 of the species by how many references they have.",
+            _tail(table),
+        ),
+        (
+            "clusters.png",
+            "Species never seen in training",
+            "How well Ward clusters match them, with their true number given and with it "
+            "estimated; 95 % intervals.",
+            _clusters(found),
+        ),
+        (
+            "roc.png",
+            "Known or not",
+            "How many specimens of unseen species the distance to the references tells as strange, "
+            "for each share of known ones that it wrongly does; mean over the runs.",
+            _roc(table),
+        ),
+        (
+            "coverage.png",
+            "Accuracy at coverage",
+            "Accuracy when only the surest names are given and the others are left to an expert; "
+            "mean over the runs.",
+            _coverage(table),
+        ),
+    ]
+
+
+def _against_time(found: pd.DataFrame) -> Figure:
     figure, axis = _axes()
-    for colour, (recipe, part) in enumerate(table.groupby("recipe", sort=False)):
-        mean, half = mean_interval(part["known.macro_f1"].to_numpy(float))
-        minutes = part["training_seconds"].mean() / 60
-        bar = None if np.isnan(half) else half
-        axis.errorbar(minutes, mean, bar, fmt="o", color=f"C{colour}", capsize=3)
+    for colour, (recipe, part) in enumerate(found.groupby("recipe", sort=False)):
+        of = part.set_index("measure")
+        minutes = of["mean"]["training_seconds"] / 60
+        mean, half = of["mean"]["known.macro_f1"], np.nan_to_num(of["half"]["known.macro_f1"])
+        axis.errorbar(minutes, mean, half, fmt="o", color=f"C{colour}", capsize=3)
         axis.annotate(str(recipe), (minutes, mean), (6, 4), textcoords="offset points", fontsize=9)
     axis.set_xscale("symlog", linthresh=0.1)
     axis.set_xlim(left=0)
@@ -111,17 +150,16 @@ def _against_time(table: pd.DataFrame, against: str) -> Figure:
     return figure
 
 
-def _tail(table: pd.DataFrame, against: str) -> Figure:
+def _tail(table: pd.DataFrame) -> Figure:
     """F1 of each species against its references, the recipes' means in bins of counts."""
     figure, axis = _axes()
     edges = np.array([4, 8, 16, 32, 64, 128, 512])
-    for colour, (recipe, part) in enumerate(table.groupby("recipe", sort=False)):
-        files = [Path(folder) / "results" / "species.csv" for folder in part["folder"]]
-        species = pd.concat([pd.read_csv(file) for file in files])
+    for recipe, part in table.groupby("recipe", sort=False):
+        species = pd.concat(_read(part, "species.csv"))
         species = species[species["test"] > 0]
         bins = np.searchsorted(edges, species["gallery"])
         means = species.groupby(bins)[["gallery", "f1"]].mean()
-        axis.plot(means["gallery"], means["f1"], "o-", color=f"C{colour}", label=str(recipe))
+        axis.plot(means["gallery"], means["f1"], "o-", label=str(recipe))
     axis.set_xscale("log")
     axis.set_xlabel("reference specimens of the species")
     axis.set_ylabel("F1, mean over species")
@@ -129,98 +167,75 @@ def _tail(table: pd.DataFrame, against: str) -> Figure:
     return figure
 
 
-def _clusters(table: pd.DataFrame, against: str) -> Figure:
+def _clusters(found: pd.DataFrame) -> Figure:
     figure, axis = _axes()
-    wanted = ["unseen.matched_accuracy", "unseen.ami", "unseen.estimated.ami"]
-    wanted = [m for m in wanted if m in table]
-    recipes = list(table["recipe"].unique())
-    for offset, measure in enumerate(wanted):
-        values = [table[measure][table["recipe"] == r].to_numpy(float) for r in recipes]
-        means, halves = np.array([mean_interval(v) for v in values]).T
+    recipes = list(found["recipe"].unique())
+    wanted = ("unseen.matched_accuracy", "unseen.ami", "unseen.estimated.ami")
+    for offset, measure in enumerate(m for m in wanted if (found["measure"] == m).any()):
+        of = found[found["measure"] == measure].set_index("recipe").loc[recipes]
         places = np.arange(len(recipes)) + 0.25 * (offset - 1)
-        axis.bar(places, means, 0.24, yerr=np.nan_to_num(halves), label=MEASURES[measure])
+        axis.bar(places, of["mean"], 0.24, yerr=of["half"].fillna(0), label=MEASURES[measure])
     axis.set_xticks(range(len(recipes)), recipes, rotation=20, ha="right")
     axis.set_ylim(0, 1)
-    if wanted:
+    if axis.containers:
         axis.legend(fontsize=9)
     return figure
 
 
-def _roc(table: pd.DataFrame, against: str) -> Figure:
+def _roc(table: pd.DataFrame) -> Figure:
+    shares = np.linspace(0, 1, 201)
+
+    def curve(specimens: pd.DataFrame) -> Floats | None:
+        judged = specimens[specimens["role"].isin(["test", "unseen"])]
+        strange = judged["role"] == "unseen"
+        if strange.all() or not strange.any():
+            return None
+        false, true, _ = roc_curve(strange, judged["novelty"])
+        return np.asarray(np.interp(shares, false, true))
+
+    return _mean_curves(
+        table, shares, curve, "known specimens called strange", "unseen specimens called strange"
+    )
+
+
+def _coverage(table: pd.DataFrame) -> Figure:
+    shares = np.linspace(0.2, 1, 81)
+
+    def curve(specimens: pd.DataFrame) -> Floats | None:
+        test = specimens[specimens["role"] == "test"].sort_values("score", ascending=False)
+        right = (test["taxon"] == test["named"]).to_numpy(float)
+        taken = np.maximum(1, np.round(shares * len(right)).astype(int))
+        return np.asarray(np.cumsum(right)[taken - 1] / taken)
+
+    return _mean_curves(
+        table, shares, curve, "share of specimens named, the surest first", "accuracy of those"
+    )
+
+
+def _mean_curves(
+    table: pd.DataFrame,
+    shares: Floats,
+    curve: Callable[[pd.DataFrame], Floats | None],
+    across: str,
+    up: str,
+) -> Figure:
+    """For each recipe the mean over its runs of a curve made of the held-out specimens."""
     figure, axis = _axes()
-    grid = np.linspace(0, 1, 201)
-    for colour, (recipe, part) in enumerate(table.groupby("recipe", sort=False)):
-        curves = []
-        for specimens in _specimens(part):
-            judged = specimens[specimens["role"].isin(["test", "unseen"])]
-            strange = judged["role"] == "unseen"
-            if strange.any() and not strange.all():
-                false, true, _ = roc_curve(strange, judged["novelty"])
-                curves.append(np.interp(grid, false, true))
+    for recipe, part in table.groupby("recipe", sort=False):
+        curves = [c for c in map(curve, _read(part, "specimens.csv")) if c is not None]
         if curves:
-            axis.plot(grid, np.mean(curves, axis=0), color=f"C{colour}", label=str(recipe))
-    axis.set_xlabel("known specimens called strange")
-    axis.set_ylabel("unseen specimens called strange")
+            axis.plot(shares, np.mean(curves, axis=0), label=str(recipe))
+    axis.set_xlabel(across)
+    axis.set_ylabel(up)
     if axis.lines:
         axis.legend(fontsize=9)
     return figure
 
 
-def _coverage(table: pd.DataFrame, against: str) -> Figure:
-    figure, axis = _axes()
-    shares = np.linspace(0.2, 1, 81)
-    for colour, (recipe, part) in enumerate(table.groupby("recipe", sort=False)):
-        curves = []
-        for specimens in _specimens(part):
-            test = specimens[specimens["role"] == "test"].sort_values("score", ascending=False)
-            right = (test["taxon"] == test["named"]).to_numpy(float)
-            taken = np.maximum(1, np.round(shares * len(right)).astype(int))
-            curves.append(np.cumsum(right)[taken - 1] / taken)
-        axis.plot(shares, np.mean(curves, axis=0), color=f"C{colour}", label=str(recipe))
-    axis.set_xlabel("share of specimens named, the surest first")
-    axis.set_ylabel("accuracy of those")
-    axis.legend(fontsize=9)
-    return figure
-
-
-def _specimens(part: pd.DataFrame) -> list[pd.DataFrame]:
-    files = [Path(folder) / "results" / "specimens.csv" for folder in part["folder"]]
-    return [pd.read_csv(file, keep_default_na=False) for file in files]
-
-
-FIGURES = (
-    (
-        "time.png",
-        "Accuracy against time",
-        "Macro F1 of the known species and the time the training took, with 95 % intervals.",
-        _against_time,
-    ),
-    (
-        "tail.png",
-        "Rare species",
-        "Mean F1 of the species by how many references they have.",
-        _tail,
-    ),
-    (
-        "clusters.png",
-        "Species never seen in training",
-        "How well Ward clusters match them, with their true number given and with it estimated.",
-        _clusters,
-    ),
-    (
-        "roc.png",
-        "Known or not",
-        "How many specimens of unseen species the distance to the references tells as strange, for "
-        "each share of known ones that it wrongly does; mean over the runs.",
-        _roc,
-    ),
-    (
-        "coverage.png",
-        "Accuracy at coverage",
-        "Accuracy when only the surest names are given and the others are left to an expert.",
-        _coverage,
-    ),
-)
+def _read(part: pd.DataFrame, name: str) -> list[pd.DataFrame]:
+    """A table of the results of each run."""
+    files = [Path(folder) / "results" / name for folder in part["folder"]]
+    return [pd.read_csv(file, keep_default_na=False, na_values={"f1": ""}) for file in files]
 
 
 def _axes() -> tuple[Figure, Axes]:

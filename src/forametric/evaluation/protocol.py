@@ -46,6 +46,7 @@ class Evaluated:
     vectors: Floats
     head: Floats
     scores: Floats  # of the gallery's taxa, by which specimens are named
+    novelty: Floats  # mean distance to the nearest references
     skipped: dict[str, str]
 
     def part(self, role: str) -> npt.NDArray[np.int64]:
@@ -92,7 +93,7 @@ def evaluate(
     result: dict[str, Any] = {
         "known": known,
         "unseen": unseen,
-        "unknown": _unknown(model, held_out),
+        "unknown": _unknown(held_out),
         "n": {r: len(held_out.part(r)) for r in ("test", "unseen", "unknown")}
         | {"gallery": len(model.gallery.ids), "skipped": len(held_out.skipped)},
         "seconds": round(time.monotonic() - started, 1),
@@ -222,8 +223,8 @@ def _embed(model: Embedder, collection: Collection, roles: pd.Series) -> Evaluat
     images = collection.specimens["image"]
     skipped = {str(images.iloc[rows[i]]): why for i, why in got.failures.items()}
     kept = rows[got.rows]
-    scores = model.predict_proba(got)
-    return Evaluated(kept, role[kept], taxa[kept], got.vectors, got.head, scores, skipped)
+    scores, novelty = model.predict_proba(got), model.gallery.novelty(got.vectors, K)
+    return Evaluated(kept, role[kept], taxa[kept], got.vectors, got.head, scores, novelty, skipped)
 
 
 def _specimens(model: Embedder, collection: Collection, held_out: Evaluated) -> pd.DataFrame:
@@ -236,7 +237,7 @@ def _specimens(model: Embedder, collection: Collection, held_out: Evaluated) -> 
             "taxon": held_out.taxa,
             "named": np.asarray(model.gallery.classes_, dtype=object)[best],
             "score": held_out.scores.max(1).round(5),
-            "novelty": model.gallery.novelty(held_out.vectors, K).round(5),
+            "novelty": held_out.novelty.round(5),
         }
     )
 
@@ -275,16 +276,12 @@ def _known(model: Embedder, held_out: Evaluated) -> dict[str, Any]:
     return result
 
 
-def _unknown(model: Embedder, held_out: Evaluated) -> dict[str, Any]:
-    def novelty(role: str) -> Floats:
-        return model.gallery.novelty(held_out.vectors[held_out.part(role)], K)
-
-    usual = novelty("test")
+def _unknown(held_out: Evaluated) -> dict[str, Any]:
+    usual = held_out.novelty[held_out.part("test")]
     result: dict[str, Any] = {}
-    if len(held_out.part("unseen")):
-        result["auroc"] = metrics.auroc(novelty("unseen"), usual)
-    if len(held_out.part("unknown")):
-        result["not_a_taxon_auroc"] = metrics.auroc(novelty("unknown"), usual)
+    for name, role in (("auroc", "unseen"), ("not_a_taxon_auroc", "unknown")):
+        if len(strange := held_out.novelty[held_out.part(role)]):
+            result[name] = metrics.auroc(strange, usual)
     return result
 
 

@@ -29,7 +29,7 @@ def paired_difference(ours: Floats, theirs: Floats, test_share: float) -> tuple[
     Draws of one collection share most of their training specimens, so that their results are not
     independent, and a plain t-test finds differences that are not there. The correction widens the
     variance of the mean from s²/n to s² (1/n + test/train) (Nadeau & Bengio 2003, Mach. Learn. 52,
-    239, eq. 9).
+    239).
 
     Parameters
     ----------

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -16,18 +17,32 @@ from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 from skimage.filters import apply_hysteresis_threshold, threshold_otsu
 from skimage.measure import label, regionprops
-from skimage.measure._regionprops import RegionProperties
 from skimage.morphology import reconstruction
 from skimage.segmentation import find_boundaries, watershed
-from skimage.transform import resize
+
+if TYPE_CHECKING:
+    from skimage.measure._regionprops import RegionProperties
 
 Pixels = npt.NDArray[np.uint8]
-Floats = npt.NDArray[np.floating]
 
 LONGEST = 4000  # px of the longer side at which shells are looked for
 NECK = 0.7  # two parts are two shells when their neck is narrower than this share of the smaller
 SPECK = 0.25  # what is smaller than this share of the usual diameter is dust
 MARGIN = 0.12  # of the longer side of a shell, left around it
+_COLUMNS = (
+    "x_px",
+    "y_px",
+    "left_px",
+    "top_px",
+    "width_px",
+    "height_px",
+    "area_px2",
+    "equivalent_diameter_px",
+    "major_axis_px",
+    "minor_axis_px",
+    "circularity",
+    "solidity",
+)
 
 
 @dataclass(frozen=True)
@@ -125,8 +140,8 @@ def overlay(picture: Pixels, slide: Slide, longest: int = 2400) -> Pixels:
     scale = min(1.0, longest / max(picture.shape[:2]))
     width, height = (max(1, round(side * scale)) for side in picture.shape[1::-1])
     drawn = np.array(Image.fromarray(picture).resize((width, height), reducing_gap=2.0))
-    labels = resize(slide.labels, (height, width), 0, preserve_range=True, anti_aliasing=False)
-    labels = labels.astype(np.int32)
+    resized = Image.fromarray(slide.labels).resize((width, height), Image.Resampling.NEAREST)
+    labels = np.asarray(resized)
     edge = find_boundaries(labels, mode="outer")
     edge |= ndimage.binary_dilation(edge) & (max(width, height) > 1200)
     parted = np.concatenate([[False], slide.shells["touching"].to_numpy(bool)])
@@ -141,22 +156,6 @@ def overlay(picture: Pixels, slide: Slide, longest: int = 2400) -> Pixels:
             spot, str(number), (255, 255, 0), font, "mm", stroke_width=2, stroke_fill=(0, 0, 0)
         )
     return np.asarray(image)
-
-
-_COLUMNS = (
-    "x_px",
-    "y_px",
-    "left_px",
-    "top_px",
-    "width_px",
-    "height_px",
-    "area_px2",
-    "equivalent_diameter_px",
-    "major_axis_px",
-    "minor_axis_px",
-    "circularity",
-    "solidity",
-)
 
 
 def _contrast(grey: Pixels) -> tuple[npt.NDArray[np.float32], bool]:
@@ -225,15 +224,16 @@ def _part(
 
 def _parts(shape: npt.NDArray[np.bool_], least: float) -> npt.NDArray[np.int32]:
     """Part one connected shape at its necks, by numbers from 1."""
-    reach = ndimage.gaussian_filter(ndimage.distance_transform_edt(np.pad(shape, 1)), 1.0)
-    reach = np.where(np.pad(shape, 1), np.maximum(reach, 0.5), 0.5)
+    shape = np.pad(shape, 1)
+    reach = ndimage.gaussian_filter(ndimage.distance_transform_edt(shape), 1.0)
+    reach = np.where(shape, np.maximum(reach, 0.5), 0.5)
     # A peak of the distance counts when the way to any higher one leads through a neck: on the
     # logarithm, whatever the size, that is a fall of a given depth.
     depth = np.log(reach)
     filled = reconstruction(depth + np.log(NECK), depth)
     peaks = label((depth - filled) > -np.log(NECK) - 1e-6)
     while True:
-        parts = watershed(-reach, peaks, mask=np.pad(shape, 1))[1:-1, 1:-1]
+        parts = watershed(-reach, peaks, mask=shape)[1:-1, 1:-1]
         sizes = np.bincount(parts.ravel(), minlength=int(peaks.max()) + 1)[1:]
         small = 1 + np.flatnonzero(np.sqrt(4 * sizes / np.pi) < least)
         if not len(small) or len(sizes) - len(small) < 1:

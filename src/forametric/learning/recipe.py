@@ -141,11 +141,13 @@ def recipe_names() -> list[str]:
     return sorted(f.name.removesuffix(".toml") for f in folder.iterdir() if f.name.endswith("toml"))
 
 
-def _read(name: str | Path) -> dict[str, Any]:
+def _read(name: str | Path, below: tuple[str, ...] = ()) -> dict[str, Any]:
     """The recipe's data; what it leaves out comes from the one that it `extends`."""
+    if str(name) in below:
+        raise RecipeError(f"the recipe {name} extends itself.")
     data = _read_file(name)
     base = data.pop("extends", None)
-    return data if base is None else _merged(_read(base), data)
+    return data if base is None else _merged(_read(base, (*below, str(name))), data)
 
 
 def _merged(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:

@@ -120,7 +120,11 @@ def train(
             "skipped": len(skipped),
             "licence": collection.info.get("licence", "not stated"),
         },
-        training={"epochs": history, "parameters": sum(p.numel() for p in network.parameters())},
+        training={
+            "epochs": history,
+            "images": recipe.epochs * _images_per_epoch(learn, recipe, seed),
+            "parameters": sum(p.numel() for p in network.parameters()),
+        },
     )
     network.to("cpu")
     reference = Embedder(network, card, Gallery(["-"], np.array(["-"], object), _nowhere(network)))
@@ -203,6 +207,10 @@ def _loop(
                 checkpoint.save(work, modules, optimiser, state)
     checkpoint.load_best(work, network)
     return network, state.history, earlier
+
+
+def _images_per_epoch(learn: Data, recipe: Recipe, seed: int) -> int:
+    return sum(len(rows) for rows in epoch_batches(learn.numbers, recipe.sampler, seed, 0))
 
 
 def _batches(
@@ -288,24 +296,27 @@ def _optimiser(
 
 
 def _set_rates(optimiser: Any, settings: Optimiser, step: int, total: int) -> None:
-    share = 1.0
-    if settings.schedule == "warmup":
-        share = min(1.0, (step + 1) / max(1, total * settings.warmup))
-    elif settings.schedule == "onecycle":
-        share = one_cycle(step, total, settings.warmup)
+    share = share_of_peak(settings.schedule, step, total, settings.warmup)
     for group in optimiser.param_groups:
         group["lr"] = group["peak"] * share
 
 
-def one_cycle(step: int, total: int, warmup: float) -> float:
-    """Share of the peak rate: linear up over the first `warmup` of the steps, then cosine to zero.
+def share_of_peak(schedule: str, step: int, total: int, warmup: float) -> float:
+    """Share of the peak rate at a step: all of it (`constant`), or linear up over the first
+    `warmup` of the steps and then held (`warmup`) or along a cosine to zero (`onecycle`).
 
-    >>> [round(one_cycle(step, 100, 0.1), 2) for step in (0, 9, 10, 55, 99)]
+    >>> [round(share_of_peak("onecycle", step, 100, 0.1), 2) for step in (0, 9, 10, 55, 99)]
     [0.1, 1.0, 1.0, 0.5, 0.0]
+    >>> [round(share_of_peak("warmup", step, 100, 0.1), 2) for step in (0, 9, 10, 99)]
+    [0.1, 1.0, 1.0, 1.0]
     """
     rising = max(1, round(total * warmup))
+    if schedule == "constant":
+        return 1.0
     if step < rising:
         return (step + 1) / rising
+    if schedule == "warmup":
+        return 1.0
     return 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, total - rising)))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -25,7 +24,13 @@ from forametric.collection import (
     taxon_of,
 )
 from forametric.errors import ImageError, InputError
-from forametric.files import RUN_FILE, refuse_existing, replace_folder, resumable_folder
+from forametric.files import (
+    RUN_FILE,
+    refuse_existing,
+    replace_folder,
+    resumable_folder,
+    sha256,
+)
 from forametric.images import decode
 from forametric.images.plate import read_plate
 from forametric.images.scale import um_per_px_of
@@ -189,8 +194,7 @@ def _look_at(names: list[str], folder: Path, notes: Path) -> list[dict[str, Any]
                 return before
             image = decode(path)
             scale = um_per_px_of(path) or read_plate(image).um_per_px
-            digest = hashlib.sha256(path.read_bytes()).hexdigest()[:ID_LENGTH]
-            return {"stamp": stamp, "id": digest, "um_per_px": scale}
+            return {"stamp": stamp, "id": sha256(path)[:ID_LENGTH], "um_per_px": scale}
         except InputError as error:
             return {"reason": str(error)}
         except OSError as error:

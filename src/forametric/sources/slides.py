@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from forametric.files import (
     refuse_existing,
     replace_folder,
     resumable_folder,
+    sha256,
 )
 from forametric.images import IMAGE_SUFFIXES, decode
 from forametric.images.scale import um_per_px_of
@@ -130,8 +130,7 @@ def _segment(
     for index in range(len(slide.shells)):
         file = folder / f"{path.stem}_{index + 1:04}.png"
         Image.fromarray(cut_out(picture, slide, index)).save(file)
-        digest = hashlib.sha256(file.read_bytes()).hexdigest()[:ID_LENGTH]
-        rows.append((digest, file.relative_to(work / "images").as_posix()))
+        rows.append((sha256(file)[:ID_LENGTH], file.relative_to(work / "images").as_posix()))
     Image.fromarray(overlay(picture, slide)).save(
         work / "overlays" / f"{path.stem}.jpg", quality=88
     )
@@ -190,9 +189,7 @@ def _gather(
     slides.reset_index().to_csv(work / "slides.csv", index=False)
     if len(lost):
         lost.to_csv(work / "skipped.csv", index=False)
-    for part in parts:
-        part.unlink(missing_ok=True)
-    (work / "parts").rmdir()
+    shutil.rmtree(work / "parts")
     (work / RUN_FILE).unlink()
     replace_folder(work, output)
     return SegmentResult(Collection.open(output), slides.reset_index(), lost)

@@ -49,6 +49,8 @@ def even(total: int) -> list[int]:
     >>> sum(counts), min(counts), max(counts)
     (100, 2, 3)
     """
+    if total < 1:
+        raise InputError(f"{total} shells cannot be drawn; give 1 or more.")
     each, over = divmod(total, len(FORMS))
     return [each + (index < over) for index in range(len(FORMS))]
 
