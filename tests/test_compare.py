@@ -126,6 +126,12 @@ def test_the_verb_writes_a_page_with_tables_and_figures(shells_folder, tmp_path)
     wrong = forametric("benchmark", shells_folder, "--recipes", "froozen", "-o", tmp_path / "c")
     assert wrong.returncode == 2
     assert "froozen" in wrong.stderr
+    column = forametric(
+        "benchmark", shells_folder, "--recipes", "frozen", "--splits", "no", "-o", tmp_path / "d"
+    )
+    assert column.returncode == 2
+    assert "'no'" in column.stderr
+    assert not (tmp_path / "d").exists()
     foreign = forametric(
         "benchmark", shells_folder, "--against", "default", "--recipes", "frozen", "-o", folder
     )

@@ -100,14 +100,15 @@ def benchmark(
     InputError
         When a finished run in `output` was made with other settings or data.
     """
+    if len({r.name for r in recipes}) < len(recipes):
+        raise InputError("two recipes have the same name; give each its own.")
     shells = Collection.open(collection)
+    roles = {split: load_split(shells, split) for split in splits}
     if overwrite or not (output / MARK).is_file():
         refuse_existing(output, overwrite)
         shutil.rmtree(output, ignore_errors=True)
     write_json(output / MARK, {"made_by": f"forametric {__version__}", "hardware": hardware()})
-    if len({r.name for r in recipes}) < len(recipes):
-        raise InputError("two recipes have the same name; give each its own.")
-    named = list(splits) or _drawn(shells, output / "splits", draws, unseen)
+    roles = roles or _drawn(shells, output / "splits", draws, unseen)
     runs = [
         Run(
             r,
@@ -116,11 +117,11 @@ def benchmark(
             seed,
             output / "runs" / r.name / f"{Path(split).stem}-{seed}",
         )
-        for split in named
+        for split in roles
         for seed in range(seeds)
         for r in recipes
     ]
-    missing = [run for run in runs if not _finished(run, shells)]
+    missing = [run for run in runs if not _finished(run, shells, roles[run.split])]
     with bar("runs", len(runs)) as advance:
         advance(len(runs) - len(missing))
         for run in _carried_out(missing, collection):
@@ -168,13 +169,16 @@ def summary(table: pd.DataFrame, against: str) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
-def _drawn(shells: Collection, folder: Path, draws: int, unseen: int | None) -> list[str]:
-    """Draw the splits and write them, so that anyone can use the very same."""
+def _drawn(
+    shells: Collection, folder: Path, draws: int, unseen: int | None
+) -> dict[str, pd.Series]:
+    """Draw the splits and write them, so that anyone can use the very same: roles by file."""
     taxa = len(set(shells.taxa()) - {""})
     held_out = taxa // 4 if unseen is None else unseen
-    files = [folder / f"draw_{number}.csv" for number in range(1, draws + 1)]
-    for number, file in enumerate(files, 1):
-        roles = draw_split(shells, seed=number, unseen=held_out)
+    drawn = {}
+    for number in range(1, draws + 1):
+        file = folder / f"draw_{number}.csv"
+        roles = drawn[str(file)] = draw_split(shells, seed=number, unseen=held_out)
         if not file.is_file():
             folder.mkdir(parents=True, exist_ok=True)
             save_split(roles, file)
@@ -183,7 +187,7 @@ def _drawn(shells: Collection, folder: Path, draws: int, unseen: int | None) -> 
                 f"{file} was drawn with other taxa held out; name another output or pass "
                 f"--overwrite."
             )
-    return [str(file) for file in files]
+    return drawn
 
 
 def _asked(run: Run, shells: Collection, roles: pd.Series) -> dict[str, Any]:
@@ -195,11 +199,10 @@ def _asked(run: Run, shells: Collection, roles: pd.Series) -> dict[str, Any]:
     }
 
 
-def _finished(run: Run, shells: Collection) -> bool:
+def _finished(run: Run, shells: Collection, roles: pd.Series) -> bool:
     if not (run.folder / "results" / "metrics.json").is_file():
         return False
-    asked = _asked(run, shells, load_split(shells, run.split))
-    if read_json(run.folder / RUN) != json.loads(json.dumps(asked)):
+    if read_json(run.folder / RUN) != json.loads(json.dumps(_asked(run, shells, roles))):
         raise InputError(
             f"{run.folder} was run with other settings or data; name another output or pass "
             f"--overwrite."

@@ -143,7 +143,6 @@ def _against_time(found: pd.DataFrame) -> Figure:
         mean, half = of["mean"]["known.macro_f1"], np.nan_to_num(of["half"]["known.macro_f1"])
         axis.errorbar(minutes, mean, half, fmt="o", color=f"C{colour}", capsize=3)
         axis.annotate(str(recipe), (minutes, mean), (6, 4), textcoords="offset points", fontsize=9)
-    axis.set_xscale("symlog", linthresh=0.1)
     axis.set_xlim(left=0)
     axis.set_xlabel("training, minutes")
     axis.set_ylabel("known species: macro F1")

@@ -105,7 +105,7 @@ def _listed(slides: Sequence[Path]) -> list[Path]:
         else:
             raise InputError(f"{path} does not exist; give slides or folders of slides.")
     if not paths:
-        raise InputError("there is no image among the slides.")
+        raise InputError(f"there is no image in {', '.join(map(str, slides))}.")
     names = pd.Series([p.stem for p in paths])
     if names.duplicated().any():
         again = names[names.duplicated()].iloc[0]
