@@ -66,7 +66,7 @@ def test_the_gallery_names_by_its_nearest_and_calls_far_ones_strange(tmp_path):
     vectors = _groups(2).astype(np.float32)
     gallery = Gallery([str(i) for i in range(24)], np.repeat(np.array([A, B], object), 12), vectors)
     assert list(gallery.predict(np.array([[3, 0, 0], [0, 3, 0]], np.float32))) == [A, B]
-    proba = gallery.predict_proba(vectors)
+    proba = gallery.votes(vectors)
     assert proba.sum(1) == pytest.approx(1, abs=1e-5)
     near, far = gallery.novelty(np.array([[3, 0, 0], [9, 9, 9]], np.float32))
     assert far > near

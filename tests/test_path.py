@@ -299,8 +299,8 @@ def test_names_weigh_the_head_by_what_it_knows(model_folder):
     x, y, z = np.eye(3, model.card.dimensions, dtype=np.float32)
     model.gallery = Gallery(["1", "2", "3"], np.array([a, b, "new"], object), np.stack([x, y, z]))
     got = Vectors([0, 1], np.stack([x, z]), np.array([[0.0, 1.0], [0.0, 1.0]], np.float32), {})
-    votes = model.gallery.predict_proba(got.vectors)
-    scores = model.predict_proba(got)
+    votes = model.gallery.votes(got.vectors)
+    scores = model.scores(got)
     assert scores.sum(1) == pytest.approx(1)
     column = {t: model.gallery.classes_.index(t) for t in (a, b, "new")}
     known = votes[0, [column[a], column[b]]].sum()

@@ -411,7 +411,7 @@ def evaluate(
 
     def say() -> None:
         table = Table("figure", "value", title=f"{result['n']['test']} test specimens")
-        for part in ("known", "unseen", "unknown"):
+        for part in ("known", "calibration", "unseen", "unknown"):
             for name, value in result[part].items():
                 if isinstance(value, float):
                     table.add_row(f"{part}.{name}", f"{value:.3f}")
@@ -496,40 +496,142 @@ def benchmark(
 
 
 @app.command()
-def identify(
+def calibrate(
     model: Path,
-    images: Annotated[Path, typer.Argument(help="A folder of images, a collection or an image.")],
+    collection: Path,
+    output: Output,
+    split: SplitOption,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """Give a model probabilities and a limit for "unknown", by specimens of role val.
+
+    `train` does so by itself; this is for a model whose gallery has changed, or that had too few.
+
+    Example: forametric calibrate models/old collections/core --split split.csv -o models/new
+    """
+    from forametric.collection import Collection
+    from forametric.embedder import Embedder
+    from forametric.identify import calibrate as run
+    from forametric.splits import load_split
+
+    shells, chosen = Collection.open(collection), Embedder.load(model)
+    failures = run(chosen, shells, load_split(shells, split))
+    chosen.save(output, overwrite=overwrite)
+    fitted = chosen.calibration
+    assert fitted is not None
+    result = {
+        "model": str(output),
+        **fitted.model_dump(include={"specimens", "temperature", "strange", "rejected"}),
+        "skipped": failures.to_dict("records"),
+    }
+
+    def say() -> None:
+        out.print(
+            f"[bold]{output}[/]: calibrated on {fitted.specimens} specimens, "
+            f"temperature {fitted.temperature:.2f}; unknown above novelty {fitted.strange:.2f}",
+            soft_wrap=True,
+        )
+
+    _show(result, as_json, say)
+    _end(len(failures), str(_list_skipped(failures, output)))
+
+
+@app.command()
+def add(
+    model: Path,
+    collection: Path,
     output: Output,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
-    """Name new specimens, each with its five nearest references.
+    """Add a collection's named specimens to a model's references: species learnt in seconds.
+
+    The network is not trained again. The new model is written beside the old.
+
+    Example: forametric add models/plates collections/new-species -o models/plates-2
+    """
+    from forametric.collection import Collection
+    from forametric.embedder import Embedder
+    from forametric.identify import add_references
+
+    chosen = Embedder.load(model)
+    before = set(chosen.gallery.classes_)
+    added, failures = add_references(chosen, Collection.open(collection))
+    chosen.save(output, overwrite=overwrite)
+    new = sorted(set(chosen.gallery.classes_) - before)
+    result = {
+        "model": str(output),
+        "references": len(chosen.gallery.ids),
+        "added": added,
+        "new_taxa": new,
+        "skipped": failures.to_dict("records"),
+    }
+
+    def say() -> None:
+        words = f"{len(new)} new taxa ({', '.join(new[:5])}{', …' if len(new) > 5 else ''})"
+        out.print(f"[bold]{output}[/]: {added} references added, {words}", soft_wrap=True)
+
+    _show(result, as_json, say)
+    _end(len(failures), str(_list_skipped(failures, output)))
+
+
+@app.command()
+def identify(
+    model: Path,
+    images: Annotated[Path, typer.Argument(help="A folder of images, a collection or an image.")],
+    output: Output,
+    sure: Annotated[float, typer.Option(help="Least probability of a name that is given.")] = 0.5,
+    set_error: Annotated[
+        float | None,
+        typer.Option(help="Add sets of species that lack the right one at most so often: 0.05."),
+    ] = None,
+    taxonomy: Annotated[
+        Path | None, typer.Option(help="A table of names, for the genera of your own taxa.")
+    ] = None,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """Name new specimens: species, genus or unknown, why, and the five nearest references.
 
     Example: forametric identify models/plates new-plates/ -o names.csv
     """
     from forametric.embedder import Embedder
     from forametric.files import atomic_path, refuse_existing
     from forametric.identify import identify as run
+    from forametric.taxonomy import Taxonomy
 
     refuse_existing(output, overwrite)
-    got = run(Embedder.load(model), images)
+    chosen = Embedder.load(model)
+    if chosen.calibration is None:
+        err.print(
+            "[yellow]warning:[/] this model is not calibrated: scores are no probabilities and "
+            "nothing is called unknown; see: forametric calibrate --help"
+        )
+    got = run(chosen, images, sure=sure, set_error=set_error, taxonomy=Taxonomy.load(taxonomy))
     with atomic_path(output) as temporary:
         got.table.to_csv(temporary, index=False)
     skipped_path = _list_skipped(got.skipped, output)
+    decided = got.table.get("decision")
+    counts: dict[str, int] = (
+        {} if decided is None else {str(k): int(n) for k, n in decided.value_counts().items()}
+    )
 
     def say() -> None:
-        table = Table("image", "taxon", "score", "distance")
-        for row in got.table.head(20).itertuples():
-            table.add_row(
-                str(row.image), f"[italic]{row.taxon}[/]", f"{row.score:.2f}", f"{row.distance:.2f}"
-            )
+        columns = ["image", "taxon", "decision", "probability", "score", "reason", "novelty"]
+        shown = [c for c in columns if c in got.table]
+        table = Table(*shown)
+        for row in got.table[shown].head(20).itertuples(index=False):
+            table.add_row(*(f"{v:.2f}" if isinstance(v, float) else str(v) for v in row))
         out.print(table)
-        out.print(f"{len(got.table)} names: {output}", soft_wrap=True)
+        says = ", ".join(f"{n} {name}" for name, n in counts.items()) or "names"
+        out.print(f"{len(got.table)} specimens, {says}: {output}", soft_wrap=True)
 
     result = {
         "output": str(output),
         "identified": len(got.table),
-        "taxa": {str(k): int(n) for k, n in got.table["taxon"].value_counts().items()},
+        "decisions": counts,
+        "taxa": {str(k): int(n) for k, n in got.table["taxon"].value_counts().items() if k},
         "skipped": got.skipped.to_dict("records"),
     }
     _show(result, as_json, say)

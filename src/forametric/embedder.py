@@ -1,7 +1,8 @@
 """A saved model: squares or images in, vectors out; with its gallery, classes and provenance.
 
-A model is a folder: `model.json`, `weights.safetensors`, `gallery.parquet`, `README.md` (a Hugging
-Face model card). Nothing in it is ever unpickled, and a damaged file is refused by its hash.
+A model is a folder: `model.json`, `weights.safetensors`, `gallery.parquet`, `calibration.json` and
+`README.md` (a Hugging Face model card). Nothing in it is ever unpickled, and a damaged file is
+refused by its hash.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from forametric import __version__
+from forametric.calibration import Calibration, fit_calibration
 from forametric.collection import Collection
 from forametric.errors import InputError, MissingExtraError, ModelError
 from forametric.files import (
@@ -116,10 +118,17 @@ class Embedder:
     >>> vectors = model.embed(Collection.open("cores/GC37"))  # doctest: +SKIP
     """
 
-    def __init__(self, network: SpecimenNetwork, card: ModelCard, gallery: Gallery) -> None:
+    def __init__(
+        self,
+        network: SpecimenNetwork,
+        card: ModelCard,
+        gallery: Gallery,
+        calibration: Calibration | None = None,
+    ) -> None:
         self.network = network
         self.card = card
         self.gallery = gallery
+        self.calibration = calibration
 
     @property
     def classes_(self) -> list[str]:
@@ -150,10 +159,15 @@ class Embedder:
             raise MissingExtraError("running a model", "train") from None
         import torch
 
-        network = SpecimenNetwork(card.recipe.network, card.backbone, len(card.classes))
+        settings = card.recipe.network
+        if settings.components:  # the projection was replaced after training
+            settings = settings.model_copy(update={"embedding": card.dimensions})
+        network = SpecimenNetwork(settings, card.backbone, len(card.classes))
         network.load_state_dict(load_file(folder / "weights.safetensors"))
         gallery = Gallery.load(folder / "gallery.parquet")
-        return cls(network.to(memory_format=torch.channels_last), card, gallery)
+        found = "calibration.json" in card.files
+        calibration = Calibration.load(folder / "calibration.json") if found else None
+        return cls(network.to(memory_format=torch.channels_last), card, gallery, calibration)
 
     def save(
         self, folder: Path, *, overwrite: bool = False, skipped: dict[str, str] | None = None
@@ -167,7 +181,10 @@ class Embedder:
             if skipped:
                 table = pd.DataFrame(list(skipped.items()), columns=["image", "reason"])
                 table.to_csv(temporary / "skipped.csv", index=False)
-            names = ("weights.safetensors", "gallery.parquet")
+            names = ["weights.safetensors", "gallery.parquet"]
+            if self.calibration:
+                self.calibration.save(temporary / "calibration.json")
+                names.append("calibration.json")
             self.card.files = {name: sha256(temporary / name) for name in names}
             write_json(temporary / "model.json", json.loads(self.card.model_dump_json()))
             write_text(temporary / "README.md", model_readme(self.card))
@@ -215,14 +232,14 @@ class Embedder:
                 head.append(h)
         return Vectors(rows, np.concatenate(vectors), np.concatenate(head), failures)
 
-    def predict_proba(self, got: Vectors) -> Floats:
+    def scores(self, got: Vectors) -> Floats:
         """Scores of the gallery's taxa for embedded specimens, shape (n, len(gallery.classes_)).
 
         The mean of the votes of the nearest references and the class head's probabilities. A taxon
         that was added to the gallery after training is not known to the head: the more of the votes
-        such taxa have, the less the head counts. A row sums to 1; the scores are not calibrated.
+        such taxa have, the less the head counts. A row sums to 1; these are not probabilities.
         """
-        votes = self.gallery.predict_proba(got.vectors)
+        votes = self.gallery.votes(got.vectors)
         names = self.gallery.classes_
         shared = [(names.index(t), i) for i, t in enumerate(self.classes_) if t in set(names)]
         if not got.head.shape[1] or not shared:
@@ -233,6 +250,41 @@ class Embedder:
         scores = votes * (1 - half)
         scores[:, columns] += half * head / np.maximum(head.sum(1, keepdims=True), 1e-12)
         return np.asarray(scores, dtype=np.float32)
+
+    def predict_proba(self, got: Vectors) -> Floats:
+        """Calibrated probabilities of the gallery's taxa, shape (n, len(gallery.classes_)).
+
+        Raises
+        ------
+        ModelError
+            For a model that was not calibrated.
+        """
+        if self.calibration is None:
+            raise ModelError(
+                "this model has no calibration, so its scores are no probabilities; calibrate it "
+                "with: forametric calibrate MODEL COLLECTION --split SPLIT -o NEW_MODEL"
+            )
+        return self.calibration.probabilities(self.scores(got), self.gallery.classes_)
+
+    def ranking(self, got: Vectors) -> Floats:
+        """Probabilities, or scores where there is no calibration: what specimens are named by."""
+        return self.predict_proba(got) if self.calibration else self.scores(got)
+
+    def calibrate(self, got: Vectors, taxa: npt.NDArray[np.object_]) -> None:
+        """Calibrate on embedded validation specimens, which are not in the gallery, and their taxa.
+
+        Raises
+        ------
+        InputError
+            When there are too few of taxa that the gallery knows.
+        """
+        known = np.isin(taxa.astype(str), self.gallery.classes_)
+        self.calibration = fit_calibration(
+            self.scores(got)[known],
+            self.gallery.classes_,
+            taxa[known],
+            self.gallery.novelty(got.vectors)[known],
+        )
 
     def _embed_squares(
         self, squares: npt.NDArray[np.uint8], advance: Callable[[int], None]
@@ -308,7 +360,7 @@ def model_readme(card: ModelCard) -> str:
         "",
         *[f"- {taxon}" for taxon in card.classes],
         "",
-        "Names outside this list are not known to the model. Scores are not calibrated.",
+        "Names outside this list are not known to the model.",
         "",
     ]
     return "\n".join(lines)

@@ -6,12 +6,15 @@ with queries × references.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from sklearn.metrics import pairwise_distances_argmin_min
 from sklearn.neighbors import NearestNeighbors
 
 from forametric.errors import InputError
@@ -66,7 +69,7 @@ class Gallery:
         distances, rows = search.kneighbors(vectors)
         return distances.astype(np.float32), rows.astype(np.int64)
 
-    def predict_proba(self, vectors: Floats, k: int = 5) -> Floats:
+    def votes(self, vectors: Floats, k: int = 5) -> Floats:
         """Share of the k nearest references' votes for each of `classes_`, shape (m, classes).
 
         A vote weighs the more the nearer it is: exp(−4 d² / s²), with s² the mean of the query's
@@ -86,12 +89,39 @@ class Gallery:
     def predict(self, vectors: Floats, k: int = 5) -> npt.NDArray[np.object_]:
         """The taxon with the highest score for each vector."""
         names = np.asarray(self.classes_, dtype=object)
-        return np.asarray(names[self.predict_proba(vectors, k).argmax(1)])
+        return np.asarray(names[self.votes(vectors, k).argmax(1)])
+
+    @cached_property
+    def centres(self) -> Floats:
+        """Each taxon's mean direction at its vectors' mean length, shape (classes, dimensions)."""
+        names = np.asarray(self.classes_)
+        of = np.searchsorted(names, self.taxa.astype(str))
+        sums = np.zeros((len(names), self.vectors.shape[1]))
+        np.add.at(sums, of, self.vectors)
+        lengths = np.bincount(of, np.linalg.norm(self.vectors, axis=1)) / np.bincount(of)
+        norms = np.maximum(np.linalg.norm(sums, axis=1), 1e-12)
+        return np.asarray(sums * (lengths / norms)[:, None], dtype=np.float32)
 
     def novelty(self, vectors: Floats, k: int = 5) -> Floats:
-        """Mean distance to the k nearest references, shape (m,): the larger, the stranger."""
+        """How strange each vector is, shape (m,): the larger, the stranger.
+
+        The mean of two distances: to the nearest taxon's centre, and (averaged) to the k nearest
+        references. Of ten such scores the best at telling held-out species of pollen grains from
+        known ones, in models made for choosing it.
+        """
         distances, _ = self.nearest(vectors, k)
-        return np.asarray(distances.mean(1), dtype=np.float32)
+        centre = pairwise_distances_argmin_min(vectors, self.centres)[1]
+        return np.asarray((distances.mean(1) + centre) / 2, dtype=np.float32)
+
+    def with_more(
+        self, ids: Sequence[str], taxa: npt.NDArray[np.object_], vectors: Floats
+    ) -> Gallery:
+        """A gallery with further references: how a species is learnt without training."""
+        return Gallery(
+            [*self.ids, *ids],
+            np.concatenate([self.taxa, taxa]),
+            np.concatenate([self.vectors, vectors]),
+        )
 
     def save(self, path: Path) -> None:
         """Write as Parquet: id, taxon, vector."""

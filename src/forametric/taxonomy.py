@@ -92,7 +92,8 @@ class Taxonomy:
         if row:
             return {rank: row[rank] for rank in RANKS}
         words = name.split()
-        return {"genus": words[0] if len(words) > 1 else "", "family": "", "order": ""}
+        binomen = len(words) > 1 and words[0][0].isupper()
+        return {"genus": words[0] if binomen else "", "family": "", "order": ""}
 
     def aphia_id(self, name: str) -> str:
         """The AphiaID of WoRMS, as text; empty where it was not fetched."""

@@ -1,10 +1,10 @@
 """The protocol: known species, unseen species, unknown pictures, each on held-out specimens.
 
 Known: the names that identification gives (5 nearest neighbours in the gallery and the class head
-together), and each way alone. Unseen: retrieval within the
-unseen specimens, Ward clustering with the true and with an estimated number of clusters, names
-matched to clusters one to one. Unknown: how well the mean distance to the five nearest references
-tells strange specimens from known ones.
+together), and each way alone. Calibration: whether probabilities and prediction sets hold. Unseen:
+retrieval within the unseen specimens, Ward clustering with the true and with an estimated number of
+clusters, names matched to clusters one to one. Unknown: how well novelty tells strange specimens
+from known ones, and what the decisions of `identify` come to.
 """
 
 from __future__ import annotations
@@ -27,12 +27,14 @@ from forametric.embedder import Embedder
 from forametric.errors import InputError
 from forametric.files import atomic_folder, refuse_existing, write_json
 from forametric.gallery import Gallery
+from forametric.identify import name_vectors
 from forametric.splits import split_hash
 from forametric.vectors import write_vectors
 
 K = 5
 RARE = 13  # references; as many images have the four rarest species of Endless Forams at most
 SEED = 0
+SET_ERRORS = (0.05, 0.1)
 Floats = npt.NDArray[np.float32]
 
 
@@ -45,8 +47,9 @@ class Evaluated:
     taxa: npt.NDArray[np.object_]
     vectors: Floats
     head: Floats
-    scores: Floats  # of the gallery's taxa, by which specimens are named
-    novelty: Floats  # mean distance to the nearest references
+    scores: Floats  # of the gallery's taxa, by which specimens are named: probabilities if any
+    novelty: Floats
+    decisions: npt.NDArray[np.object_]  # accepted, genus or unknown; "" without calibration
     skipped: dict[str, str]
 
     def part(self, role: str) -> npt.NDArray[np.int64]:
@@ -93,7 +96,8 @@ def evaluate(
     result: dict[str, Any] = {
         "known": known,
         "unseen": unseen,
-        "unknown": _unknown(held_out),
+        "calibration": _calibration(model, held_out),
+        "unknown": _unknown(model, held_out),
         "n": {r: len(held_out.part(r)) for r in ("test", "unseen", "unknown")}
         | {"gallery": len(model.gallery.ids), "skipped": len(held_out.skipped)},
         "seconds": round(time.monotonic() - started, 1),
@@ -223,8 +227,18 @@ def _embed(model: Embedder, collection: Collection, roles: pd.Series) -> Evaluat
     images = collection.specimens["image"]
     skipped = {str(images.iloc[rows[i]]): why for i, why in got.failures.items()}
     kept = rows[got.rows]
-    scores, novelty = model.predict_proba(got), model.gallery.novelty(got.vectors, K)
-    return Evaluated(kept, role[kept], taxa[kept], got.vectors, got.head, scores, novelty, skipped)
+    named = name_vectors(model, got)
+    return Evaluated(
+        kept,
+        role[kept],
+        taxa[kept],
+        got.vectors,
+        got.head,
+        scores=model.ranking(got),
+        novelty=named["novelty"].to_numpy(dtype=np.float32),
+        decisions=named.get("decision", pd.Series("", named.index)).to_numpy(dtype=object),
+        skipped=skipped,
+    )
 
 
 def _specimens(model: Embedder, collection: Collection, held_out: Evaluated) -> pd.DataFrame:
@@ -238,6 +252,7 @@ def _specimens(model: Embedder, collection: Collection, held_out: Evaluated) -> 
             "named": np.asarray(model.gallery.classes_, dtype=object)[best],
             "score": held_out.scores.max(1).round(5),
             "novelty": held_out.novelty.round(5),
+            "decision": held_out.decisions,
         }
     )
 
@@ -276,12 +291,66 @@ def _known(model: Embedder, held_out: Evaluated) -> dict[str, Any]:
     return result
 
 
-def _unknown(held_out: Evaluated) -> dict[str, Any]:
-    usual = held_out.novelty[held_out.part("test")]
+def _right(model: Embedder, held_out: Evaluated) -> npt.NDArray[np.bool_]:
+    """Which held-out specimens have their true taxon as the likeliest."""
+    named = np.asarray(model.gallery.classes_)[held_out.scores.argmax(1)]
+    return np.asarray(named == held_out.taxa.astype(str))
+
+
+def _calibration(model: Embedder, held_out: Evaluated) -> dict[str, Any]:
+    """Whether the probabilities of known specimens hold; nothing for a model without them."""
+    if model.calibration is None:
+        return {}
+    test = held_out.part("test")
+    probabilities, right = held_out.scores[test], _right(model, held_out)[test]
+    true = np.searchsorted(model.gallery.classes_, held_out.taxa[test].astype(str))
+    surest = np.argsort(-probabilities.max(1), kind="stable")
+    result: dict[str, Any] = {
+        "ece": metrics.calibration_error(probabilities.max(1), right),
+        "ece_95": metrics.bootstrap(metrics.calibration_error, probabilities.max(1), right),
+        "log_loss": float(-np.log(probabilities[np.arange(len(test)), true] + 1e-12).mean()),
+        "accuracy_at_coverage": {
+            f"{share:.1f}": float(right[surest[: max(1, round(share * len(test)))]].mean())
+            for share in (0.5, 0.8, 0.9, 1.0)
+        },
+    }
+    for error in SET_ERRORS:
+        try:
+            members = model.calibration.prediction_sets(probabilities, error)
+        except InputError:
+            continue  # too few validation specimens to promise it
+        covered = members[np.arange(len(test)), true]
+        result[f"sets_{1 - error:.0%}"] = {
+            "coverage": float(covered.mean()),
+            "coverage_95": metrics.bootstrap(lambda c: float(c.mean()), covered),
+            "mean_size": float(members.sum(1).mean()),
+        }
+    return result
+
+
+def _unknown(model: Embedder, held_out: Evaluated) -> dict[str, Any]:
+    test, right = held_out.part("test"), _right(model, held_out)
+    usual = held_out.novelty[test]
     result: dict[str, Any] = {}
-    for name, role in (("auroc", "unseen"), ("not_a_taxon_auroc", "unknown")):
+    for prefix, role in (("", "unseen"), ("not_a_taxon_", "unknown")):
         if len(strange := held_out.novelty[held_out.part(role)]):
-            result[name] = metrics.auroc(strange, usual)
+            result[f"{prefix}auroc"] = metrics.auroc(strange, usual)
+            result[f"{prefix}fpr95"] = metrics.fpr_at_tpr(strange, usual)
+            result[f"{prefix}oscr"] = metrics.oscr(strange, usual, right[test])
+    if model.calibration is None:
+        return result
+    for role in ("test", "unseen", "unknown"):
+        decided = held_out.decisions[held_out.part(role)]
+        if len(decided):
+            result[f"{role}_decisions"] = {
+                name: float((decided == name).mean()) for name in ("accepted", "genus", "unknown")
+            }
+    accepted = held_out.decisions == "accepted"
+    known = accepted & (held_out.roles == "test")
+    for name, given in (("known", known), ("all", accepted)):
+        if given.any():
+            wrong = ~right[given] | (held_out.roles[given] != "test")
+            result[f"wrong_of_accepted_{name}"] = float(wrong.mean())
     return result
 
 

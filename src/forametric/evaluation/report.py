@@ -51,6 +51,7 @@ def write_report(
         title=f"{result['model']['recipe']} on {result['data']['collection']}",
         species=species.to_dict("records"),
         confusion=_figure_url(_confusion_figure(counts, taxa)),
+        reliability=_figure_url(_reliability_figure(held_out.scores[test].max(1), truth == named)),
         bars=_figure_url(_bars_figure(species)),
         morphospace=data_url((folder / "morphospace.png").read_bytes(), "png"),
         wrong=_examples(model, collection, held_out, test[wrong[:EXAMPLES]]),
@@ -176,6 +177,30 @@ def _bars_figure(species: pd.DataFrame) -> Figure:
     axes.set_xlabel("F1 on held-out specimens")
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
+    return figure
+
+
+def _reliability_figure(
+    confidence: npt.NDArray[np.float32], right: npt.NDArray[np.bool_]
+) -> Figure:
+    """Left the reliability diagram, right the accuracy of the surest names."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    left, other = figure.subplots(1, 2)
+    mean, hits, counts = metrics.reliability(confidence, right, 10)
+    error = 1.96 * np.sqrt(np.maximum(hits * (1 - hits), 0.25 / counts) / counts)
+    left.plot([0, 1], [0, 1], color="#b4b8bf", lw=1)
+    left.errorbar(mean, hits, np.minimum(error, 1), fmt="o", color="#2f6f9f", ms=5, lw=1)
+    left.set(xlabel="probability of the name", ylabel="share of right names")
+    left.set(xlim=(0, 1.02), ylim=(0, 1.02))
+    ranked = right[np.argsort(-confidence, kind="stable")]
+    taken = np.arange(1, len(ranked) + 1)
+    other.plot(taken / len(ranked), np.cumsum(ranked) / taken, color="#2f6f9f")
+    other.set(xlabel="share of specimens named, the surest first", ylabel="accuracy of those")
+    other.set(xlim=(0, 1.02), ylim=(min(0.9, right.mean()) - 0.02, 1.005))
+    for axes in (left, other):
+        axes.spines[["top", "right"]].set_visible(False)
     return figure
 
 

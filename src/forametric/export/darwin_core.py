@@ -50,7 +50,12 @@ def _occurrences(records: Records) -> pd.DataFrame:
     taxa = records.text("taxon")
     above = [records.taxonomy.above(t) for t in taxa]
     aphia = [records.taxonomy.aphia_id(t) for t in taxa]
-    species = ["species" if len(t.split()) > 1 else "" for t in taxa]
+    genus = records.text("decision") == "genus"
+    above = [{**a, "genus": t} if g else a for a, t, g in zip(above, taxa, genus, strict=True)]
+    ranks = [
+        "genus" if g else "species" if len(t.split()) > 1 else ""
+        for t, g in zip(taxa, genus, strict=True)
+    ]
     table = pd.DataFrame(
         {
             "id": records.text("id"),
@@ -59,7 +64,7 @@ def _occurrences(records: Records) -> pd.DataFrame:
             "occurrenceStatus": "present",
             "scientificName": taxa.where(taxa != "", "incertae sedis"),
             "scientificNameID": [f"{LSID}{a}" if a else "" for a in aphia],
-            "taxonRank": species,
+            "taxonRank": ranks,
             "order": [a["order"] for a in above],
             "family": [a["family"] for a in above],
             "genus": [a["genus"] for a in above],
@@ -68,7 +73,7 @@ def _occurrences(records: Records) -> pd.DataFrame:
             "identificationVerificationStatus": [
                 "predicted by machine" if p else "" for p in records.table["predicted"]
             ],
-            "identificationRemarks": [f"score {s}" if s else "" for s in records.text("score")],
+            "identificationRemarks": _remarks(records),
             "materialSampleID": records.text("sample"),
             "associatedMedia": records.text("image"),
         }
@@ -77,6 +82,12 @@ def _occurrences(records: Records) -> pd.DataFrame:
         if term in records.table:
             table[term] = records.text(term)
     return table
+
+
+def _remarks(records: Records) -> list[str]:
+    """What the decision rests on, or the score where there is no more."""
+    scores = [f"score {s}" if s else "" for s in records.text("score")]
+    return [r or s for r, s in zip(records.text("reason"), scores, strict=True)]
 
 
 def _measurements(records: Records) -> pd.DataFrame:

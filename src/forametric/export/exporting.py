@@ -52,8 +52,9 @@ def export_collection(
     kind : str
         A key of `FORMATS`.
     names : DataFrame, optional
-        As `identify` gives them: image, taxon, score. They take the place of the collection's own
-        taxa, whose specimens are then marked as predicted; specimens they do not name keep theirs.
+        As `identify` gives them: image, taxon ("" where unknown), decision, probability, reason.
+        They take the place of the collection's own taxa, whose specimens are then marked as
+        predicted; specimens they do not list keep theirs.
     identified_by : str
         Who gave those names: the model and its version.
 
@@ -77,7 +78,9 @@ def export_collection(
 
 def _joined(collection: Collection, names: pd.DataFrame | None, by: str) -> pd.DataFrame:
     table = collection.specimens.copy()
-    table["identified_by"], table["score"], table["predicted"] = "", "", False
+    for column in ("identified_by", "score", "decision", "reason"):
+        table[column] = ""
+    table["predicted"] = False
     if names is None:
         return table
     missing = {"image", "taxon"} - set(names.columns)
@@ -93,6 +96,12 @@ def _joined(collection: Collection, names: pd.DataFrame | None, by: str) -> pd.D
     table["taxon"] = table["taxon"].astype(object)
     table.loc[named, "taxon"] = images.map(given["taxon"])
     table.loc[named, "identified_by"], table.loc[named, "predicted"] = by, True
-    if "score" in given:
-        table.loc[named, "score"] = images.map(given["score"]).map(lambda s: f"{float(s):.4f}")
+    for column in ("probability", "score"):
+        if column in given:
+            chances = images.map(given[column])
+            table.loc[named, "score"] = chances.map(lambda s: "" if pd.isna(s) else f"{s:.4f}")
+            break
+    for column in ("decision", "reason"):
+        if column in given:
+            table.loc[named, column] = images.map(given[column]).fillna("")
     return table

@@ -9,12 +9,12 @@ import pandas as pd
 from forametric.collection import CORE_COLUMNS, Collection
 from forametric.taxonomy import Taxonomy
 
-ADDED = ("identified_by", "score", "predicted")
+ADDED = ("identified_by", "score", "decision", "reason", "predicted")
 
 
 @dataclass(frozen=True)
 class Records:
-    """The specimens to write, with `identified_by`, `score`, `predicted`, and their collection."""
+    """The specimens to write, with the columns of `ADDED`, and their collection."""
 
     table: pd.DataFrame
     collection: Collection

@@ -75,12 +75,55 @@ class SpecimenNetwork(nn.Module):
         Returns embeddings (n, dimensions) and class scores (n, classes), or None for a network
         without a class head.
         """
-        pixels = (squares.float() / 255.0 - self.mean) / self.deviation
-        features = self.neck(self.backbone(pixels.to(memory_format=torch.channels_last)))
+        features = self.features(squares)
         vectors = self.project(features).float()
         if self.unit:
             vectors = nn.functional.normalize(vectors)
         return vectors, None if self.head is None else self.head(features).float()
+
+    def features(self, squares: Tensor) -> Tensor:
+        """What the neck makes of the squares, before embedding and class head: (n, width)."""
+        pixels = (squares.float() / 255.0 - self.mean) / self.deviation
+        features: Tensor = self.neck(self.backbone(pixels.to(memory_format=torch.channels_last)))
+        return features
+
+
+def whiten(
+    network: SpecimenNetwork, features: Tensor, labels: npt.NDArray[np.int64], components: int
+) -> None:
+    """Embed by whitened principal components of the features, in place of a trained projection.
+
+    A contrastive loss makes its projection throw away what does not tell the training species
+    apart; the features before it keep that (Chen et al. 2020, SimCLR, section 4.2), and species
+    never seen need it. The axes are those of the mean of the specimens' whole covariance and the
+    covariance within species; each is scaled to variance 1.
+
+    Parameters
+    ----------
+    features : Tensor of shape (n, width)
+        What `SpecimenNetwork.features` makes of training specimens.
+    labels : ndarray of int64, shape (n,)
+        The species of each.
+    components : int
+        How many axes to keep; fewer where there are fewer specimens or features.
+    """
+    features = features.double()
+    centred = features - features.mean(0)
+    within = features.clone()
+    for label in np.unique(labels):
+        of = torch.from_numpy(labels == label)
+        within[of] -= features[of].mean(0)
+    covariance = (centred.T @ centred + within.T @ within) / (2 * len(features))
+    variances, axes = torch.linalg.eigh(covariance)
+    usable = int((variances > variances[-1] * 1e-6).sum())
+    kept = min(components, usable)
+    variances, axes = variances[-kept:].flip(0), axes[:, -kept:].flip(1)
+    project = nn.Linear(features.shape[1], kept)
+    with torch.no_grad():
+        project.weight.copy_((axes / variances.sqrt()).T)
+        project.bias.copy_(-project.weight @ features.mean(0).float())
+    network.project = project
+    network.dimensions = kept
 
 
 def load_pretrained(network: SpecimenNetwork, backbone: str) -> None:
@@ -142,6 +185,20 @@ def build(settings: recipes.Network, classes: int) -> tuple[SpecimenNetwork, str
             network = SpecimenNetwork(settings, backbone, classes)
             load_pretrained(network, backbone)
     return network.to(memory_format=torch.channels_last), backbone
+
+
+@torch.inference_mode()
+def features_of(
+    network: SpecimenNetwork, squares: npt.NDArray[np.uint8], views: int, batch: int = 32
+) -> Tensor:
+    """The neck's features of squares (n, size, size, 3), averaged over `views`: (n, width)."""
+    device = next(network.parameters()).device
+    network.eval()
+    parts = []
+    for start in range(0, len(squares), batch):
+        turned = symmetries(to_batch(squares[start : start + batch], device), views)
+        parts.append(torch.stack([network.features(x) for x in turned]).mean(0).cpu())
+    return torch.cat(parts)
 
 
 def to_batch(squares: npt.NDArray[np.uint8], device: torch.device | str = "cpu") -> Tensor:

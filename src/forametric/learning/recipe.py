@@ -27,7 +27,8 @@ class Network(_Part):
     `hidden` (linear to `hidden_units`, then ReLU, as Karaderi et al. 2022).
     fallback: the backbone taken, with a warning and a note in the model, when the weights of
     `backbone` cannot be had. freeze: share of the backbone's layers, from the pixels on, that keep
-    the weights they start with.
+    the weights they start with. components: after training the projection that the metric loss
+    shaped gives way to so many whitened principal components of the neck's features; 0 keeps it.
     """
 
     backbone: str
@@ -38,6 +39,7 @@ class Network(_Part):
     neck: Literal["none", "batchnorm", "hidden"] = "batchnorm"
     hidden_units: Count = 1000
     embedding: Annotated[int, Field(ge=0)] = 128
+    components: Annotated[int, Field(ge=0)] = 0
     unit: bool = True
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
 

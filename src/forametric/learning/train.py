@@ -24,7 +24,7 @@ from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor
 
 from forametric.collection import Collection
-from forametric.embedder import Embedder, ModelCard
+from forametric.embedder import Embedder, ModelCard, Vectors
 from forametric.errors import InputError
 from forametric.files import disk_array, read_json, refuse_existing, write_json
 from forametric.gallery import Gallery, thin
@@ -32,7 +32,7 @@ from forametric.images import load_squares
 from forametric.learning import checkpoint
 from forametric.learning.augment import augment
 from forametric.learning.losses import BatchLoss
-from forametric.learning.network import SpecimenNetwork, build, to_batch
+from forametric.learning.network import SpecimenNetwork, build, features_of, to_batch, whiten
 from forametric.learning.recipe import Optimiser, Recipe
 from forametric.learning.sampling import epoch_batches
 from forametric.metrics import macro_f1
@@ -41,6 +41,7 @@ from forametric.splits import split_hash
 
 VALIDATION_GALLERY = 8  # reference specimens per taxon while training; the saved gallery has all
 CHECKPOINT_SECONDS = 60
+COVARIANCE = 8192  # specimens that are enough to whiten by
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,10 @@ def train(
     history: list[dict[str, float]] = []
     if recipe.epochs:
         network, history, seconds = _loop(fabric, network, recipe, learn, select, seed, work)
+    if recipe.network.components:
+        rows = thin(learn.taxa, math.ceil(COVARIANCE / len(classes)), seed)
+        features = features_of(network, learn.squares[rows], recipe.views)
+        whiten(network, features, learn.numbers[rows], recipe.network.components)
 
     card = ModelCard.describe(
         recipe=recipe,
@@ -129,8 +134,13 @@ def train(
     network.to("cpu")
     reference = Embedder(network, card, Gallery(["-"], np.array(["-"], object), _nowhere(network)))
     vectors, _ = reference.embed_squares(learn.squares, what="embedding the gallery")
-    card.training["seconds"] = round(seconds + time.monotonic() - started, 1)
     model = Embedder(network, card, Gallery(learn.ids, learn.taxa, vectors))
+    got = Vectors(list(range(len(select.ids))), *model.embed_squares(select.squares), {})
+    try:
+        model.calibrate(got, select.taxa)
+    except InputError as error:
+        console.print(f"[yellow]warning:[/] no calibration: {error}", highlight=False)
+    card.training["seconds"] = round(seconds + time.monotonic() - started, 1)
     model.save(output, overwrite=overwrite, skipped=skipped)
     shutil.rmtree(work)
     return model

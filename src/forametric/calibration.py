@@ -1,0 +1,189 @@
+"""Scores become probabilities that hold, and "unknown" is said at a stated rate.
+
+Everything here is fitted on validation specimens, which the network never learnt from, and is saved
+beside the model as `calibration.json`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, ValidationError
+from scipy.optimize import minimize
+from scipy.special import logsumexp, softmax
+
+from forametric.errors import InputError, ModelError
+from forametric.files import read_json, write_json
+
+FORMAT = 1
+FLOOR = 1e-4  # a score below it says no more than it does
+SPREAD = 0.5  # standard deviation of a species' own correction before its specimens are seen
+REJECTED = 0.05  # share of known validation specimens that the threshold calls unknown
+LEAST = 20  # validation specimens, below which nothing is calibrated
+QUANTILES = 1000  # how many points of the validation's nonconformity are kept at most
+Floats = npt.NDArray[np.float32]
+Strings = npt.NDArray[Any]
+
+
+class Calibration(BaseModel):
+    """How a model's scores become probabilities, sets and decisions.
+
+    Attributes
+    ----------
+    temperature : float
+        Log scores are divided by it: above 1 they were too sure, below 1 not sure enough.
+    shift : dict of str to float
+        What is added to a taxon's log-odds; shrunk to 0 where it has few validation specimens.
+    strange : float
+        The novelty above which a specimen is unknown: `rejected` of the known validation specimens
+        lie above it.
+    nonconformity : list of float
+        One minus the probability of the right name on validation, ascending: for prediction sets.
+    specimens : int
+        On how many validation specimens all this was fitted.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    format: int = FORMAT
+    specimens: int
+    temperature: float
+    shift: dict[str, float]
+    strange: float
+    rejected: float
+    nonconformity: list[float]
+
+    def probabilities(self, scores: Floats, taxa: Sequence[str]) -> Floats:
+        """Calibrated probabilities from scores of shape (n, taxa); each row sums to 1.
+
+        They are the chances of each taxon *given that the specimen is of one of them*.
+        """
+        shift = np.array([self.shift.get(t, 0.0) for t in taxa])
+        logits = np.log(scores + FLOOR) / self.temperature + shift
+        return np.asarray(softmax(logits, axis=1), dtype=np.float32)
+
+    def prediction_sets(self, probabilities: Floats, error: float) -> npt.NDArray[np.bool_]:
+        """Which taxa belong to each specimen's set, shape (n, taxa).
+
+        Over specimens like those of validation the set lacks the right name in at most `error` of
+        cases (split conformal prediction, Vovk et al. 2005; the score of Sadinle et al. 2019). The
+        likeliest taxon always belongs.
+
+        Raises
+        ------
+        InputError
+            When `error` is not between 0 and 1, or too small for so few validation specimens.
+        """
+        if not 0 < error < 1:
+            raise InputError(f"the error rate of a prediction set is between 0 and 1, not {error}.")
+        share = np.ceil((self.specimens + 1) * (1 - error)) / self.specimens
+        if share > 1:
+            raise InputError(
+                f"{self.specimens} validation specimens cannot promise an error rate of {error}; "
+                f"the least is {1 / (self.specimens + 1):.3f}."
+            )
+        worst = np.quantile(self.nonconformity, share, method="higher")
+        kept = 1 - probabilities <= worst
+        kept[np.arange(len(kept)), probabilities.argmax(1)] = True
+        return np.asarray(kept)
+
+    def save(self, path: Path) -> None:
+        """Write as JSON."""
+        write_json(path, self.model_dump(mode="json"))
+
+    @classmethod
+    def load(cls, path: Path) -> Calibration:
+        """Read what `save` wrote; `ModelError` when it is damaged or of another format."""
+        try:
+            data = read_json(path)
+        except InputError as error:
+            raise ModelError(str(error)) from None
+        if data.get("format") != FORMAT:
+            raise ModelError(f"{path} has calibration format {data.get('format')!r}, not {FORMAT}.")
+        try:
+            return cls.model_validate(data)
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise ModelError(f"{path} is damaged: {first['loc']}: {first['msg']}.") from None
+
+
+def fit_calibration(
+    scores: Floats,
+    taxa: Sequence[str],
+    truth: Strings,
+    novelty: Floats,
+    *,
+    rejected: float = REJECTED,
+) -> Calibration:
+    """Fit a calibration on validation specimens.
+
+    Temperature and shifts are those of the greatest posterior probability: cross-entropy of the
+    specimens, with each shift normal around 0 beforehand (standard deviation `SPREAD`), so that a
+    species with few specimens keeps to the common temperature (Guo et al. 2017, with a prior on
+    its vector scaling).
+
+    Parameters
+    ----------
+    scores : ndarray of float32, shape (n, taxa)
+        As `Embedder.predict_proba` gives them.
+    taxa : list of str
+        What the columns stand for.
+    truth : ndarray of str, shape (n,)
+        The right names, all among `taxa`.
+    novelty : ndarray of float32, shape (n,)
+        How strange each is, as `Gallery.novelty` gives it.
+    rejected : float
+        Share of them that may be called unknown.
+
+    Raises
+    ------
+    InputError
+        With fewer than `LEAST` specimens.
+
+    Examples
+    --------
+    >>> scores = np.tile(np.float32([[0.9, 0.1]]), (100, 1))
+    >>> truth = np.array(["a"] * 70 + ["b"] * 30)
+    >>> got = fit_calibration(scores, ["a", "b"], truth, np.linspace(0, 1, 100))
+    >>> got.probabilities(scores[:1], ["a", "b"]).round(1).tolist()
+    [[0.699999988079071, 0.30000001192092896]]
+    """
+    if len(truth) < LEAST:
+        raise InputError(
+            f"{len(truth)} validation specimens are too few to calibrate; at least {LEAST} are "
+            f"needed."
+        )
+    logs = np.log(scores.astype(np.float64) + FLOOR)
+    right = np.searchsorted(np.asarray(taxa), truth.astype(str))
+    each = np.arange(len(truth))
+    hits = np.zeros_like(logs)
+    hits[each, right] = 1
+
+    def loss(free: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:
+        sharpness, shift = np.exp(free[0]), free[1:]
+        logits = logs * sharpness + shift
+        value = (logsumexp(logits, axis=1) - logits[each, right]).sum()
+        slope = softmax(logits, axis=1) - hits
+        return (
+            float(value + (shift**2).sum() / (2 * SPREAD**2)),
+            np.r_[(slope * logs).sum() * sharpness, slope.sum(0) + shift / SPREAD**2],
+        )
+
+    found = minimize(loss, np.zeros(1 + len(taxa)), jac=True, method="L-BFGS-B").x
+    calibration = Calibration(
+        specimens=len(truth),
+        temperature=round(float(np.exp(-found[0])), 6),
+        shift={t: round(float(s), 6) for t, s in zip(taxa, found[1:], strict=True)},
+        strange=round(float(np.quantile(novelty, 1 - rejected, method="higher")), 6),
+        rejected=rejected,
+        nonconformity=[],
+    )
+    missed = np.sort(1 - calibration.probabilities(scores, taxa)[each, right])
+    if len(missed) > QUANTILES:
+        missed = np.quantile(missed, np.linspace(0, 1, QUANTILES), method="higher")
+    calibration.nonconformity = [round(float(m), 6) for m in missed]
+    return calibration
