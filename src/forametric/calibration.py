@@ -41,6 +41,11 @@ class Calibration(BaseModel):
     strange : float
         The novelty above which a specimen is unknown: `rejected` of the known validation specimens
         lie above it.
+    found : float
+        Share of the validation specimens that would be called unknown were their taxon not in the
+        gallery. The network has learnt these taxa, so that it finds fewer of truly new ones.
+    prior : dict of str to float
+        How common each taxon was among the validation specimens: the probabilities suppose so.
     nonconformity : list of float
         One minus the probability of the right name on validation, ascending: for prediction sets.
     specimens : int
@@ -55,6 +60,8 @@ class Calibration(BaseModel):
     shift: dict[str, float]
     strange: float
     rejected: float
+    found: float
+    prior: dict[str, float]
     nonconformity: list[float]
 
     def probabilities(self, scores: Floats, taxa: Sequence[str]) -> Floats:
@@ -116,6 +123,7 @@ def fit_calibration(
     taxa: Sequence[str],
     truth: Strings,
     novelty: Floats,
+    novelty_if_new: Floats,
     *,
     rejected: float = REJECTED,
 ) -> Calibration:
@@ -136,6 +144,8 @@ def fit_calibration(
         The right names, all among `taxa`.
     novelty : ndarray of float32, shape (n,)
         How strange each is, as `Gallery.novelty` gives it.
+    novelty_if_new : ndarray of float32, shape (n,)
+        How strange each would be to the gallery without its own taxon.
     rejected : float
         Share of them that may be called unknown.
 
@@ -148,7 +158,8 @@ def fit_calibration(
     --------
     >>> scores = np.tile(np.float32([[0.9, 0.1]]), (100, 1))
     >>> truth = np.array(["a"] * 70 + ["b"] * 30)
-    >>> got = fit_calibration(scores, ["a", "b"], truth, np.linspace(0, 1, 100))
+    >>> novelty = np.linspace(0, 1, 100)
+    >>> got = fit_calibration(scores, ["a", "b"], truth, novelty, novelty + 1)
     >>> got.probabilities(scores[:1], ["a", "b"]).round(1).tolist()
     [[0.699999988079071, 0.30000001192092896]]
     """
@@ -174,12 +185,16 @@ def fit_calibration(
         )
 
     found = minimize(loss, np.zeros(1 + len(taxa)), jac=True, method="L-BFGS-B").x
+    strange = float(np.quantile(novelty, 1 - rejected, method="higher"))
+    counts = np.bincount(right, minlength=len(taxa)) + 1  # a taxon may be missing by chance
     calibration = Calibration(
         specimens=len(truth),
         temperature=round(float(np.exp(-found[0])), 6),
         shift={t: round(float(s), 6) for t, s in zip(taxa, found[1:], strict=True)},
-        strange=round(float(np.quantile(novelty, 1 - rejected, method="higher")), 6),
+        strange=round(strange, 6),
         rejected=rejected,
+        found=round(float(np.mean(novelty_if_new > strange)), 4),
+        prior={t: round(float(c / counts.sum()), 6) for t, c in zip(taxa, counts, strict=True)},
         nonconformity=[],
     )
     missed = np.sort(1 - calibration.probabilities(scores, taxa)[each, right])

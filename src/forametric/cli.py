@@ -547,17 +547,23 @@ def add(
 ) -> None:
     """Add a collection's named specimens to a model's references: species learnt in seconds.
 
-    The network is not trained again. The new model is written beside the old.
+    Or those of the morphotypes that you named in a folder of `discover`. The network is not trained
+    again, and the new model is written beside the old.
 
     Example: forametric add models/plates collections/new-species -o models/plates-2
     """
     from forametric.collection import Collection
+    from forametric.discover import NAMES, named_morphotypes
     from forametric.embedder import Embedder
+    from forametric.files import refuse_existing
     from forametric.identify import add_references
 
+    refuse_existing(output, overwrite)
+    discovered = (collection / NAMES).is_file()
+    named = named_morphotypes(collection) if discovered else Collection.open(collection)
     chosen = Embedder.load(model)
     before = set(chosen.gallery.classes_)
-    added, failures = add_references(chosen, Collection.open(collection))
+    added, failures = add_references(chosen, named)
     chosen.save(output, overwrite=overwrite)
     new = sorted(set(chosen.gallery.classes_) - before)
     result = {
@@ -636,6 +642,109 @@ def identify(
     }
     _show(result, as_json, say)
     _end(len(got.skipped), str(skipped_path))
+
+
+@app.command()
+def discover(
+    model: Path,
+    collection: Path,
+    output: Output,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Group all specimens, not only the unknown.")
+    ] = False,
+    number: Annotated[
+        int | None, typer.Option(help="How many groups, where that is known; else estimated.")
+    ] = None,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """Group what the model does not know into candidate morphotypes, to look at and to name.
+
+    Example: forametric discover models/plates collections/core -o morphotypes
+    """
+    from forametric.collection import Collection
+    from forametric.discover import discover_collection
+    from forametric.embedder import Embedder
+
+    found, failures = discover_collection(
+        Embedder.load(model),
+        Collection.open(collection),
+        output,
+        everything=everything,
+        number=number,
+        overwrite=overwrite,
+    )
+    result = {
+        "output": str(output),
+        "grouped": len(found.morphotype),
+        "noise": int((found.morphotype == 0).sum()),
+        "morphotypes": found.groups.to_dict("records"),
+        "skipped": failures.to_dict("records"),
+    }
+
+    def say() -> None:
+        table = Table("morphotype", "specimens", "stability", "cohesion", "nearest known taxon")
+        for row in found.groups.itertuples():
+            near = f"[italic]{row.nearest_1}[/] ({row.nearest_1_distance:.2f})"
+            cells = (row.morphotype, row.specimens, f"{row.stability:.2f}", f"{row.cohesion:.2f}")
+            table.add_row(*map(str, cells), near + (" recognised" if row.recognised else ""))
+        out.print(table)
+        out.print(f"page: {output / 'discover.html'}", soft_wrap=True)
+
+    _show(result, as_json, say)
+    _end(len(failures), str(output / "skipped.csv"))
+
+
+@app.command()
+def assemblage(
+    model: Path,
+    collection: Path,
+    output: Output,
+    by: Annotated[str, typer.Option(help="The column that names the sample.")] = "sample",
+    depth: Annotated[
+        str, typer.Option(help="A column with each sample's depth or age, to order and draw by.")
+    ] = "",
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """Count taxa sample by sample: shares with 95 % intervals, plain counts beside, diversity.
+
+    Example: forametric assemblage models/plates collections/core --depth depth_cm -o core-counts
+    """
+    from forametric.assemblage import assemblage_of_collection
+    from forametric.collection import Collection
+    from forametric.embedder import Embedder
+
+    found = assemblage_of_collection(
+        Embedder.load(model),
+        Collection.open(collection),
+        output,
+        by=by,
+        depth=depth,
+        overwrite=overwrite,
+    )
+
+    def say() -> None:
+        table = Table("sample", "specimens", "accepted", "richness", "H′", "commonest taxon")
+        for row in found.samples.itertuples():
+            part = found.shares[found.shares["sample"] == row.sample]
+            top = part.sort_values("share", ascending=False).to_dict("records")[0]
+            interval = f"{top['share']:.0%} ({top['low']:.0%} to {top['high']:.0%})"
+            cells = (row.sample, row.specimens, row.accepted, row.richness, f"{row.shannon:.2f}")
+            table.add_row(*map(str, cells), f"[italic]{top['taxon']}[/] {interval}")
+        out.print(table)
+        if found.sampleless:
+            err.print(f"{found.sampleless} specimens without {by} were left out")
+        out.print(f"tables and figure: {output}", soft_wrap=True)
+
+    result = {
+        "output": str(output),
+        "samples": found.samples.to_dict("records"),
+        "sampleless": found.sampleless,
+        "skipped": found.skipped.to_dict("records"),
+    }
+    _show(result, as_json, say)
+    _end(len(found.skipped), str(output / "skipped.csv"))
 
 
 @app.command()

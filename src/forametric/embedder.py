@@ -279,11 +279,13 @@ class Embedder:
             When there are too few of taxa that the gallery knows.
         """
         known = np.isin(taxa.astype(str), self.gallery.classes_)
+        vectors, taxa = got.vectors[known], taxa[known]
         self.calibration = fit_calibration(
             self.scores(got)[known],
             self.gallery.classes_,
-            taxa[known],
-            self.gallery.novelty(got.vectors)[known],
+            taxa,
+            self.gallery.novelty(vectors),
+            self.gallery.novelty_if_new(vectors, taxa),
         )
 
     def _embed_squares(

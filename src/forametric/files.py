@@ -27,6 +27,7 @@ MARKS = (
     "check.html",
     "simulated.json",
     "benchmark.json",
+    "assemblage.json",
 )
 
 

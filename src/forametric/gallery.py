@@ -113,6 +113,17 @@ class Gallery:
         centre = pairwise_distances_argmin_min(vectors, self.centres)[1]
         return np.asarray((distances.mean(1) + centre) / 2, dtype=np.float32)
 
+    def novelty_if_new(self, vectors: Floats, taxa: npt.NDArray[np.object_]) -> Floats:
+        """How strange each vector would be, were the taxon given for it not in the gallery."""
+        found = np.zeros(len(vectors), np.float32)
+        for taxon in np.unique(taxa.astype(str)):
+            of, others = taxa == taxon, np.flatnonzero(self.taxa != taxon)
+            if len(others):
+                ids = [self.ids[i] for i in others]
+                without = Gallery(ids, self.taxa[others], self.vectors[others])
+                found[of] = without.novelty(vectors[of])
+        return found
+
     def with_more(
         self, ids: Sequence[str], taxa: npt.NDArray[np.object_], vectors: Floats
     ) -> Gallery:

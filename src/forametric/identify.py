@@ -72,7 +72,7 @@ def identify(
     """
     listed, paths = _listed(Path(images))
     got = model.embed_images(paths, what="identifying")
-    skipped = _failed(listed["image"], got)
+    skipped = failed_images(listed["image"], got)
     if not got.rows:
         raise InputError(
             f"none of the {len(paths)} images of {images} can be read; "
@@ -107,7 +107,7 @@ def calibrate(model: Embedder, collection: Collection, roles: pd.Series) -> pd.D
     chosen = collection.select(rows.tolist())
     got = model.embed_images(chosen.paths(), what="embedding validation specimens")
     model.calibrate(got, chosen.taxa()[got.rows])
-    return _failed(chosen.specimens["image"], got)
+    return failed_images(chosen.specimens["image"], got)
 
 
 def add_references(model: Embedder, collection: Collection) -> tuple[int, pd.DataFrame]:
@@ -130,10 +130,11 @@ def add_references(model: Embedder, collection: Collection) -> tuple[int, pd.Dat
     got = model.embed_images(chosen.paths(), what="embedding references")
     ids = chosen.specimens["id"].iloc[got.rows].tolist()
     model.gallery = model.gallery.with_more(ids, chosen.taxa()[got.rows], got.vectors)
-    return len(got.rows), _failed(chosen.specimens["image"], got)
+    return len(got.rows), failed_images(chosen.specimens["image"], got)
 
 
-def _failed(images: pd.Series, got: Vectors) -> pd.DataFrame:
+def failed_images(images: pd.Series, got: Vectors) -> pd.DataFrame:
+    """The images that could not be read, by name, and why (image, reason)."""
     rows = [(images.iloc[i], reason) for i, reason in sorted(got.failures.items())]
     return pd.DataFrame(rows, columns=["image", "reason"])
 

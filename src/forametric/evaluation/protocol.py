@@ -18,11 +18,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy.cluster.hierarchy import fcluster, linkage
-from sklearn.metrics import silhouette_score
 
 from forametric import metrics
 from forametric.collection import Collection, content_of
+from forametric.discover import estimate_clusters, ward
 from forametric.embedder import Embedder
 from forametric.errors import InputError
 from forametric.files import atomic_folder, refuse_existing, write_json
@@ -33,7 +32,6 @@ from forametric.vectors import write_vectors
 
 K = 5
 RARE = 13  # references; as many images have the four rarest species of Endless Forams at most
-SEED = 0
 SET_ERRORS = (0.05, 0.1)
 Floats = npt.NDArray[np.float32]
 
@@ -173,33 +171,6 @@ def unseen_scores(vectors: Floats, taxa: npt.NDArray[np.object_]) -> dict[str, A
         "species": len(species),
         "estimated": {"clusters": guess, **metrics.clustering_scores(taxa, ward(vectors, guess))},
     }
-
-
-def ward(vectors: Floats, clusters: int) -> npt.NDArray[np.int64]:
-    """Ward clustering into a given number of clusters, one number for each vector."""
-    return _cut(linkage(vectors, "ward"), clusters)
-
-
-def _cut(tree: npt.NDArray[np.float64], clusters: int) -> npt.NDArray[np.int64]:
-    return np.asarray(fcluster(tree, clusters, "maxclust"), dtype=np.int64)
-
-
-def estimate_clusters(vectors: Floats, most: int = 100) -> int:
-    """The number of Ward clusters with the highest mean silhouette (Rousseeuw 1987).
-
-    Every number from 2 to `most` (at most half the specimens) is tried.
-    """
-    tree = linkage(vectors, "ward")
-    scores = {
-        clusters: silhouette_score(
-            vectors,
-            _cut(tree, clusters),
-            sample_size=min(len(vectors), 2000),
-            random_state=SEED,
-        )
-        for clusters in range(2, min(most, len(vectors) // 2) + 1)
-    }
-    return max(scores, key=lambda k: scores[k])
 
 
 def _embed(model: Embedder, collection: Collection, roles: pd.Series) -> Evaluated:

@@ -1,0 +1,349 @@
+"""Assemblages: how common each taxon is in each sample, with intervals that hold.
+
+Plain counts of names are biased where the network confuses taxa or meets unknown ones, and say
+nothing of how far they may be off. Here the taxon of every specimen and the shares of the sample
+are drawn together (Gibbs sampling): the shares are those of this sample, not of the training set
+(the prior-shift correction of Saerens, Latinne & Decaestecker 2002 in Bayesian form), and the
+intervals carry both the doubt about names and the chance of drawing so few specimens.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy.special import gammaln
+
+from forametric import __version__
+from forametric.calibration import Calibration
+from forametric.collection import Collection
+from forametric.embedder import Embedder
+from forametric.errors import InputError
+from forametric.files import atomic_folder, refuse_existing, write_json
+from forametric.identify import failed_images, name_vectors
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+DRAWS, BURN_IN = 500, 100
+PANELS = 15  # taxa in the figure at most
+UNKNOWN = "unknown"
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Shares:
+    """The estimated composition of one sample.
+
+    Attributes
+    ----------
+    share, low, high : ndarray of float64, shape (taxa + 1,)
+        Shares of all specimens and their 95 % interval; last the unknown.
+    """
+
+    share: Floats
+    low: Floats
+    high: Floats
+
+
+@dataclass(frozen=True)
+class Assemblage:
+    """Counts and shares of taxa in samples.
+
+    Attributes
+    ----------
+    shares : DataFrame
+        sample, taxon (last `unknown`), `count` (accepted names; for `unknown` all that have no
+        species), `plain` (that count's share of the specimens), `share`, `low`, `high`.
+    samples : DataFrame
+        sample, specimens, accepted, richness (taxa counted), rarefied (richness expected among as
+        many as the sample with the fewest accepted has), and `diversity` of the known taxa's
+        shares.
+    skipped : DataFrame
+        The images that could not be read.
+    sampleless : int
+        Specimens left out because their sample is not known.
+    """
+
+    shares: pd.DataFrame
+    samples: pd.DataFrame
+    skipped: pd.DataFrame
+    sampleless: int
+
+    def wide(self, column: str) -> pd.DataFrame:
+        """One row a sample, one column a taxon."""
+        table = self.shares.pivot(index="sample", columns="taxon", values=column)
+        taxa = self.shares["taxon"].drop_duplicates()
+        return table.loc[self.samples["sample"], taxa].rename_axis(columns=None).reset_index()
+
+    def fractions(self) -> pd.DataFrame:
+        """The shares of known taxa among the known, one row a sample; each row sums to 1."""
+        table = self.wide("share").set_index("sample").drop(columns=UNKNOWN)
+        return table.div(table.sum(axis=1), axis=0).round(5).reset_index()
+
+
+def estimate_shares(
+    probabilities: npt.NDArray[np.float32],
+    novelty: npt.NDArray[np.float32],
+    taxa: Sequence[str],
+    calibration: Calibration,
+    *,
+    draws: int = DRAWS,
+    seed: int = 0,
+) -> Shares:
+    """Estimate one sample's composition from its specimens' probabilities and novelty.
+
+    Each round draws a taxon (or unknown) for each specimen, from its probability times how much
+    commoner the taxon is here than it was when the probabilities were calibrated; then new shares
+    from the counts drawn (Dirichlet, with one specimen's weight of prior spread over all taxa). The
+    interval is that of Jeffreys for a binomial share, over the counts drawn.
+
+    Parameters
+    ----------
+    probabilities : ndarray of float32, shape (n, taxa)
+        Calibrated; `Embedder.predict_proba`.
+    novelty : ndarray of float32, shape (n,)
+        `Gallery.novelty`; above the calibration's limit a specimen is called unknown.
+    """
+    count, width = probabilities.shape
+    rng = np.random.default_rng(seed)
+    least = min(calibration.prior.values())  # a taxon added later was not there to be counted
+    prior = np.array([calibration.prior.get(t, least) for t in taxa])
+    likelihood = np.concatenate([probabilities / prior, np.ones((count, 1))], axis=1) + 1e-9
+    strange = novelty > calibration.strange
+    if_strange = np.r_[np.full(width, calibration.rejected), calibration.found]
+    likelihood *= np.where(strange[:, None], if_strange, 1 - if_strange)
+    shares = np.full(width + 1, 1 / (width + 1))
+    drawn_counts = np.empty((draws, width + 1))
+    for step in range(BURN_IN + draws):
+        weights = np.cumsum(likelihood * shares, axis=1)
+        names = (weights < rng.random((count, 1)) * weights[:, -1:]).sum(1)
+        counts = np.bincount(names, minlength=width + 1)
+        shares = rng.dirichlet(counts + 1 / (width + 1))
+        if step >= BURN_IN:
+            drawn_counts[step - BURN_IN] = counts
+    possible = rng.beta(drawn_counts + 0.5, count - drawn_counts + 0.5)
+    low, high = np.quantile(possible, [0.025, 0.975], axis=0)
+    # A taxon that may well be absent has no lower bound, one that may be all no upper one.
+    low[(drawn_counts == 0).mean(0) > 0.025] = 0
+    high[(drawn_counts == count).mean(0) > 0.025] = 1
+    return Shares(drawn_counts.mean(0) / count, low, high)
+
+
+def rarefied_richness(counts: npt.NDArray[np.int64], size: int) -> float:
+    """Expected number of taxa among `size` specimens drawn without return (Hurlbert 1971).
+
+    >>> rarefied_richness(np.array([5, 5]), 1)
+    1.0
+    """
+    counts = counts[counts > 0]
+    total = counts.sum()
+    if not 0 < size <= total:
+        return float("nan")
+    without = total - counts
+    possible = without >= size
+    missing = np.zeros(len(counts))
+    missing[possible] = np.exp(
+        _log_choose(without[possible], size) - _log_choose(np.array(total), size)
+    )
+    return float((1 - missing).sum())
+
+
+def diversity(shares: Floats) -> dict[str, float]:
+    """Shannon's H′ (natural logarithm), Simpson's 1 − D and Pielou's J of shares that sum to 1.
+
+    >>> {k: round(v, 3) for k, v in diversity(np.array([0.5, 0.5])).items()}
+    {'shannon': 0.693, 'simpson': 0.5, 'pielou': 1.0}
+    """
+    shares = shares[shares > 0]
+    shannon = float(-(shares * np.log(shares)).sum())
+    even = shannon / np.log(len(shares)) if len(shares) > 1 else float("nan")
+    return {"shannon": shannon, "simpson": float(1 - (shares**2).sum()), "pielou": float(even)}
+
+
+def _log_choose(n: npt.NDArray[np.int64], k: int) -> Floats:
+    return np.asarray(gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1))
+
+
+def assemblage(
+    names: pd.DataFrame,
+    probabilities: npt.NDArray[np.float32],
+    taxa: Sequence[str],
+    calibration: Calibration,
+    samples: npt.NDArray[np.object_],
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Counts and shares of every taxon in every sample, and each sample's diversity.
+
+    Parameters
+    ----------
+    names : DataFrame
+        `identify.name_vectors` of the specimens: taxon, decision, novelty.
+    samples : ndarray of str, shape (n,)
+
+    Returns
+    -------
+    shares, samples : DataFrame
+        As in `Assemblage`.
+    """
+    rows, sums = [], []
+    accepted = (names["decision"] == "accepted").to_numpy()
+    novelty = names["novelty"].to_numpy(dtype=np.float32)
+    order = list(dict.fromkeys(samples.tolist()))
+    smallest = min(int(accepted[samples == s].sum()) for s in order)
+    for sample in order:
+        of = samples == sample
+        counted = names["taxon"].where(accepted, UNKNOWN)[of].value_counts()
+        found = estimate_shares(probabilities[of], novelty[of], taxa, calibration)
+        counts = np.array([int(counted.get(t, 0)) for t in (*taxa, UNKNOWN)])
+        table = pd.DataFrame({"sample": sample, "taxon": [*taxa, UNKNOWN], "count": counts})
+        table["plain"] = counts / of.sum()
+        table["share"], table["low"], table["high"] = found.share, found.low, found.high
+        rows.append(table)
+        known = found.share[:-1]
+        sums.append(
+            {
+                "sample": sample,
+                "specimens": int(of.sum()),
+                "accepted": int(accepted[of].sum()),
+                "richness": int((counts[:-1] > 0).sum()),
+                "rarefied_to": smallest,
+                "rarefied": rarefied_richness(counts[:-1], smallest),
+                **diversity(known / known.sum() if known.sum() else known),
+            }
+        )
+    shares = pd.concat(rows, ignore_index=True)
+    return shares.round({c: 5 for c in ("plain", "share", "low", "high")}), pd.DataFrame(sums)
+
+
+def assemblage_of_collection(
+    model: Embedder,
+    collection: Collection,
+    output: Path,
+    *,
+    by: str = "sample",
+    depth: str = "",
+    overwrite: bool = False,
+) -> Assemblage:
+    """Count a collection's taxa sample by sample and write the tables and the down-core figure.
+
+    `shares.csv` (long: sample, taxon, count, plain, share, low, high), `counts.csv` and
+    `fractions.csv` (wide: one row a sample, one column a taxon; the fractions are those of known
+    taxa and sum to 1, as transfer functions take them), `samples.csv` (specimens, diversity),
+    `assemblage.xlsx` (all of these), `downcore.png`.
+
+    Parameters
+    ----------
+    by : str
+        The column that says which sample a specimen is of.
+    depth : str
+        A column with each sample's depth or age, by which samples are ordered and drawn.
+
+    Raises
+    ------
+    InputError
+        When a column is missing, empty or no number, or no image can be read.
+    ModelError
+        For a model without calibration.
+    """
+    refuse_existing(output, overwrite)
+    table = collection.specimens
+    for column in filter(None, (by, depth)):
+        if column not in table or not table[column].notna().any():
+            raise InputError(f"the collection has nothing in the column {column!r}.")
+    named_sample = table[by].notna().to_numpy()
+    chosen = collection.select(named_sample)
+    got = model.embed_images(chosen.paths())
+    skipped = failed_images(chosen.specimens["image"], got)
+    if not got.rows:
+        raise InputError("none of the collection's images can be read.")
+    read = chosen.specimens.iloc[got.rows].reset_index(drop=True)
+    probabilities, calibration = model.predict_proba(got), model.calibration
+    assert calibration is not None  # predict_proba refuses models without
+    levels = _levels(read, by, depth)
+    order = np.argsort([list(levels).index(s) for s in read[by].astype(str)], kind="stable")
+    shares, samples = assemblage(
+        name_vectors(model, got).iloc[order].reset_index(drop=True),
+        probabilities[order],
+        model.gallery.classes_,
+        calibration,
+        read[by].astype(str).to_numpy(dtype=object)[order],
+    )
+    if depth:
+        samples.insert(1, depth, [levels[s] for s in samples["sample"]])
+    result = Assemblage(shares, samples, skipped, int((~named_sample).sum()))
+    with atomic_folder(output, overwrite) as temporary:
+        tables = {
+            "shares": shares,
+            "counts": result.wide("count"),
+            "fractions": result.fractions(),
+            "samples": samples,
+        }
+        for name, part in tables.items():
+            part.to_csv(temporary / f"{name}.csv", index=False)
+        with pd.ExcelWriter(temporary / "assemblage.xlsx", engine="openpyxl") as book:
+            for name, part in tables.items():
+                part.to_excel(book, sheet_name=name, index=False)
+        if len(skipped):
+            skipped.to_csv(temporary / "skipped.csv", index=False)
+        downcore_figure(result, depth).savefig(temporary / "downcore.png", dpi=200)
+        made_by = {"made_by": f"forametric {__version__}", "model": model.card.title}
+        write_json(temporary / "assemblage.json", {**made_by, "by": by, "depth": depth})
+    return result
+
+
+def _levels(read: pd.DataFrame, by: str, depth: str) -> dict[str, float]:
+    """The samples in the order in which to show them, each with its depth (else its place)."""
+    names = read[by].astype(str)
+    if not depth:
+        return {s: float(n) for n, s in enumerate(sorted(names.unique(), key=_natural))}
+    values = pd.to_numeric(read[depth], errors="coerce")
+    if values.isna().any():
+        bad = read[depth][values.isna()].iloc[0]
+        raise InputError(f"the column {depth!r} should hold numbers; {bad!r} is none.")
+    means = values.groupby(names).mean().sort_values(kind="stable")
+    return {str(s): float(v) for s, v in means.items()}
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """A key that sorts sample 2 before sample 10."""
+    return [(int(p), "") if p.isdigit() else (-1, p) for p in re.split(r"(\d+)", name) if p]
+
+
+def downcore_figure(result: Assemblage, depth: str = "") -> Figure:
+    """The commonest taxa down the samples, each in a panel of its own with its interval."""
+    from matplotlib.figure import Figure
+
+    means = result.shares.groupby("taxon", sort=False)["share"].max()
+    known = means.drop(UNKNOWN).sort_values(ascending=False)
+    taxa = [*known.index[known >= 0.02][:PANELS], UNKNOWN]
+    levels = result.samples[depth] if depth else pd.Series(range(len(result.samples)))
+    figure = Figure(
+        figsize=(1.6 + 1.25 * len(taxa), max(3.2, 0.28 * len(levels) + 1.9)), layout="constrained"
+    )
+    for axes, taxon in zip(figure.subplots(1, len(taxa), sharey=True, squeeze=False)[0], taxa,
+                           strict=True):  # fmt: skip
+        part = result.shares[result.shares["taxon"] == taxon]
+        colour = "#8a919e" if taxon == UNKNOWN else "#2f6f9f"
+        axes.fill_betweenx(levels, part["low"] * 100, part["high"] * 100, color=colour, alpha=0.25)
+        axes.plot(part["share"] * 100, levels, "-o", color=colour, ms=3, lw=1.2)
+        axes.plot(part["plain"] * 100, levels, "x", color="#1d2430", ms=4, mew=0.8)
+        words = taxon if taxon == UNKNOWN else taxon.replace(" ", "\n", 1)
+        axes.set_title(words, fontsize=8, rotation=45, ha="left", va="bottom",
+                       style="normal" if taxon == UNKNOWN else "italic")  # fmt: skip
+        axes.set_xlim(0, None)
+        axes.tick_params(labelsize=7)
+        axes.spines[["top", "right"]].set_visible(False)
+    first = figure.axes[0]
+    first.invert_yaxis()
+    if depth:
+        first.set_ylabel(depth)
+    else:
+        first.set_yticks(list(levels), result.samples["sample"].tolist())
+    figure.supxlabel("% of specimens: estimate with 95 % interval; × plain count", fontsize=8)
+    return figure
