@@ -101,3 +101,27 @@ def real_data() -> Path:
     if not (folder / "pollen" / "specimens.csv").is_file():
         pytest.skip(f"the real image sets are not at {folder}")
     return folder
+
+
+@pytest.fixture(scope="session")
+def more_shells(tmp_path_factory) -> Path:
+    """Another saved collection of 64 simulated shells of the four forms, in four samples."""
+    folder = tmp_path_factory.mktemp("more")
+    write_shells(folder / "images", 16, size=64, forms=FORMS, seed=5)
+    import_collection(folder / "images", folder / "collection")
+    found = Collection.open(folder / "collection")
+    table = found.specimens.assign(
+        sample=[f"core {n % 4 + 8}" for n in range(len(found))],
+        depth=[float(n % 4) for n in range(len(found))],
+        check="val",
+    )
+    return Collection(table, found.images, found.info).save(folder / "collection", overwrite=True)
+
+
+@pytest.fixture(scope="session")
+def calibrated_folder(model_folder, more_shells, tmp_path_factory) -> Path:
+    """The model of `model_folder`, calibrated on shells that it never saw."""
+    folder = tmp_path_factory.mktemp("calibrated") / "model"
+    done = forametric("calibrate", model_folder, more_shells, "--split", "check", "-o", folder)
+    assert done.returncode == 0, done.stderr
+    return folder

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DRAWS, BURN_IN = 500, 100
-PANELS = 15  # taxa in the figure at most
+PANELS = 12  # taxa in the figure at most
 UNKNOWN = "unknown"
 Floats = npt.NDArray[np.float64]
 
@@ -101,7 +101,7 @@ def estimate_shares(
 
     Each round draws a taxon (or unknown) for each specimen, from its probability times how much
     commoner the taxon is here than it was when the probabilities were calibrated; then new shares
-    from the counts drawn (Dirichlet, with one specimen's weight of prior spread over all taxa). The
+    from the counts drawn (Dirichlet, with 1/√taxa specimens for each taxon beforehand). The
     interval is that of Jeffreys for a binomial share, over the counts drawn.
 
     Parameters
@@ -120,12 +120,13 @@ def estimate_shares(
     if_strange = np.r_[np.full(width, calibration.rejected), calibration.found]
     likelihood *= np.where(strange[:, None], if_strange, 1 - if_strange)
     shares = np.full(width + 1, 1 / (width + 1))
+    spread = 1 / np.sqrt(width + 1)
     drawn_counts = np.empty((draws, width + 1))
     for step in range(BURN_IN + draws):
         weights = np.cumsum(likelihood * shares, axis=1)
         names = (weights < rng.random((count, 1)) * weights[:, -1:]).sum(1)
         counts = np.bincount(names, minlength=width + 1)
-        shares = rng.dirichlet(counts + 1 / (width + 1))
+        shares = rng.dirichlet(counts + spread)
         if step >= BURN_IN:
             drawn_counts[step - BURN_IN] = counts
     possible = rng.beta(drawn_counts + 0.5, count - drawn_counts + 0.5)

@@ -624,7 +624,7 @@ def identify(
     )
 
     def say() -> None:
-        columns = ["image", "taxon", "decision", "probability", "score", "reason", "novelty"]
+        columns = ["image", "taxon", "decision", "probability", "score", "novelty"]
         shown = [c for c in columns if c in got.table]
         table = Table(*shown)
         for row in got.table[shown].head(20).itertuples(index=False):

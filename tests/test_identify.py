@@ -1,0 +1,216 @@
+"""Probabilities, decisions and prediction sets: by hand on small arrays, then through the verbs."""
+
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from forametric import metrics
+from forametric.calibration import Calibration, fit_calibration
+from forametric.collection import Collection
+from forametric.embedder import Embedder
+from forametric.errors import InputError, ModelError
+from forametric.gallery import Gallery
+from forametric.identify import decide, identify
+from forametric.taxonomy import Taxonomy
+from tests.conftest import forametric
+
+A, B, C = "Globigerina bulloides", "Globigerina falconensis", "Orbulina universa"
+
+
+def _drawn(count: int, sharpness: float, seed: int = 0):
+    """Scores whose true probabilities are softmax(logits); they claim `sharpness` times as much."""
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(0, 2, (count, 3))
+    true = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    truth = np.array([rng.choice([A, B, C], p=p) for p in true])
+    scores = np.exp(sharpness * logits)
+    return (scores / scores.sum(1, keepdims=True)).astype(np.float32), truth
+
+
+def _calibration(**changes) -> Calibration:
+    known = {
+        "specimens": 99,
+        "temperature": 1.0,
+        "shift": {},
+        "strange": 1.0,
+        "rejected": 0.05,
+        "found": 0.9,
+        "prior": {A: 0.4, B: 0.3, C: 0.3},
+        "nonconformity": [round(n / 100, 2) for n in range(1, 100)],
+    }
+    return Calibration(**(known | changes))
+
+
+@pytest.mark.parametrize("sharpness", [0.5, 3.0])
+def test_calibration_undoes_scores_that_are_too_sure_or_not_sure_enough(sharpness):
+    scores, truth = _drawn(2000, sharpness)
+    novelty = np.linspace(0, 1, 2000, dtype=np.float32)
+    found = fit_calibration(scores, [A, B, C], truth, novelty, novelty + 2)
+    assert found.temperature == pytest.approx(sharpness, rel=0.2)
+    assert found.strange == pytest.approx(0.95, abs=0.01)
+    assert found.found == 1
+    fresh, names = _drawn(4000, sharpness, seed=1)
+    better = found.probabilities(fresh, [A, B, C])
+    assert better.sum(1) == pytest.approx(1, abs=1e-5)
+    columns = np.array([A, B, C])
+
+    def error(p):
+        return metrics.calibration_error(p.max(1), columns[p.argmax(1)] == names)
+
+    assert error(better) < 0.03 < error(fresh)
+    for wrong in (0.05, 0.2):
+        members = found.prediction_sets(better, wrong)
+        covered = members[np.arange(4000), np.searchsorted(columns, names)].mean()
+        assert covered == pytest.approx(1 - wrong, abs=0.03)
+
+
+def test_a_species_with_few_specimens_keeps_to_the_common_temperature():
+    scores = np.tile(np.float32([[0.8, 0.1, 0.1]]), (60, 1))
+    often = np.array([A] * 30 + [B] * 30)
+    rarely = np.array([A] * 59 + [B])
+    novelty = np.linspace(0, 1, 60, dtype=np.float32)
+    shift = [
+        fit_calibration(scores, [A, B, C], truth, novelty, novelty).shift[B]
+        for truth in (often, rarely)
+    ]
+    assert shift[0] > 2 * abs(shift[1])
+
+
+def test_too_few_specimens_are_not_calibrated_on():
+    few = np.zeros(3, np.float32)
+    with pytest.raises(InputError, match="at least 20"):
+        fit_calibration(np.ones((3, 1), np.float32), [A], np.array([A] * 3), few, few)
+
+
+def test_prediction_sets_by_hand():
+    calibration = _calibration()
+    p = np.float32([[0.80, 0.15, 0.05], [0.04, 0.03, 0.93]])
+    # The 90th of 99 nonconformities is 0.90: a taxon belongs with a probability of 0.10 or more.
+    assert calibration.prediction_sets(p, 0.1).tolist() == [
+        [True, True, False], [False, False, True],
+    ]  # fmt: skip
+    assert calibration.prediction_sets(np.float32([[0.3, 0.3, 0.4]]), 0.9).sum() == 1
+    with pytest.raises(InputError, match=r"the least is 0\.010"):
+        calibration.prediction_sets(p, 0.001)
+    with pytest.raises(InputError, match="between 0 and 1"):
+        calibration.prediction_sets(p, 0)
+
+
+def test_decisions_by_hand():
+    p = np.float32([[0.9, 0.05, 0.05], [0.45, 0.45, 0.1], [0.4, 0.2, 0.4], [0.98, 0.01, 0.01]])
+    novelty = np.float32([0.5, 0.5, 0.5, 1.5])
+    table = decide(p, novelty, [A, B, C], _calibration(), sure=0.7, taxonomy=Taxonomy.load())
+    assert table["decision"].tolist() == ["accepted", "genus", "unknown", "unknown"]
+    assert table["taxon"].tolist() == [A, "Globigerina", "", ""]
+    assert table["probability"].tolist() == pytest.approx([0.9, 0.9, 0.4, 0.98])
+    assert "species in doubt" in table["reason"][1]
+    assert "as likely as 0.7" in table["reason"][2]
+    assert "stranger than 95%" in table["reason"][3]
+
+
+def test_names_without_a_genus_are_not_rolled_up():
+    p = np.float32([[0.5, 0.5]])
+    table = decide(
+        p, np.float32([0]), ["single sphere", "single disc"], _calibration(), sure=0.9,
+        taxonomy=Taxonomy.load(),
+    )  # fmt: skip
+    assert table["decision"].tolist() == ["unknown"]
+
+
+@given(st.lists(st.floats(0, 1), min_size=2, max_size=40))
+def test_open_set_figures_keep_within_their_bounds(values):
+    usual, strange = np.array(values), np.array(values) + 0.5
+    right = np.arange(len(values)) % 2 == 0
+    auroc, found = metrics.auroc(strange, usual), metrics.oscr(strange, usual, right)
+    assert 0 <= found <= right.mean() + 1e-12
+    assert auroc >= 0.5
+    assert metrics.fpr_at_tpr(strange + 1, usual) == 0
+
+
+def test_calibration_files_are_checked(tmp_path):
+    path = tmp_path / "calibration.json"
+    calibration = _calibration()
+    calibration.save(path)
+    assert Calibration.load(path) == calibration
+    data = json.loads(path.read_text())
+    for change, words in (({"format": 9}, "format 9"), ({"temperature": "hot"}, "damaged")):
+        path.write_text(json.dumps(data | change))
+        with pytest.raises(ModelError, match=words):
+            Calibration.load(path)
+
+
+def test_a_calibrated_model_decides_and_a_bare_one_refuses(
+    calibrated_folder, model_folder, more_shells, tmp_path
+):
+    model = Embedder.load(calibrated_folder)
+    table = identify(model, more_shells, set_error=0.1).table
+    assert set(table["decision"]) <= {"accepted", "genus", "unknown"}
+    assert (table["taxon"].eq("") == table["decision"].eq("unknown")).all()
+    assert table["sample"].nunique() == 4
+    named = table["species_set"].str.split("|")
+    assert all(best in names for best, names in zip(table["best"], named, strict=True))
+    with pytest.raises(InputError, match="between 0 and 1"):
+        identify(model, more_shells, sure=7)
+    bare = Embedder.load(model_folder)
+    with pytest.raises(ModelError, match="forametric calibrate"):
+        identify(bare, more_shells, set_error=0.1)
+    done = forametric("identify", model_folder, more_shells, "-o", tmp_path / "n.csv")
+    assert done.returncode == 0
+    assert "not calibrated" in done.stderr
+    assert "probability" not in pd.read_csv(tmp_path / "n.csv").columns
+
+
+def test_the_very_same_model_can_not_be_calibrated_on_its_gallery(
+    model_folder, shells_folder, shells, tmp_path
+):
+    pd.DataFrame({"id": shells.specimens["id"], "role": "val"}).to_csv(tmp_path / "s.csv")
+    done = forametric(
+        "calibrate", model_folder, shells_folder, "--split", tmp_path / "s.csv", "-o",
+        tmp_path / "m",
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "stand in the model's gallery" in done.stderr
+    assert not (tmp_path / "m").exists()
+
+
+def test_a_damaged_calibration_is_refused(calibrated_folder, tmp_path):
+    shutil.copytree(calibrated_folder, tmp_path / "m")
+    with (tmp_path / "m" / "calibration.json").open("a") as file:
+        file.write(" ")
+    with pytest.raises(ModelError, match="its hash differs"):
+        Embedder.load(tmp_path / "m")
+
+
+def test_a_species_is_learnt_without_training(calibrated_folder, more_shells, tmp_path):
+    model = Embedder.load(calibrated_folder)
+    shells = Collection.open(more_shells)
+    new = sorted(set(shells.taxa()) - set(model.gallery.classes_))
+    done = forametric("add", calibrated_folder, more_shells, "-o", tmp_path / "m", "--json")
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert said["new_taxa"] == new
+    assert said["added"] == 64
+    grown = Embedder.load(tmp_path / "m")
+    named = identify(grown, more_shells).table["best"].to_numpy(dtype=object)
+    held = np.isin(shells.taxa().astype(str), new)
+    assert (named == shells.taxa())[held].mean() > 0.9, "they are their own references"
+    again = forametric("add", tmp_path / "m", more_shells, "-o", tmp_path / "m2")
+    assert again.returncode == 2
+    assert "not in the gallery already" in again.stderr
+
+
+def test_galleries_of_one_species_or_one_reference_still_answer():
+    vectors = np.eye(3, dtype=np.float32)
+    lone = Gallery(["a"], np.array([A], object), vectors[:1])
+    assert lone.predict(vectors).tolist() == [A] * 3
+    assert lone.novelty(vectors).tolist() == pytest.approx([0, 2**0.5, 2**0.5])
+    assert lone.novelty_if_new(vectors, np.array([A] * 3, object)).tolist() == [0, 0, 0]
+    two = Gallery(["a", "b"], np.array([A, B], object), vectors[:2])
+    assert two.novelty_if_new(vectors[:1], np.array([A], object)).tolist() == pytest.approx(
+        [2**0.5]
+    )
