@@ -27,8 +27,8 @@ def _sample(shares, unknown, count, rng):
     seen = np.array([rng.choice(3, p=CONFUSION[t]) for t in looks])
     joint = CONFUSION[:, seen].T * prior
     probabilities = (joint / joint.sum(1, keepdims=True)).astype(np.float32)
-    strange = np.where(truth == 3, rng.random(count) < 0.9, rng.random(count) < 0.05)
-    return truth, probabilities, np.where(strange, 2.0, 0.5).astype(np.float32), seen
+    novelty = np.where(truth == 3, rng.normal(1.2, 0.12, count), rng.uniform(0.3, 0.9, count))
+    return truth, probabilities, novelty.astype(np.float32), seen
 
 
 def test_intervals_cover_and_the_estimate_beats_plain_counts_under_shift():

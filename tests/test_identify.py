@@ -39,7 +39,8 @@ def _calibration(**changes) -> Calibration:
         "shift": {},
         "strange": 1.0,
         "rejected": 0.05,
-        "found": 0.9,
+        "novelty": np.linspace(0.3, 0.9, 61).round(3).tolist(),
+        "novelty_if_new": np.linspace(1.1, 1.5, 41).round(3).tolist(),
         "prior": {A: 0.4, B: 0.3, C: 0.3},
         "nonconformity": [round(n / 100, 2) for n in range(1, 100)],
     }
@@ -53,7 +54,7 @@ def test_calibration_undoes_scores_that_are_too_sure_or_not_sure_enough(sharpnes
     found = fit_calibration(scores, [A, B, C], truth, novelty, novelty + 2)
     assert found.temperature == pytest.approx(sharpness, rel=0.2)
     assert found.strange == pytest.approx(0.95, abs=0.01)
-    assert found.found == 1
+    assert min(found.novelty_if_new) > max(found.novelty)
     fresh, names = _drawn(4000, sharpness, seed=1)
     better = found.probabilities(fresh, [A, B, C])
     assert better.sum(1) == pytest.approx(1, abs=1e-5)

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from scipy.special import gammaln
+from scipy.stats import gaussian_kde
 
 from forametric import __version__
 from forametric.calibration import Calibration
@@ -100,33 +101,36 @@ def estimate_shares(
     """Estimate one sample's composition from its specimens' probabilities and novelty.
 
     Each round draws a taxon (or unknown) for each specimen, from its probability times how much
-    commoner the taxon is here than it was when the probabilities were calibrated; then new shares
-    from the counts drawn (Dirichlet, with 1/√taxa specimens for each taxon beforehand). The
-    interval is that of Jeffreys for a binomial share, over the counts drawn.
+    commoner the taxon is here than it was when the probabilities were calibrated, and from its
+    novelty; then new shares from the counts drawn (Dirichlet, with 1/√taxa specimens for each taxon
+    beforehand), and how strange the unknown are. The interval is that of Jeffreys for a binomial
+    share, over the counts drawn.
 
     Parameters
     ----------
     probabilities : ndarray of float32, shape (n, taxa)
         Calibrated; `Embedder.predict_proba`.
     novelty : ndarray of float32, shape (n,)
-        `Gallery.novelty`; above the calibration's limit a specimen is called unknown.
+        `Gallery.novelty`.
     """
     count, width = probabilities.shape
     rng = np.random.default_rng(seed)
     least = min(calibration.prior.values())  # a taxon added later was not there to be counted
     prior = np.array([calibration.prior.get(t, least) for t in taxa])
-    likelihood = np.concatenate([probabilities / prior, np.ones((count, 1))], axis=1) + 1e-9
-    strange = novelty > calibration.strange
-    if_strange = np.r_[np.full(width, calibration.rejected), calibration.found]
-    likelihood *= np.where(strange[:, None], if_strange, 1 - if_strange)
-    shares = np.full(width + 1, 1 / (width + 1))
-    spread = 1 / np.sqrt(width + 1)
+    # Stranger than any learnt taxon would be without its references is as strange as can be.
+    novelty = np.minimum(novelty, np.float32(max(calibration.novelty_if_new)))
+    likelihood = np.empty((count, width + 1))
+    likelihood[:, :-1] = probabilities / prior * _usual(novelty, calibration)[:, None]
+    strangers = Strangers.expected(calibration)
+    middle, shares = strangers.middle, np.full(width + 1, 1 / (width + 1))
     drawn_counts = np.empty((draws, width + 1))
     for step in range(BURN_IN + draws):
-        weights = np.cumsum(likelihood * shares, axis=1)
+        likelihood[:, -1] = _normal(novelty, middle, strangers.spread)
+        weights = np.cumsum((likelihood + 1e-9) * shares, axis=1)
         names = (weights < rng.random((count, 1)) * weights[:, -1:]).sum(1)
         counts = np.bincount(names, minlength=width + 1)
-        shares = rng.dirichlet(counts + spread)
+        shares = rng.dirichlet(counts + 1 / np.sqrt(width + 1))
+        middle = strangers.drawn(novelty[names == width], rng)
         if step >= BURN_IN:
             drawn_counts[step - BURN_IN] = counts
     possible = rng.beta(drawn_counts + 0.5, count - drawn_counts + 0.5)
@@ -135,6 +139,47 @@ def estimate_shares(
     low[(drawn_counts == 0).mean(0) > 0.025] = 0
     high[(drawn_counts == count).mean(0) > 0.025] = 1
     return Shares(drawn_counts.mean(0) / count, low, high)
+
+
+@dataclass(frozen=True)
+class Strangers:
+    """What is supposed of the novelty of unknown taxa before the sample is looked at.
+
+    Stranger than known ones, but less so than the learnt taxa would be were they not in the
+    gallery. The share of that way, three quarters, and the doubt about it were set on species of
+    pollen grains held out of training specimens.
+    """
+
+    middle: float
+    doubt: float
+    spread: float
+
+    @classmethod
+    def expected(cls, calibration: Calibration) -> Strangers:
+        """From a calibration's validation specimens."""
+        known = float(np.mean(calibration.novelty))
+        way = max(float(np.mean(calibration.novelty_if_new)) - known, 1e-3)
+        spread = max(float(np.std(calibration.novelty_if_new)), 1e-3)
+        return cls(known + 0.75 * way, way / 8, spread)
+
+    def drawn(self, novelty: npt.NDArray[np.float32], rng: np.random.Generator) -> float:
+        """A mean novelty drawn from its posterior, given those now taken for unknown."""
+        weight, more = self.doubt**-2, len(novelty) * self.spread**-2
+        mean = (weight * self.middle + self.spread**-2 * float(novelty.sum())) / (weight + more)
+        return float(rng.normal(mean, (weight + more) ** -0.5))
+
+
+def _usual(novelty: npt.NDArray[np.float32], calibration: Calibration) -> Floats:
+    """How often known specimens are about so strange: a kernel density."""
+    known = np.asarray(calibration.novelty)
+    if np.ptp(known) < 1e-9:
+        return _normal(novelty, float(known[0]), 1e-3)
+    return np.asarray(gaussian_kde(known)(novelty))
+
+
+def _normal(values: npt.NDArray[np.float32], mean: float, deviation: float) -> Floats:
+    z = (values.astype(np.float64) - mean) / deviation
+    return np.asarray(np.exp(-(z**2) / 2) / (deviation * np.sqrt(2 * np.pi)))
 
 
 def rarefied_richness(counts: npt.NDArray[np.int64], size: int) -> float:

@@ -24,7 +24,7 @@ FLOOR = 1e-4  # a score below it says no more than it does
 SPREAD = 0.5  # standard deviation of a species' own correction before its specimens are seen
 REJECTED = 0.05  # share of known validation specimens that the threshold calls unknown
 LEAST = 20  # validation specimens, below which nothing is calibrated
-QUANTILES = 1000  # how many points of the validation's nonconformity are kept at most
+QUANTILES = 1000  # of a figure of the validation specimens that are kept at most
 Floats = npt.NDArray[np.float32]
 Strings = npt.NDArray[Any]
 
@@ -41,9 +41,9 @@ class Calibration(BaseModel):
     strange : float
         The novelty above which a specimen is unknown: `rejected` of the known validation specimens
         lie above it.
-    found : float
-        Share of the validation specimens that would be called unknown were their taxon not in the
-        gallery. The network has learnt these taxa, so that it finds fewer of truly new ones.
+    novelty, novelty_if_new : list of float
+        Of the validation specimens, ascending: as they are, and were their taxon not in the
+        gallery. The network has learnt these taxa, so that truly new ones look less strange.
     prior : dict of str to float
         How common each taxon was among the validation specimens: the probabilities suppose so.
     nonconformity : list of float
@@ -60,7 +60,8 @@ class Calibration(BaseModel):
     shift: dict[str, float]
     strange: float
     rejected: float
-    found: float
+    novelty: list[float]
+    novelty_if_new: list[float]
     prior: dict[str, float]
     nonconformity: list[float]
 
@@ -193,12 +194,18 @@ def fit_calibration(
         shift={t: round(float(s), 6) for t, s in zip(taxa, found[1:], strict=True)},
         strange=round(strange, 6),
         rejected=rejected,
-        found=round(float(np.mean(novelty_if_new > strange)), 4),
+        novelty=_quantiles(novelty),
+        novelty_if_new=_quantiles(novelty_if_new),
         prior={t: round(float(c / counts.sum()), 6) for t, c in zip(taxa, counts, strict=True)},
         nonconformity=[],
     )
-    missed = np.sort(1 - calibration.probabilities(scores, taxa)[each, right])
-    if len(missed) > QUANTILES:
-        missed = np.quantile(missed, np.linspace(0, 1, QUANTILES), method="higher")
-    calibration.nonconformity = [round(float(m), 6) for m in missed]
+    missed = 1 - calibration.probabilities(scores, taxa)[each, right]
+    calibration.nonconformity = _quantiles(missed)
     return calibration
+
+
+def _quantiles(values: Floats) -> list[float]:
+    """The values ascending, or so many of their quantiles as are worth keeping."""
+    if len(values) > QUANTILES:
+        values = np.quantile(values, np.linspace(0, 1, QUANTILES), method="higher")
+    return [round(float(v), 6) for v in np.sort(values)]
