@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from forametric.embedder import Embedder
 
 THUMB = 32  # px, the side of the picture by which near copies are told
+BLOCK = 2048  # pictures compared with as many others at once
 NEAR = 0.99  # correlation of two such pictures above which they are near copies
 OFF_SCALE = 4.0  # times larger or smaller than the middle of its taxon
 NEIGHBOURS, FOLDS = 10, 5
@@ -74,7 +75,7 @@ class Audit:
 
 def check_collection(collection: Collection, model: Embedder | None = None) -> Audit:
     """Read every image again and report what is wrong; with a model, likely label errors too."""
-    thumbs, sides, failures = _read(collection)
+    thumbs, deviations, sides, failures = _read(collection)
     rows: list[dict[str, Any]] = []
     table = collection.specimens
 
@@ -84,7 +85,6 @@ def check_collection(collection: Collection, model: Embedder | None = None) -> A
     for row, reason in failures.items():
         find("unreadable", row, None, 1.0, reason)
     readable = np.array([i for i in range(len(table)) if i not in failures], int)
-    deviations = thumbs.std(1)
     for row in readable[deviations[readable] < 2]:
         find("blank", int(row), None, 1.0, f"grey levels differ by {deviations[row]:.1f} only")
     pairs = _exact(table)
@@ -115,32 +115,40 @@ def check_collection(collection: Collection, model: Embedder | None = None) -> A
     return Audit(_findings(rows, table), _summary(collection, rows))
 
 
-def near_copies(thumbs: Floats, deviations: Floats) -> list[tuple[int, int, float]]:
+def near_copies(thumbs: npt.NDArray[np.uint16], deviations: Floats) -> list[tuple[int, int, float]]:
     """Pairs (earlier, later, correlation) of pictures that are nearly the same.
 
     Parameters
     ----------
-    thumbs : ndarray of float32, shape (n, THUMB * THUMB)
-        Grey pictures.
+    thumbs : ndarray of uint16, shape (n, THUMB * THUMB)
+        Pictures in shades of grey; the scale does not matter.
     deviations : ndarray of float32, shape (n,)
-        The standard deviation of each; pictures of nearly one grey are not compared.
+        The standard deviation of each in grey levels of 256; pictures of nearly one grey are not
+        compared.
     """
     compared = np.flatnonzero(deviations >= 2)
-    if len(compared) < 2:
-        return []
-    flat = thumbs[compared]
+    found: list[tuple[int, int, float]] = []
+    # Only what comes later in the table: each pair once, and never a full matrix.
+    for start in range(0, len(compared), BLOCK):
+        rows = compared[start : start + BLOCK]
+        these = _standardised(thumbs[rows])
+        for later in range(start, len(compared), BLOCK):
+            others = compared[later : later + BLOCK]
+            likeness = these @ _standardised(thumbs[others]).T
+            found += [
+                (int(rows[i]), int(others[j]), float(likeness[i, j]))
+                for i, j in zip(*np.nonzero(likeness > NEAR), strict=True)
+                if others[j] > rows[i]
+            ]
+    return found
+
+
+def _standardised(thumbs: npt.NDArray[np.uint16]) -> Floats:
+    """Each picture with mean 0 and length 1, so that products are correlations."""
+    flat = thumbs.astype(np.float32)
     flat -= flat.mean(1, keepdims=True)
     flat /= np.linalg.norm(flat, axis=1, keepdims=True)
-    found: list[tuple[int, int, float]] = []
-    for start in range(0, len(flat), 256):
-        # Only what comes later in the table: each pair once, and never a full matrix.
-        likeness = flat[start : start + 256] @ flat[start:].T
-        found += [
-            (int(compared[start + i]), int(compared[start + j]), float(likeness[i, j]))
-            for i, j in zip(*np.nonzero(likeness > NEAR), strict=True)
-            if j > i
-        ]
-    return found
+    return flat
 
 
 def label_errors(
@@ -265,9 +273,14 @@ def _mean(values: Floats) -> float:
     return float(values.mean()) if len(values) else 0.0
 
 
-def _read(collection: Collection) -> tuple[Floats, npt.NDArray[np.int64], dict[int, str]]:
-    """A small grey picture of each specimen, the longer side of its photograph, and failures."""
-    thumbs = np.zeros((len(collection), THUMB * THUMB), np.float32)
+def _read(
+    collection: Collection,
+) -> tuple[npt.NDArray[np.uint16], Floats, npt.NDArray[np.int64], dict[int, str]]:
+    """A small grey picture of each specimen (256 times its grey levels) and its deviation in grey
+    levels, the longer side of its photograph, and failures.
+    """
+    thumbs = np.zeros((len(collection), THUMB * THUMB), np.uint16)
+    deviations = np.zeros(len(collection), np.float32)
     sides = np.zeros(len(collection), np.int64)
 
     def look(row: int) -> str | None:
@@ -275,7 +288,8 @@ def _read(collection: Collection) -> tuple[Floats, npt.NDArray[np.int64], dict[i
             photo = photograph(decode(collection.path(row)))
         except (ImageError, InputError) as error:
             return str(error)
-        thumbs[row] = prepare(photo, THUMB).mean(2, dtype=np.float32).ravel()
+        grey = prepare(photo, THUMB).mean(2, dtype=np.float32).ravel()
+        thumbs[row], deviations[row] = (grey * 256).round(), grey.std()
         sides[row] = max(photo.shape[:2])
         return None
 
@@ -285,7 +299,7 @@ def _read(collection: Collection) -> tuple[Floats, npt.NDArray[np.int64], dict[i
             if reason:
                 failures[row] = reason
             advance(1)
-    return thumbs, sides, failures
+    return thumbs, deviations, sides, failures
 
 
 def _exact(table: pd.DataFrame) -> list[tuple[int, int, bool]]:
