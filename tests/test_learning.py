@@ -13,7 +13,7 @@ from forametric.learning.losses import (
     squared_distances,
     triplet_loss,
 )
-from forametric.learning.network import build, embed_batch, symmetries, to_batch
+from forametric.learning.network import build, embed_batch, symmetries, to_batch, whiten
 from forametric.learning.recipe import Augment, Loss, Recipe, Sampler, recipe_names
 from forametric.learning.sampling import epoch_batches
 
@@ -223,3 +223,32 @@ def test_a_backbone_without_weights_falls_back_loudly(monkeypatch, capsys):
     _, backbone = build(Recipe.load("karaderi2022").network, 3)
     assert backbone == "tf_efficientnet_lite0"
     assert "resnet50" in capsys.readouterr().err
+
+
+def _bare(width: int = 6):
+    """A network whose features are whatever is handed to `whiten`: only its projection matters."""
+    recipe = Recipe.load("default", ["network.size=32", "network.pretrained=false"])
+    network, _ = build(recipe.network, 2)
+    network.project = torch.nn.Linear(width, 2)
+    return network
+
+
+def test_whitened_components_have_equal_variance_and_keep_no_mean():
+    generator = torch.Generator().manual_seed(0)
+    spreads = torch.tensor([9.0, 4.0, 2.0, 1.0, 0.5, 0.1])
+    features = torch.randn(20_000, 6, generator=generator) * spreads + 5
+    network = _bare()
+    whiten(network, features, np.zeros(20_000, np.int64), 4)
+    assert network.dimensions == 4
+    projected = network.project(features).detach()
+    assert projected.mean(0).abs().max() < 1e-3
+    assert torch.cov(projected.T).numpy() == pytest.approx(np.eye(4), abs=0.05)
+
+
+def test_few_specimens_do_not_blow_small_variances_up():
+    features = torch.randn(8, 6, generator=torch.Generator().manual_seed(1))
+    features[:, 5] = features[:, 4]  # a direction without any variance
+    network = _bare()
+    whiten(network, features, np.arange(8) % 2, 6)
+    lengths = torch.linalg.norm(network.project.weight, dim=1)
+    assert lengths.max() / lengths.min() < 2

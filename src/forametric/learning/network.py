@@ -21,6 +21,7 @@ from forametric.learning import recipe as recipes
 from forametric.progress import console
 
 PACKAGED = "tf_efficientnet_lite0"
+SHRINK = 128.0  # specimens at which the mean variance counts as much as an axis's own
 
 
 class SpecimenNetwork(nn.Module):
@@ -96,7 +97,8 @@ def whiten(
     A contrastive loss makes its projection throw away what does not tell the training species
     apart; the features before it keep that (Chen et al. 2020, SimCLR, section 4.2), and species
     never seen need it. The axes are those of the mean of the specimens' whole covariance and the
-    covariance within species; each is scaled to variance 1.
+    covariance within species; each is scaled to variance 1. The fewer the specimens, the less is
+    known of the small variances, and the more they are drawn to the mean one.
 
     Parameters
     ----------
@@ -105,7 +107,7 @@ def whiten(
     labels : ndarray of int64, shape (n,)
         The species of each.
     components : int
-        How many axes to keep; fewer where there are fewer specimens or features.
+        How many axes to keep; fewer where there are fewer features.
     """
     features = features.double()
     centred = features - features.mean(0)
@@ -115,8 +117,8 @@ def whiten(
         within[of] -= features[of].mean(0)
     covariance = (centred.T @ centred + within.T @ within) / (2 * len(features))
     variances, axes = torch.linalg.eigh(covariance)
-    usable = int((variances > variances[-1] * 1e-6).sum())
-    kept = min(components, usable)
+    variances += variances.mean() * SHRINK / len(features)
+    kept = min(components, features.shape[1])
     variances, axes = variances[-kept:].flip(0), axes[:, -kept:].flip(1)
     project = nn.Linear(features.shape[1], kept)
     with torch.no_grad():
