@@ -235,7 +235,7 @@ def _bare(width: int = 6):
 
 def test_whitened_components_have_equal_variance_and_keep_no_mean():
     generator = torch.Generator().manual_seed(0)
-    spreads = torch.tensor([9.0, 4.0, 2.0, 1.0, 0.5, 0.1])
+    spreads = torch.tensor([3.0, 2.0, 1.5, 1.0, 0.5, 0.1])
     features = torch.randn(20_000, 6, generator=generator) * spreads + 5
     network = _bare()
     whiten(network, features, np.zeros(20_000, np.int64), 4)
