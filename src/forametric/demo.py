@@ -30,6 +30,7 @@ def run_demo(output: Path, *, overwrite: bool = False) -> dict[str, str]:
     dict of str to str
         Where the report, the map (picture and page), the names and the model lie.
     """
+    from forametric.discover import discover_collection
     from forametric.embedder import Embedder
     from forametric.evaluation.protocol import evaluate
     from forametric.identify import identify
@@ -42,7 +43,7 @@ def run_demo(output: Path, *, overwrite: bool = False) -> dict[str, str]:
     from forametric.splits import draw_split, save_split
 
     _enter(output, overwrite)
-    console.print(f"1/5  drawing {PER_FORM * len(FORMS)} simulated shells of {len(FORMS)} forms")
+    console.print(f"1/6  drawing {PER_FORM * len(FORMS)} simulated shells of {len(FORMS)} forms")
     if not (output / "shells").is_dir():
         with (
             bar("drawing shells", PER_FORM * len(FORMS)) as advance,
@@ -58,16 +59,16 @@ def run_demo(output: Path, *, overwrite: bool = False) -> dict[str, str]:
     roles = draw_split(shells, seed=0, unseen=UNSEEN)
     save_split(roles, output / "split.csv")
 
-    console.print("2/5  training on all forms but five")
+    console.print("2/6  training on all forms but five")
     if not (output / "model").is_dir():
         recipe = Recipe.load("default", SETTINGS)
         train(shells, roles, recipe, output / "model", split_name="split.csv")
     model = Embedder.load(output / "model")
 
-    console.print("3/5  measuring on shells it never saw")
+    console.print("3/6  measuring on shells it never saw")
     evaluate(model, shells, roles, output / "results", overwrite=True, split_name="split.csv")
 
-    console.print("4/5  drawing the morphospace")
+    console.print("4/6  drawing the morphospace")
     vectors = model.embed(shells)
     space = Morphospace.fit(vectors, shells.specimens["id"].tolist())
     space.save(output / "morphospace.parquet")
@@ -79,19 +80,24 @@ def run_demo(output: Path, *, overwrite: bool = False) -> dict[str, str]:
     space.plot(output / "morphospace.png", taxa, picture, title="Morphospace of simulated shells")
     space.write_html(output / "morphospace.html", taxa, picture, title="Simulated shells")
 
-    console.print("5/5  naming new shells")
+    console.print("5/6  naming new shells")
     if not (output / "new-shells").is_dir():
         with atomic_folder(output / "new-shells") as temporary:
             write_shells(temporary, 1, seed=1, size=SIZE)
     names = identify(model, output / "new-shells").table
     with atomic_path(output / "names.csv") as temporary:
         names.to_csv(temporary, index=False)
+
+    console.print("6/6  grouping shells it never saw, known forms and new ones")
+    held_out = shells.select(roles.isin(("test", "unseen")).to_numpy())
+    discover_collection(model, held_out, output / "morphotypes", everything=True, overwrite=True)
     write_json(output / MARK, _mark(finished=True))
     return {
         "report": str(output / "results" / "report.html"),
         "map": str(output / "morphospace.png"),
         "map page": str(output / "morphospace.html"),
         "names": str(output / "names.csv"),
+        "morphotypes": str(output / "morphotypes" / "discover.html"),
         "model": str(output / "model"),
     }
 
