@@ -104,8 +104,7 @@ def assemblages(
     model: Embedder, test: Vectors, known: Strings, unseen: Vectors, samples: int = 500
 ) -> dict[str, Any]:
     """Coverage and error of the intervals, beside plain counts and counts after rejection."""
-    taxa, calibration = model.gallery.classes_, model.calibration
-    assert calibration is not None
+    taxa, calibration = model.gallery.classes_, model.calibrated
     both = Vectors(
         [*test.rows, *unseen.rows],
         np.concatenate([test.vectors, unseen.vectors]),

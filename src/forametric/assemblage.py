@@ -298,6 +298,7 @@ def assemblage_of_collection(
         For a model without calibration.
     """
     refuse_existing(output, overwrite)
+    calibration = model.calibrated
     table = collection.specimens
     for column in filter(None, (by, depth)):
         if column not in table or not table[column].notna().any():
@@ -309,13 +310,11 @@ def assemblage_of_collection(
     if not got.rows:
         raise InputError("none of the collection's images can be read.")
     read = chosen.specimens.iloc[got.rows].reset_index(drop=True)
-    probabilities, calibration = model.predict_proba(got), model.calibration
-    assert calibration is not None  # predict_proba refuses models without
     levels = _levels(read, by, depth)
     order = np.argsort([list(levels).index(s) for s in read[by].astype(str)], kind="stable")
     shares, samples = assemblage(
         name_vectors(model, got).iloc[order].reset_index(drop=True),
-        probabilities[order],
+        model.predict_proba(got)[order],
         model.gallery.classes_,
         calibration,
         read[by].astype(str).to_numpy(dtype=object)[order],

@@ -79,7 +79,14 @@ class Calibration(BaseModel):
 
         Over specimens like those of validation the set lacks the right name in at most `error` of
         cases (split conformal prediction, Vovk et al. 2005; the score of Sadinle et al. 2019). The
-        likeliest taxon always belongs.
+        likeliest taxon always belongs. `limit_of_sets` says which error rates can be promised.
+        """
+        kept = 1 - probabilities <= self.limit_of_sets(error)
+        kept[np.arange(len(kept)), probabilities.argmax(1)] = True
+        return np.asarray(kept)
+
+    def limit_of_sets(self, error: float) -> float:
+        """The largest 1 − probability of a taxon that belongs to a set, for this error rate.
 
         Raises
         ------
@@ -94,10 +101,7 @@ class Calibration(BaseModel):
                 f"{self.specimens} validation specimens cannot promise an error rate of {error}; "
                 f"the least is {1 / (self.specimens + 1):.3f}."
             )
-        worst = np.quantile(self.nonconformity, share, method="higher")
-        kept = 1 - probabilities <= worst
-        kept[np.arange(len(kept)), probabilities.argmax(1)] = True
-        return np.asarray(kept)
+        return float(np.quantile(self.nonconformity, share, method="higher"))
 
     def save(self, path: Path) -> None:
         """Write as JSON."""

@@ -251,6 +251,17 @@ class Embedder:
         scores[:, columns] += half * head / np.maximum(head.sum(1, keepdims=True), 1e-12)
         return np.asarray(scores, dtype=np.float32)
 
+    @property
+    def calibrated(self) -> Calibration:
+        """The calibration; `ModelError` for a model that has none."""
+        if self.calibration is None:
+            raise ModelError(
+                "this model has no calibration, so its scores are no probabilities and it calls "
+                "nothing unknown; calibrate it with: forametric calibrate MODEL COLLECTION "
+                "--split SPLIT -o NEW_MODEL"
+            )
+        return self.calibration
+
     def predict_proba(self, got: Vectors) -> Floats:
         """Calibrated probabilities of the gallery's taxa, shape (n, len(gallery.classes_)).
 
@@ -259,12 +270,7 @@ class Embedder:
         ModelError
             For a model that was not calibrated.
         """
-        if self.calibration is None:
-            raise ModelError(
-                "this model has no calibration, so its scores are no probabilities; calibrate it "
-                "with: forametric calibrate MODEL COLLECTION --split SPLIT -o NEW_MODEL"
-            )
-        return self.calibration.probabilities(self.scores(got), self.gallery.classes_)
+        return self.calibrated.probabilities(self.scores(got), self.gallery.classes_)
 
     def ranking(self, got: Vectors) -> Floats:
         """Probabilities, or scores where there is no calibration: what specimens are named by."""

@@ -70,6 +70,8 @@ def identify(
     ModelError
         When sets are asked of a model without calibration.
     """
+    if set_error is not None:
+        model.calibrated.limit_of_sets(set_error)  # refuse before the long work
     listed, paths = _listed(Path(images))
     got = model.embed_images(paths, what="identifying")
     skipped = failed_images(listed["image"], got)
@@ -83,8 +85,7 @@ def identify(
     table = pd.concat([known, named], axis=1)
     if set_error is not None:
         probabilities = model.predict_proba(got)
-        assert model.calibration is not None  # predict_proba refuses models without
-        members = model.calibration.prediction_sets(probabilities, set_error)
+        members = model.calibrated.prediction_sets(probabilities, set_error)
         table["species_set"] = _sets(probabilities, members, model.gallery.classes_)
     return Identifications(pd.concat([table, _neighbours(model, got)], axis=1), skipped)
 
