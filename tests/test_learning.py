@@ -151,6 +151,12 @@ def test_a_recipe_that_extends_another_changes_only_what_it_says(tmp_path):
     (tmp_path / "mine.toml").write_text(f'extends = "{tmp_path / "mine.toml"}"')
     with pytest.raises(RecipeError, match="extends itself"):
         Recipe.load(tmp_path / "mine.toml")
+    (tmp_path / "base.toml").write_text('extends = "triplet"\nepochs = 7')
+    (tmp_path / "mine.toml").write_text('extends = "base.toml"\nviews = 4')
+    found = Recipe.load(tmp_path / "mine.toml")
+    assert (found.epochs, found.views) == (7, 4), (
+        "a file is looked for beside the one that names it"
+    )
     (tmp_path / "mine.toml").write_text('extends = "absent"')
     with pytest.raises(RecipeError, match="'absent'"):
         Recipe.load(tmp_path / "mine.toml")

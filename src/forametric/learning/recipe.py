@@ -149,6 +149,8 @@ def _read(name: str | Path, below: tuple[str, ...] = ()) -> dict[str, Any]:
         raise RecipeError(f"the recipe {name} extends itself.")
     data = _read_file(name)
     base = data.pop("extends", None)
+    if str(base).endswith(".toml"):
+        base = Path(name).parent / base  # as a file names its neighbours, wherever it is read from
     return data if base is None else _merged(_read(base, (*below, str(name))), data)
 
 
