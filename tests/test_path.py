@@ -306,3 +306,19 @@ def test_names_weigh_the_head_by_what_it_knows(model_folder):
     known = votes[0, [column[a], column[b]]].sum()
     assert scores[0, column[b]] == pytest.approx(votes[0, column[b]] * (1 - known / 2) + known / 2)
     assert scores[1].argmax() == column["new"], "a taxon that the head never met can still win"
+
+
+def test_training_goes_on_from_a_model(model_folder, shells_folder, split_file, tmp_path):
+    start = ("train", shells_folder, "--split", split_file, "--from", model_folder)
+    done = forametric(*start, "-o", tmp_path / "m", *QUICK, "--set", "optimiser.backbone_rate=1e-9")
+    assert done.returncode == 0, done.stderr
+    old, new = Embedder.load(model_folder), Embedder.load(tmp_path / "m")
+    assert new.card.training["started_from"] == old.card.title
+    for name, before in old.network.backbone.named_parameters():
+        after = new.network.backbone.get_parameter(name)
+        assert (after - before).abs().max() < 1e-3, name
+    other = forametric(
+        *start, "-o", tmp_path / "n", *QUICK, "--set", "network.backbone=mobilenetv3_small_050"
+    )
+    assert other.returncode == 2
+    assert "has the backbone" in other.stderr

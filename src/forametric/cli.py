@@ -345,6 +345,9 @@ def train(
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="Change the recipe: key=value.")
     ] = None,
+    start: Annotated[
+        Path | None, typer.Option("--from", help="A model whose backbone to go on from.")
+    ] = None,
     seed: Seed = 0,
     overwrite: Overwrite = False,
     as_json: Json = False,
@@ -354,6 +357,7 @@ def train(
     Example: forametric train collections/plates --split splits/open.csv -o models/plates
     """
     from forametric.collection import Collection
+    from forametric.embedder import Embedder
     from forametric.learning.recipe import Recipe
     from forametric.learning.train import train as run
     from forametric.splits import load_split
@@ -361,7 +365,16 @@ def train(
     shells = Collection.open(collection)
     roles = load_split(shells, split)
     chosen = Recipe.load(recipe, settings or [])
-    model = run(shells, roles, chosen, output, seed=seed, overwrite=overwrite, split_name=split)
+    model = run(
+        shells,
+        roles,
+        chosen,
+        output,
+        seed=seed,
+        overwrite=overwrite,
+        split_name=split,
+        start=Embedder.load(start) if start else None,
+    )
     result = {
         "model": str(output),
         "taxa": len(model.classes_),

@@ -67,6 +67,7 @@ def train(
     seed: int = 0,
     overwrite: bool = False,
     split_name: str = "",
+    start: Embedder | None = None,
 ) -> Embedder:
     """Train a model on the rows of role `train`, select on `val`, and save it as a folder.
 
@@ -77,13 +78,21 @@ def train(
     ----------
     roles : Series of str
         As `forametric.splits.load_split` gives them, in the order of the collection.
+    start : Embedder, optional
+        A model whose backbone to go on from, in place of ImageNet's weights.
 
     Raises
     ------
     InputError
         Too few taxa or no validation specimens; or an unfinished run with other settings is there.
+        A model to start from that has another backbone.
     """
     refuse_existing(output, overwrite)
+    if start and start.card.backbone != recipe.network.backbone:
+        raise InputError(
+            f"the model to start from has the backbone {start.card.backbone}, the recipe "
+            f"{recipe.network.backbone}; add --set network.backbone={start.card.backbone}"
+        )
     started = time.monotonic()
     work = output.with_name(f"{output.name}.unfinished")
     settings = {
@@ -92,6 +101,7 @@ def train(
         "split": split_hash(roles),
         "specimens": collection.fingerprint,
         "torch": torch.__version__,
+        "start": start.card.files if start else {},
     }
     _enter(work, settings, overwrite)
     learn, select, classes, skipped = _load(collection, roles, recipe.network.size, work)
@@ -100,6 +110,8 @@ def train(
     fabric.launch()
     torch.manual_seed(seed)
     network, backbone = build(recipe.network, len(classes))
+    if start:
+        network.backbone.load_state_dict(start.network.backbone.state_dict())
     seconds = 0.0
     history: list[dict[str, float]] = []
     if recipe.epochs:
@@ -129,6 +141,7 @@ def train(
             "epochs": history,
             "images": recipe.epochs * _images_per_epoch(learn, recipe, seed),
             "parameters": sum(p.numel() for p in network.parameters()),
+            "started_from": start.card.title if start else "",
         },
     )
     network.to("cpu")
