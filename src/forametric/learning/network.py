@@ -98,7 +98,9 @@ def whiten(
     apart; the features before it keep that (Chen et al. 2020, SimCLR, section 4.2), and species
     never seen need it. The axes are those of the mean of the specimens' whole covariance and the
     covariance within species; each is scaled to variance 1. The fewer the specimens, the less is
-    known of the small variances, and the more they are drawn to the mean one.
+    known of the small variances, and the more they are drawn to the mean one. The mean itself is
+    not taken off: what lies near it looks like nothing in particular, and on the unit sphere it
+    would lie anywhere, also among the known.
 
     Parameters
     ----------
@@ -123,7 +125,7 @@ def whiten(
     project = nn.Linear(features.shape[1], kept)
     with torch.no_grad():
         project.weight.copy_((axes / variances.sqrt()).T)
-        project.bias.copy_(-project.weight @ features.mean(0).float())
+        project.bias.zero_()
     network.project = project
     network.dimensions = kept
 
