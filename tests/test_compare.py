@@ -122,7 +122,9 @@ def test_the_verb_writes_a_page_with_tables_and_figures(shells_folder, tmp_path)
     specimens = pd.read_csv(
         Path(pd.read_csv(folder / "runs.csv")["folder"][0]) / "results/specimens.csv"
     )
-    assert specimens.columns.tolist() == ["id", "role", "taxon", "named", "score", "novelty"]
+    assert specimens.columns.tolist() == [
+        "id", "role", "taxon", "named", "score", "novelty", "decision",
+    ]  # fmt: skip
     wrong = forametric("benchmark", shells_folder, "--recipes", "froozen", "-o", tmp_path / "c")
     assert wrong.returncode == 2
     assert "froozen" in wrong.stderr
