@@ -43,7 +43,7 @@ def foreign(model: Embedder, collection: Collection, count: int = 500) -> dict[s
     """Shares of decisions over pictures of another kind."""
     rows = np.random.default_rng(0).permutation(len(collection))[:count]
     got = model.embed_images(collection.select(np.sort(rows).tolist()).paths())
-    decided = name_vectors(model, got)["decision"]
+    decided = name_vectors(model, got, model.ranking(got))["decision"]
     shares = {name: float((decided == name).mean()) for name in ("accepted", "genus", "unknown")}
     return {"pictures": len(decided), **shares}
 

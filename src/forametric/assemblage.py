@@ -311,10 +311,12 @@ def assemblage_of_collection(
         raise InputError("none of the collection's images can be read.")
     read = chosen.specimens.iloc[got.rows].reset_index(drop=True)
     levels = _levels(read, by, depth)
-    order = np.argsort([list(levels).index(s) for s in read[by].astype(str)], kind="stable")
+    place = {sample: n for n, sample in enumerate(levels)}
+    order = np.argsort([place[s] for s in read[by].astype(str)], kind="stable")
+    probabilities = model.predict_proba(got)
     shares, samples = assemblage(
-        name_vectors(model, got).iloc[order].reset_index(drop=True),
-        model.predict_proba(got)[order],
+        name_vectors(model, got, probabilities).iloc[order].reset_index(drop=True),
+        probabilities[order],
         model.gallery.classes_,
         calibration,
         read[by].astype(str).to_numpy(dtype=object)[order],

@@ -525,14 +525,15 @@ def calibrate(
     """
     from forametric.collection import Collection
     from forametric.embedder import Embedder
+    from forametric.files import refuse_existing
     from forametric.identify import calibrate as run
     from forametric.splits import load_split
 
+    refuse_existing(output, overwrite)
     shells, chosen = Collection.open(collection), Embedder.load(model)
     failures = run(chosen, shells, load_split(shells, split))
     chosen.save(output, overwrite=overwrite)
-    fitted = chosen.calibration
-    assert fitted is not None
+    fitted = chosen.calibrated
     result = {
         "model": str(output),
         **fitted.model_dump(include={"specimens", "temperature", "strange", "rejected"}),

@@ -168,7 +168,7 @@ def discover_collection(
             "all specimens with --all."
         )
     got = model.embed_images(collection.paths())
-    names = name_vectors(model, got)
+    names = name_vectors(model, got, model.ranking(got))
     chosen = np.arange(len(names))
     if not everything:
         chosen = np.flatnonzero(names["decision"] == "unknown")

@@ -106,8 +106,8 @@ class Gallery:
         """How strange each vector is, shape (m,): the larger, the stranger.
 
         The mean of two distances: to the nearest taxon's centre, and (averaged) to the k nearest
-        references. Of ten such scores the best at telling held-out species of pollen grains from
-        known ones, in models made for choosing it.
+        references. Of ten such scores the best in one and close to the best in the other of two
+        models made for choosing it, at telling held-out species of pollen grains from known ones.
         """
         distances, _ = self.nearest(vectors, k)
         centre = pairwise_distances_argmin_min(vectors, self.centres)[1]

@@ -81,12 +81,12 @@ def identify(
             f"the first: {skipped['image'].iloc[0]}: {skipped['reason'].iloc[0]}."
         )
     known = listed.iloc[got.rows].reset_index(drop=True)
-    named = name_vectors(model, got, sure=sure, taxonomy=taxonomy)
+    ranking = model.ranking(got)
+    named = name_vectors(model, got, ranking, sure=sure, taxonomy=taxonomy)
     table = pd.concat([known, named], axis=1)
     if set_error is not None:
-        probabilities = model.predict_proba(got)
-        members = model.calibrated.prediction_sets(probabilities, set_error)
-        table["species_set"] = _sets(probabilities, members, model.gallery.classes_)
+        members = model.calibrated.prediction_sets(ranking, set_error)
+        table["species_set"] = _sets(ranking, members, model.gallery.classes_)
     return Identifications(pd.concat([table, _neighbours(model, got)], axis=1), skipped)
 
 
@@ -141,9 +141,19 @@ def failed_images(images: pd.Series, got: Vectors) -> pd.DataFrame:
 
 
 def name_vectors(
-    model: Embedder, got: Vectors, *, sure: float = SURE, taxonomy: Taxonomy | None = None
+    model: Embedder,
+    got: Vectors,
+    ranking: Floats,
+    *,
+    sure: float = SURE,
+    taxonomy: Taxonomy | None = None,
 ) -> pd.DataFrame:
     """The columns of `identify` from `taxon` to `novelty`, for embedded specimens.
+
+    Parameters
+    ----------
+    ranking : ndarray of float32, shape (n, taxa)
+        What `Embedder.ranking` gives for them.
 
     Raises
     ------
@@ -152,7 +162,6 @@ def name_vectors(
     """
     if not 0 <= sure <= 1:
         raise InputError(f"the least probability of a name is between 0 and 1, not {sure}.")
-    ranking = model.ranking(got)
     taxa = model.gallery.classes_
     novelty = model.gallery.novelty(got.vectors, K)
     best = _ranks(ranking, taxa)

@@ -198,14 +198,15 @@ def _embed(model: Embedder, collection: Collection, roles: pd.Series) -> Evaluat
     images = collection.specimens["image"]
     skipped = {str(images.iloc[rows[i]]): why for i, why in got.failures.items()}
     kept = rows[got.rows]
-    named = name_vectors(model, got)
+    ranking = model.ranking(got)
+    named = name_vectors(model, got, ranking)
     return Evaluated(
         kept,
         role[kept],
         taxa[kept],
         got.vectors,
         got.head,
-        scores=model.ranking(got),
+        scores=ranking,
         novelty=named["novelty"].to_numpy(dtype=np.float32),
         decisions=named.get("decision", pd.Series("", named.index)).to_numpy(dtype=object),
         skipped=skipped,
