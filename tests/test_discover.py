@@ -8,6 +8,7 @@ import pytest
 
 from forametric import discover as room
 from forametric import metrics
+from forametric.collection import Collection
 from forametric.discover import discover, estimate_clusters, named_morphotypes
 from forametric.embedder import Embedder
 from forametric.errors import InputError
@@ -100,3 +101,19 @@ def test_discover_says_why_it_cannot(model_folder, more_shells, tmp_path):
     assert done.returncode == 2
     assert "no calibration" in done.stderr
     assert not (tmp_path / "d").exists()
+
+
+def test_images_none_of_which_can_be_read_end_every_verb_with_a_sentence(
+    calibrated_folder, more_shells, tmp_path
+):
+    shells = Collection.open(more_shells)
+    table = shells.specimens.head(3).assign(image=["a.png", "b.png", "c.png"])
+    (tmp_path / "images").mkdir()
+    Collection(table, tmp_path / "images", {}).save(tmp_path / "c")
+    for verb in (("discover",), ("add",), ("assemblage",), ("calibrate", "--split", "check")):
+        done = forametric(
+            verb[0], calibrated_folder, tmp_path / "c", *verb[1:], "-o", tmp_path / "o"
+        )
+        assert done.returncode == 2, done.stderr
+        assert "none of the 3 images can be read; the first: a.png" in done.stderr
+        assert not (tmp_path / "o").exists()

@@ -27,7 +27,7 @@ from forametric.collection import Collection
 from forametric.embedder import Embedder
 from forametric.errors import InputError
 from forametric.files import atomic_folder, refuse_existing, write_json
-from forametric.identify import failed_images, name_vectors
+from forametric.identify import embed_readable, name_vectors
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -305,10 +305,7 @@ def assemblage_of_collection(
             raise InputError(f"the collection has nothing in the column {column!r}.")
     named_sample = table[by].notna().to_numpy()
     chosen = collection.select(named_sample)
-    got = model.embed_images(chosen.paths())
-    skipped = failed_images(chosen.specimens["image"], got)
-    if not got.rows:
-        raise InputError("none of the collection's images can be read.")
+    got, skipped = embed_readable(model, chosen.specimens["image"], chosen.paths())
     read = chosen.specimens.iloc[got.rows].reset_index(drop=True)
     levels = _levels(read, by, depth)
     place = {sample: n for n, sample in enumerate(levels)}

@@ -23,7 +23,7 @@ from forametric.embedder import Embedder
 from forametric.errors import InputError
 from forametric.files import atomic_folder, refuse_existing
 from forametric.gallery import Gallery
-from forametric.identify import failed_images, name_vectors
+from forametric.identify import embed_readable, name_vectors
 from forametric.page import thumbnail_url, write_page
 
 LEAST = 4  # specimens that can be clustered at all
@@ -167,7 +167,8 @@ def discover_collection(
             "this model has no calibration, so it calls nothing unknown; calibrate it, or group "
             "all specimens with --all."
         )
-    got = model.embed_images(collection.paths())
+    images = collection.specimens["image"]
+    got, failures = embed_readable(model, images, collection.paths())
     names = name_vectors(model, got, model.ranking(got))
     chosen = np.arange(len(names))
     if not everything:
@@ -186,7 +187,6 @@ def discover_collection(
         best=best.to_numpy()[chosen],
     )
     part = Collection(table, part.images, {**part.info, "made_by": model.card.title})
-    failures = failed_images(collection.specimens["image"], got)
     with atomic_folder(output, overwrite) as temporary:
         part.write_into(temporary, output)
         table.to_csv(temporary / "specimens.csv", index=False)

@@ -73,13 +73,7 @@ def identify(
     if set_error is not None:
         model.calibrated.limit_of_sets(set_error)  # refuse before the long work
     listed, paths = _listed(Path(images))
-    got = model.embed_images(paths, what="identifying")
-    skipped = failed_images(listed["image"], got)
-    if not got.rows:
-        raise InputError(
-            f"none of the {len(paths)} images of {images} can be read; "
-            f"the first: {skipped['image'].iloc[0]}: {skipped['reason'].iloc[0]}."
-        )
+    got, skipped = embed_readable(model, listed["image"], paths, what="identifying")
     known = listed.iloc[got.rows].reset_index(drop=True)
     ranking = model.ranking(got)
     named = name_vectors(model, got, ranking, sure=sure, taxonomy=taxonomy)
@@ -105,10 +99,12 @@ def calibrate(model: Embedder, collection: Collection, roles: pd.Series) -> pd.D
             "specimens of role val stand in the model's gallery; calibrate on others, or by the "
             "split that the model was trained with."
         )
+    if not len(rows):
+        raise InputError("the split has no named specimens of role val to calibrate on.")
     chosen = collection.select(rows.tolist())
-    got = model.embed_images(chosen.paths(), what="embedding validation specimens")
+    got, failed = embed_readable(model, chosen.specimens["image"], chosen.paths())
     model.calibrate(got, chosen.taxa()[got.rows])
-    return failed_images(chosen.specimens["image"], got)
+    return failed
 
 
 def add_references(model: Embedder, collection: Collection) -> tuple[int, pd.DataFrame]:
@@ -128,16 +124,29 @@ def add_references(model: Embedder, collection: Collection) -> tuple[int, pd.Dat
     chosen = collection.select(new & (collection.taxa() != ""))
     if not len(chosen):
         raise InputError("the collection names no specimen that is not in the gallery already.")
-    got = model.embed_images(chosen.paths(), what="embedding references")
+    got, failed = embed_readable(model, chosen.specimens["image"], chosen.paths())
     ids = chosen.specimens["id"].iloc[got.rows].tolist()
     model.gallery = model.gallery.with_more(ids, chosen.taxa()[got.rows], got.vectors)
-    return len(got.rows), failed_images(chosen.specimens["image"], got)
+    return len(got.rows), failed
 
 
-def failed_images(images: pd.Series, got: Vectors) -> pd.DataFrame:
-    """The images that could not be read, by name, and why (image, reason)."""
+def embed_readable(
+    model: Embedder, images: pd.Series, paths: Sequence[Path], *, what: str = "embedding"
+) -> tuple[Vectors, pd.DataFrame]:
+    """Embed the images that can be read; the others by name, and why (image, reason).
+
+    Raises
+    ------
+    InputError
+        When none can be read.
+    """
+    got = model.embed_images(paths, what=what)
     rows = [(images.iloc[i], reason) for i, reason in sorted(got.failures.items())]
-    return pd.DataFrame(rows, columns=["image", "reason"])
+    failed = pd.DataFrame(rows, columns=["image", "reason"])
+    if not got.rows:
+        first = f"; the first: {rows[0][0]}: {rows[0][1]}" if rows else ""
+        raise InputError(f"none of the {len(paths)} images can be read{first}.")
+    return got, failed
 
 
 def name_vectors(
