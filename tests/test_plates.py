@@ -9,7 +9,7 @@ from PIL import Image
 from benchmarks.plates import measure
 from forametric.images import decode, load_square
 from forametric.images.plate import photograph, read_plate
-from forametric.sources.lookalike import STYLES, simulate_plate
+from forametric.sources.lookalike import BAR_UM, STYLES, simulate_plate
 
 
 def test_the_label_goes_and_the_shell_stays():
@@ -61,6 +61,15 @@ def test_both_bars_of_automorph_give_the_scale():
         for plate in (simulate_plate("single sphere", seed, "automorph") for seed in range(12))
     ]
     assert np.abs(np.array(shares) - 1).max() < 0.05
+
+
+@pytest.mark.parametrize("style", STYLES[1:])
+def test_a_single_bar_gives_the_scale_when_its_length_is_said(style):
+    plates = [simulate_plate("single sphere", seed, style) for seed in range(12)]
+    assert all(read_plate(plate.picture).um_per_px is None for plate in plates)
+    found = [read_plate(plate.picture, bar_um=BAR_UM).um_per_px for plate in plates]
+    shares = np.array(found, float) / [plate.um_per_px for plate in plates]
+    assert np.abs(shares - 1).max() < 0.1
 
 
 @pytest.mark.slow

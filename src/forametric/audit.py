@@ -6,9 +6,7 @@ specimen that it was found against: the table can be acted on, and the page made
 
 from __future__ import annotations
 
-import os
 import warnings
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +23,7 @@ from forametric.errors import ImageError, InputError
 from forametric.gallery import Gallery
 from forametric.images import decode, photograph, prepare
 from forametric.page import thumbnail_url, write_page
-from forametric.progress import bar
+from forametric.progress import in_parallel
 from forametric.splits import ROLES, small_taxa
 
 if TYPE_CHECKING:
@@ -94,17 +92,13 @@ def check_collection(collection: Collection, model: Embedder | None = None) -> A
     contents = content_of(table["id"]).tolist()
     same = {(a, b) for a, b, _ in pairs}
     near = [
-        (a, b, r)
-        for a, b, r in near_copies(thumbs[readable], deviations[readable])
-        if (pair := (int(readable[b]), int(readable[a]))) not in same
-        and contents[pair[0]] != contents[pair[1]]
+        (later, earlier, likeness)
+        for earlier, later, likeness in near_copies(thumbs, deviations)
+        if (later, earlier) not in same and contents[later] != contents[earlier]
     ]
-    for a, b, likeness in near:
-        says = f"correlation {likeness:.3f}"
-        find("near copy", int(readable[b]), int(readable[a]), likeness, says)
-    copies = [(a, b) for a, b, _ in pairs] + [
-        (int(readable[b]), int(readable[a])) for a, b, _ in near
-    ]
+    for row, other, likeness in near:
+        find("near copy", row, other, likeness, f"correlation {likeness:.3f}")
+    copies = [(row, other) for row, other, _ in [*pairs, *near]]
     for row, other, says in _leaks(table, copies):
         find("leak", row, other, 1.0, says)
     for row, ratio in _off_scale(table, sides, readable):
@@ -277,7 +271,7 @@ def _read(
     collection: Collection,
 ) -> tuple[npt.NDArray[np.uint16], Floats, npt.NDArray[np.int64], dict[int, str]]:
     """A small grey picture of each specimen (256 times its grey levels) and its deviation in grey
-    levels, the longer side of its photograph, and failures.
+    levels, the longer side of its photograph, and failures, which have deviation 0.
     """
     thumbs = np.zeros((len(collection), THUMB * THUMB), np.uint16)
     deviations = np.zeros(len(collection), np.float32)
@@ -293,12 +287,8 @@ def _read(
         sides[row] = max(photo.shape[:2])
         return None
 
-    failures: dict[int, str] = {}
-    with ThreadPoolExecutor(os.cpu_count()) as pool, bar("reading images", len(sides)) as advance:
-        for row, reason in enumerate(pool.map(look, range(len(sides)))):
-            if reason:
-                failures[row] = reason
-            advance(1)
+    looked = enumerate(in_parallel("reading images", look, range(len(sides))))
+    failures = {row: reason for row, reason in looked if reason}
     return thumbs, deviations, sides, failures
 
 

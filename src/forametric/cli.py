@@ -101,6 +101,10 @@ def import_(
             help="auto, folder, table, endless-forams, ecotaxa or particle-trieur.",
         ),
     ] = "auto",
+    bar_um: Annotated[
+        float | None,
+        typer.Option(help="µm that the scale bar on each picture's label strip is long."),
+    ] = None,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
@@ -114,11 +118,12 @@ def import_(
     """
     from forametric.sources import import_collection
 
-    got = import_collection(source, output, kind=kind, overwrite=overwrite)
+    got = import_collection(source, output, kind=kind, bar_um=bar_um, overwrite=overwrite)
     taxa = sorted(set(got.collection.taxa()) - {""})
     result = {
         "collection": str(output),
         "specimens": len(got.collection),
+        "with_scale": int(got.collection.specimens["um_per_px"].notna().sum()),
         "taxa": len(taxa),
         "unlabelled": int((got.collection.taxa() == "").sum()),
         "skipped": got.skipped.to_dict("records"),

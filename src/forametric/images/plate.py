@@ -41,7 +41,7 @@ class Plate:
     box : tuple of int
         First row, row after the last, first column, column after the last.
     um_per_px : float or None
-        From the two scale bars of AutoMorph, µm; None where there are no such bars.
+        From the strip's scale bar, µm; None where no bar is found or its length is not known.
     """
 
     box: Box
@@ -80,12 +80,15 @@ def photograph(image: Pixels) -> Pixels:
     return np.ascontiguousarray(image[top:bottom, left:right])
 
 
-def read_plate(image: Pixels) -> Plate:
+def read_plate(image: Pixels, bar_um: float | None = None) -> Plate:
     """Find the photograph and the scale on a plate.
 
     Parameters
     ----------
     image : ndarray of uint8, shape (height, width, 3)
+    bar_um : float, optional
+        What the strip's one scale bar is long, µm. Without it only AutoMorph's pair of bars is
+        understood, which tells its length by being a pair.
 
     Returns
     -------
@@ -97,8 +100,8 @@ def read_plate(image: Pixels) -> Plate:
     if min(height, width) < SMALLEST:
         return whole
     grey = image.mean(axis=2, dtype=np.float32).astype(np.int16)
-    below, scale_below = _strip(grey)
-    above, scale_above = _strip(grey[::-1])
+    below, scale_below = _strip(grey, bar_um)
+    above, scale_above = _strip(grey[::-1], bar_um)
     top, bottom = above, height - below
     if bottom - top < 8:
         return whole
@@ -107,7 +110,7 @@ def read_plate(image: Pixels) -> Plate:
     return Plate((top + box[0], top + box[1], box[2], box[3]), scale)
 
 
-def _strip(grey: Grey) -> tuple[int, float | None]:
+def _strip(grey: Grey, bar_um: float | None) -> tuple[int, float | None]:
     """Height of the label strip at the lower edge (0 for none), and its µm per pixel."""
     height = len(grey)
     ground = int(np.median(grey[-2:]))
@@ -134,7 +137,8 @@ def _strip(grey: Grey) -> tuple[int, float | None]:
         return 0, None
     under = [m for m in small if m.top >= edge]
     cut = _edge_row(grey, edge, min(m.top for m in under), ground)
-    return height - cut, _scale([m for m in under if m.height <= 4 and m.width > 2 * m.height])
+    thin = [m for m in under if m.height <= max(4, 0.012 * height) and m.width > 2 * m.height]
+    return height - cut, _scale(thin) if bar_um is None else _scale_of_one(thin, bar_um)
 
 
 def _marks(contrast: Grey) -> list[_Mark]:
@@ -228,6 +232,12 @@ def _scale(bars: list[_Mark]) -> float | None:
             if short.top > long.top and centred and abs(long.width - 4 * short.width) <= 6:
                 return UM_BARS[0] / long.width
     return None
+
+
+def _scale_of_one(bars: list[_Mark], bar_um: float) -> float | None:
+    """µm per pixel from the longest bar, when it is much longer than a dash."""
+    longest = max((bar.width for bar in bars if bar.width >= 5 * bar.height), default=None)
+    return bar_um / longest if longest else None
 
 
 def _without_border(grey: Grey) -> Box:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +12,7 @@ from PIL import Image
 from forametric.errors import ImageError
 from forametric.images.decode import decode
 from forametric.images.plate import photograph
-from forametric.progress import bar
+from forametric.progress import in_parallel
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -94,15 +92,10 @@ def load_squares(
         except ImageError as error:
             return str(error)
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool, bar(what, len(paths)) as advance:
-        # Windows of a few hundred keep finished squares from piling up in memory.
-        for start in range(0, len(paths), 256):
-            window = range(start, min(start + 256, len(paths)))
-            for index, square in zip(window, pool.map(load, window), strict=True):
-                if isinstance(square, str):
-                    failures[index] = square
-                else:
-                    squares[len(readable)] = square
-                    readable.append(index)
-                advance(1)
+    for index, square in enumerate(in_parallel(what, load, range(len(paths)))):
+        if isinstance(square, str):
+            failures[index] = square
+        else:
+            squares[len(readable)] = square
+            readable.append(index)
     return squares[: len(readable)], readable, failures

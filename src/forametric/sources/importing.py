@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,7 +32,7 @@ from forametric.files import (
 from forametric.images import decode
 from forametric.images.plate import read_plate
 from forametric.images.scale import um_per_px_of
-from forametric.progress import bar
+from forametric.progress import in_parallel
 from forametric.sources.ecotaxa import ecotaxa_tables, read_ecotaxa
 from forametric.sources.endless_forams import (
     is_endless_forams,
@@ -74,7 +72,12 @@ class ImportResult:
 
 
 def import_collection(
-    source: str | Path, output: Path, *, kind: str = "auto", overwrite: bool = False
+    source: str | Path,
+    output: Path,
+    *,
+    kind: str = "auto",
+    bar_um: float | None = None,
+    overwrite: bool = False,
 ) -> ImportResult:
     """Make a collection from a folder of images, a table or another program's project; save it.
 
@@ -88,6 +91,8 @@ def import_collection(
     ----------
     kind : str
         A key of `READERS`, or "auto" to tell by what the source holds.
+    bar_um : float, optional
+        What the scale bar printed on each picture's label strip is long, µm.
 
     Raises
     ------
@@ -99,19 +104,24 @@ def import_collection(
     kind = _kind(source) if kind == "auto" else kind
     if kind not in READERS:
         raise InputError(f"no source {kind!r}; there are {', '.join(READERS)}.")
+    if bar_um is not None and not 0 < bar_um < float("inf"):
+        raise InputError(f"the length of the scale bar should be above 0 µm, not {bar_um}.")
     work = output.with_name(f"{output.name}.unfinished")
-    resumable_folder(work, {"source": str(source.absolute()), "kind": kind})
+    settings = {"source": str(source.absolute()), "kind": kind, "bar_um": bar_um}
+    resumable_folder(work, settings)
     try:
-        return _import(source, output, kind, work)
+        return _import(source, output, kind, bar_um, work)
     except InputError:
         shutil.rmtree(work)  # nothing in it helps the next try
         raise
 
 
-def _import(source: Path, output: Path, kind: str, work: Path) -> ImportResult:
+def _import(
+    source: Path, output: Path, kind: str, bar_um: float | None, work: Path
+) -> ImportResult:
     listing = READERS[kind](source, work)
     rows = listing.rows.reset_index(drop=True)
-    looks = _look_at(rows["image"].tolist(), listing.folder, work / LOOKED)
+    looks = _look_at(rows["image"].tolist(), listing.folder, bar_um, work / LOOKED)
     readable = pd.Series(["id" in look for look in looks], index=rows.index)
     skipped = pd.DataFrame(
         [
@@ -174,7 +184,9 @@ def _kind(source: Path) -> str:
     return "endless-forams" if is_endless_forams(source) else "folder"
 
 
-def _look_at(names: list[str], folder: Path, notes: Path) -> list[dict[str, Any]]:
+def _look_at(
+    names: list[str], folder: Path, bar_um: float | None, notes: Path
+) -> list[dict[str, Any]]:
     """Hash and decode every image once: its id and scale, or the reason why it cannot be read.
 
     What was found is noted in a file as it comes, by which a killed import goes on.
@@ -193,7 +205,7 @@ def _look_at(names: list[str], folder: Path, notes: Path) -> list[dict[str, Any]
             if (before := known.get(json.dumps(stamp))) is not None:
                 return before
             image = decode(path)
-            scale = um_per_px_of(path) or read_plate(image).um_per_px
+            scale = um_per_px_of(path) or read_plate(image, bar_um).um_per_px
             return {"stamp": stamp, "id": sha256(path)[:ID_LENGTH], "um_per_px": scale}
         except InputError as error:
             return {"reason": str(error)}
@@ -201,16 +213,11 @@ def _look_at(names: list[str], folder: Path, notes: Path) -> list[dict[str, Any]
             return {"reason": f"cannot be read: {error.strerror}"}
 
     looks: list[dict[str, Any]] = []
-    with (
-        ThreadPoolExecutor(os.cpu_count()) as pool,
-        bar("looking at images", len(names)) as advance,
-        notes.open("a", encoding="utf-8", buffering=1) as file,
-    ):
-        for found in pool.map(look, names):
+    with notes.open("a", encoding="utf-8", buffering=1) as file:
+        for found in in_parallel("looking at images", look, names):
             looks.append(found)
             if "id" in found:
                 file.write(json.dumps(found) + "\n")
-            advance(1)
     return looks
 
 

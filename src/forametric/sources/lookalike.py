@@ -23,6 +23,7 @@ Pixels = npt.NDArray[np.uint8]
 Style = Literal["automorph", "dark below", "dark above", "grey below", "none"]
 STYLES: tuple[Style, ...] = ("automorph", "dark below", "dark above", "grey below")
 STRIP, PLATE_WIDTH = 160, 640  # AutoMorph's, in pixels
+BAR_UM = 100.0  # the one bar of the other styles
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ def _label(
 ) -> Pixels:
     """A strip as AutoMorph draws it, or in another's fashion."""
     ground, ink = {"automorph": (255, 0), "grey below": (200, 20)}.get(style, (0, 245))
-    height = STRIP if style == "automorph" else int(rng.integers(40, 100))
+    height = STRIP if style == "automorph" else int(rng.integers(54, 114))
     strip = Image.new("RGB", (width, height), (ground,) * 3)
     draw = ImageDraw.Draw(strip)
     name = str(rng.choice(["DejaVuSans", "DejaVuSerif", "DejaVuSansMono", "STIXGeneral"]))
@@ -132,10 +133,14 @@ def _label(
         places = zip((24, 44, 64, 94, 109), (14, 14, 14, 9, 9), lines, strict=True)
     else:
         step = int(rng.integers(16, 24))
-        count = max(1, min(4, (height - 6) // step))
-        places = zip(
-            range(4, height, step), [int(rng.integers(10, 15))] * 4, lines[:count], strict=False
-        )
+        count = max(1, min(4, (height - 20) // step))
+        start, foot = int(rng.integers(4, 20)), height - 3
+        end = start + BAR_UM / um_per_px - 1
+        draw.rectangle((start, foot - 1, end, foot), fill=(ink,) * 3)
+        font = _font(name, 10)
+        draw.text((end + 6, foot - 10), f"{BAR_UM:.0f} µm", fill=(ink,) * 3, font=font)
+        sizes = [int(rng.integers(10, 15))] * 4
+        places = zip(range(4, height - 14, step), sizes, lines[:count], strict=False)
     for y, size, line in places:
         font = _font(name, size)
         x = (width - font.getlength(line)) / 2
