@@ -10,6 +10,7 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
+from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from forametric.cli import app
@@ -166,6 +167,34 @@ def test_training_killed_in_the_middle_ends_with_the_same_weights(
     assert "continuing" in resumed.stderr
     a, b = ((tmp_path / n / "weights.safetensors").read_bytes() for n in ("whole", "cut"))
     assert a == b
+
+
+@pytest.mark.slow
+def test_two_processes_take_the_steps_of_one(shells_folder, split_file, tmp_path):
+    # Without batch normalisation, whose statistics two processors do not share.
+    recipe = ["freeze=1.0", "neck=hidden", "size=32", "components=0", "embedding=16"]
+    settings = [f"network.{setting}" for setting in recipe]
+    settings += ["average=0", "sampler.specimens=3", "optimiser.kind=sgd"]
+    asked = ["train", shells_folder, "--split", split_file]
+    asked += [word for setting in settings for word in ("--set", setting)]
+    weights = []
+    for name, epochs in (("start", 0), ("one", 3)):
+        done = forametric(*asked, "--set", f"epochs={epochs}", "-o", tmp_path / name)
+        assert done.returncode == 0, done.stderr
+        weights.append(load_file(tmp_path / name / "weights.safetensors"))
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    command = [*launcher, "-m", "forametric.cli", *asked, "--set", "epochs=3"]
+    done = subprocess.run(
+        list(map(str, [*command, "-o", tmp_path / "two"])), capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("trained") == 1, "only the first process speaks"
+    (start, one), two = weights, load_file(tmp_path / "two" / "weights.safetensors")
+    for name in ("head.weight", "project.weight", "neck.0.weight"):
+        moved = float((one[name] - start[name]).norm())
+        assert moved > 0
+        assert float((one[name] - two[name]).norm()) < 1e-3 * moved, name
+    assert not (tmp_path / "two.unfinished").exists()
 
 
 def test_the_frozen_recipe_needs_no_training(shells_folder, split_file, tmp_path):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -38,7 +39,9 @@ Seed = Annotated[int, typer.Option(help="Seed of every random draw.")]
 SplitOption = Annotated[
     str, typer.Option("--split", help="A column of the collection, or a CSV with id and role.")
 ]
-out, err = Console(), Console(stderr=True)
+# Of several processes that train together the first alone speaks.
+QUIET = os.environ.get("RANK", "0") != "0"
+out, err = Console(quiet=QUIET), Console(stderr=True, quiet=QUIET)
 
 
 def main() -> None:

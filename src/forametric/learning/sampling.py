@@ -10,9 +10,7 @@ from forametric.learning.recipe import Sampler
 Ints = npt.NDArray[np.int64]
 
 
-def epoch_batches(
-    labels: Ints, settings: Sampler, seed: int, epoch: int, rank: int = 0
-) -> list[Ints]:
+def epoch_batches(labels: Ints, settings: Sampler, seed: int, epoch: int) -> list[Ints]:
     """The batches of one epoch, as positions in `labels`.
 
     A species with fewer specimens than a draw asks for gives some of them more than once: each
@@ -22,14 +20,12 @@ def epoch_batches(
     ----------
     labels : ndarray of int, shape (n,)
         Species numbers 0 … k-1, each with at least one specimen.
-    rank : int
-        Which of several devices; each draws its own batches.
 
     >>> batches = epoch_batches(np.array([0, 0, 0, 1]), Sampler(species=2, specimens=2), 0, 0)
     >>> [len(b) for b in batches]
     [4]
     """
-    rng = np.random.default_rng([seed, epoch, rank])
+    rng = np.random.default_rng([seed, epoch, 0])
     if settings.kind == "triplets":
         return _triplets(labels, settings.species, rng)
     size = settings.species * settings.specimens

@@ -2,11 +2,14 @@
 
 One loop for one device, several, or several nodes (Lightning Fabric). Every random draw of a step
 depends on (seed, step) alone, so a run that was killed continues exactly as if it had not been.
+Several processes share each batch and see all of its embeddings in the loss: they take the very
+steps that one process would.
 """
 
 from __future__ import annotations
 
 import math
+import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -21,7 +24,7 @@ import pandas as pd
 import torch
 from lightning_fabric import Fabric
 from timm.utils.model_ema import ModelEmaV3
-from torch import Tensor
+from torch import Tensor, nn
 
 from forametric.collection import Collection
 from forametric.embedder import Embedder, ModelCard, Vectors
@@ -87,7 +90,11 @@ def train(
         Too few taxa or no validation specimens; or an unfinished run with other settings is there.
         A model to start from that has another backbone.
     """
+    fabric = _fabric()
+    fabric.launch()
+    console.quiet = not fabric.is_global_zero
     refuse_existing(output, overwrite)
+    fabric.barrier()
     if start and start.card.backbone != recipe.network.backbone:
         raise InputError(
             f"the model to start from has the backbone {start.card.backbone}, the recipe "
@@ -103,11 +110,9 @@ def train(
         "torch": torch.__version__,
         "start": start.card.files if start else {},
     }
-    _enter(work, settings, overwrite)
-    learn, select, classes, skipped = _load(collection, roles, recipe.network.size, work)
-
-    fabric = Fabric(accelerator="auto", devices="auto", precision=_precision())
-    fabric.launch()
+    if fabric.is_global_zero:
+        _enter(work, settings, overwrite)
+    learn, select, classes, skipped = _load(fabric, collection, roles, recipe.network.size, work)
     torch.manual_seed(seed)
     network, backbone = build(recipe.network, len(classes))
     if start:
@@ -116,6 +121,9 @@ def train(
     history: list[dict[str, float]] = []
     if recipe.epochs:
         network, history, seconds = _loop(fabric, network, recipe, learn, select, seed, work)
+    if not fabric.is_global_zero:
+        fabric.barrier()
+        return Embedder.load(output)
     if recipe.network.components:
         rows = thin(learn.taxa, math.ceil(COVARIANCE / len(classes)), seed)
         features = features_of(network, learn.squares[rows], recipe.views)
@@ -156,7 +164,23 @@ def train(
     card.training["seconds"] = round(seconds + time.monotonic() - started, 1)
     model.save(output, overwrite=overwrite, skipped=skipped)
     shutil.rmtree(work)
+    fabric.barrier()
     return model
+
+
+def _fabric() -> Fabric:
+    """One process on the first device, or one of several that `torchrun` started."""
+    world = int(os.environ.get("WORLD_SIZE", 1))
+    if world == 1:
+        return Fabric(accelerator="auto", devices=1, precision=_precision())
+    local = int(os.environ.get("LOCAL_WORLD_SIZE", world))
+    return Fabric(
+        accelerator="auto",
+        devices=local,
+        num_nodes=world // local,
+        strategy="ddp",
+        precision=_precision(),
+    )
 
 
 def _loop(
@@ -172,13 +196,16 @@ def _loop(
     loss_of = BatchLoss(recipe.loss, int(learn.numbers.max()) + 1, network.dimensions)
     optimiser = _optimiser(network, loss_of, recipe.optimiser)
     # The decay rises with the step, or a short run would keep half of its untrained weights.
+    if fabric.world_size > 1 and fabric.device.type == "cuda":
+        # As if one device had seen the whole batch; there is no such layer for processors.
+        network = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
     average = ModelEmaV3(network, decay=recipe.average, use_warmup=True)
     wrapped, optimiser = fabric.setup(network, optimiser)
     average.to(fabric.device)
     loss_of.to(fabric.device)
     # A loss with parameters of its own learns them together on all devices.
     shared_loss = fabric.setup_module(loss_of) if list(loss_of.parameters()) else loss_of
-    per_epoch = len(epoch_batches(learn.numbers, recipe.sampler, seed, 0)) // fabric.world_size or 1
+    per_epoch = len(epoch_batches(learn.numbers, recipe.sampler, seed, 0))
     total = per_epoch * recipe.epochs
     modules = {"network": network, "average": average.module, "loss": loss_of}
     state = checkpoint.load(work, modules, optimiser)
@@ -188,14 +215,20 @@ def _loop(
     saved_at, begun = time.monotonic(), time.monotonic()
     with bar("training (steps)", total) as advance:
         advance(state.step)
-        for step, rows in _batches(learn, recipe, seed, fabric.global_rank, per_epoch, state.step):
+        for step, rows in _batches(learn, recipe, seed, per_epoch, state.step):
             wrapped.train()
             torch.manual_seed(_mix(seed, step, fabric.global_rank))
-            generator = torch.Generator().manual_seed(_mix(seed, step, fabric.global_rank) + 1)
+            generator = torch.Generator().manual_seed(_mix(seed, step, 0) + 1)
             _set_rates(optimiser, recipe.optimiser, step, total)
+            # Each process gets as many; a batch that does not divide begins again.
+            rows = np.resize(rows, math.ceil(len(rows) / fabric.world_size) * fabric.world_size)
             squares = to_batch(learn.squares[rows], fabric.device)
             labels = torch.from_numpy(learn.numbers[rows]).to(fabric.device)
-            vectors, scores = wrapped(augment(squares, recipe.augment, generator))
+            squares = augment(squares, recipe.augment, generator)
+            vectors, scores = wrapped(squares.chunk(fabric.world_size)[fabric.global_rank])
+            if fabric.world_size > 1:
+                vectors = _of_all(fabric, vectors)
+                scores = None if scores is None else _of_all(fabric, scores)
             loss = shared_loss(vectors, scores, labels)
             if not torch.isfinite(loss):
                 raise InputError(
@@ -219,7 +252,8 @@ def _loop(
                     row["val_macro_f1"] = _validate(average.module, learn, select, seed)
                     if row["val_macro_f1"] >= state.best:
                         state.best = row["val_macro_f1"]
-                        checkpoint.save_best(work, average.module)
+                        if fabric.is_global_zero:
+                            checkpoint.save_best(work, average.module)
                 _warn_of_collapse(vectors.detach(), epoch)
                 state.history.append(row)
             due = time.monotonic() - saved_at > CHECKPOINT_SECONDS
@@ -228,8 +262,14 @@ def _loop(
                 state.seconds += now - begun
                 begun = saved_at = now
                 checkpoint.save(work, modules, optimiser, state)
+    fabric.barrier()
     checkpoint.load_best(work, network)
     return network, state.history, earlier
+
+
+def _of_all(fabric: Fabric, part: Tensor) -> Tensor:
+    """What all processes made of a batch, in its order; gradients find their way back to each."""
+    return torch.as_tensor(fabric.all_gather(part, sync_grads=True)).flatten(0, 1)
 
 
 def _images_per_epoch(learn: Data, recipe: Recipe, seed: int) -> int:
@@ -237,17 +277,17 @@ def _images_per_epoch(learn: Data, recipe: Recipe, seed: int) -> int:
 
 
 def _batches(
-    learn: Data, recipe: Recipe, seed: int, rank: int, per_epoch: int, done: int
+    learn: Data, recipe: Recipe, seed: int, per_epoch: int, done: int
 ) -> Iterator[tuple[int, npt.NDArray[np.int64]]]:
     """The batches after the first `done`, each with its number from the beginning of training."""
     for epoch in range(done // per_epoch, recipe.epochs):
-        batches = epoch_batches(learn.numbers, recipe.sampler, seed, epoch, rank)[:per_epoch]
+        batches = epoch_batches(learn.numbers, recipe.sampler, seed, epoch)
         for index, rows in enumerate(batches):
             if epoch * per_epoch + index >= done:
                 yield epoch * per_epoch + index, rows
 
 
-def _validate(network: torch.nn.Module, learn: Data, select: Data, seed: int) -> float:
+def _validate(network: nn.Module, learn: Data, select: Data, seed: int) -> float:
     """Macro F1 of 5 nearest neighbours on the validation specimens, plain pixels, one view."""
     rows = thin(learn.taxa, VALIDATION_GALLERY, seed)
     network.eval()
@@ -257,9 +297,7 @@ def _validate(network: torch.nn.Module, learn: Data, select: Data, seed: int) ->
 
 
 @torch.inference_mode()
-def _embed(
-    network: torch.nn.Module, data: Data, rows: npt.NDArray[np.int64]
-) -> npt.NDArray[np.float32]:
+def _embed(network: nn.Module, data: Data, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
     device = next(network.parameters()).device
     parts = [
         network(to_batch(data.squares[rows[i : i + 64]], device))[0].cpu().numpy()
@@ -269,18 +307,25 @@ def _embed(
 
 
 def _load(
-    collection: Collection, roles: pd.Series, size: int, work: Path
+    fabric: Fabric, collection: Collection, roles: pd.Series, size: int, work: Path
 ) -> tuple[Data, Data, list[str], dict[str, str]]:
-    """Prepare the images of both roles in one file on disk, so that memory stays small."""
+    """Prepare the images of both roles in one file on disk, so that memory stays small.
+
+    The first process does it; the others read what it wrote.
+    """
     taxa, role = collection.taxa(), roles.to_numpy()
     # Train first, so that both roles are slices of one file on disk and nothing is copied.
     wanted = np.concatenate([np.flatnonzero((role == r) & (taxa != "")) for r in ("train", "val")])
     if not len(wanted):
         raise InputError("the split has no labelled specimens of role train or val.")
-    paths = collection.paths()
-    shape = (len(wanted), size, size, 3)
-    store = disk_array(work / "squares.npy", shape)
-    squares, readable, failures = load_squares([paths[i] for i in wanted], size, out=store)
+    file, readable, failures = work / "squares.npy", list[int](), dict[int, str]()
+    if fabric.is_global_zero:
+        paths = collection.paths()
+        store = disk_array(file, (len(wanted), size, size, 3))
+        squares, readable, failures = load_squares([paths[i] for i in wanted], size, out=store)
+    readable, failures = fabric.broadcast((readable, failures))
+    if not fabric.is_global_zero:
+        squares = np.load(file, mmap_mode="r")[: len(readable)]
     kept = wanted[readable]
     names, ids = taxa[kept], collection.specimens["id"].to_numpy()[kept]
     border = int((role[kept] == "train").sum())
