@@ -81,6 +81,25 @@ def test_a_benchmark_gives_a_row_for_each_run_and_does_none_twice(shells_folder,
         benchmark(shells_folder, tmp_path / "c", [RECIPES[0]] * 2)
 
 
+def test_a_recipe_that_fails_is_a_row_that_says_why_and_the_others_go_on(
+    shells_folder, tmp_path
+) -> None:
+    (tmp_path / "wild.toml").write_text(
+        'name = "wild"\nabout = ""\nextends = "default"\nepochs = 1\n'
+        "[network]\nneck = 'hidden'\ncomponents = 0\n[optimiser]\nhead_rate = 1e30\nwarmup = 0\n"
+    )
+    asked = ["benchmark", shells_folder, "--recipes", f"frozen,{tmp_path / 'wild.toml'}"]
+    asked += ["--draws", 1, "--unseen", 1, "--set", "network.size=32", "-o", tmp_path / "b"]
+    done = forametric(*asked, "--json")
+    assert done.returncode == 1, done.stderr
+    said = json.loads(done.stdout)
+    assert [Path(run["folder"]).parent.name for run in said["failed"]] == ["wild"]
+    assert "diverged" in said["failed"][0]["failed"]
+    assert {row["recipe"] for row in said["summary"]} == {"frozen"}
+    assert "diverged" in (tmp_path / "b" / "benchmark.html").read_text()
+    assert list(pd.read_csv(tmp_path / "b" / "runs.csv")["recipe"]) == ["frozen", "wild"]
+
+
 def test_a_killed_benchmark_goes_on(shells_folder, tmp_path) -> None:
     script = (
         "import os, signal, sys\nfrom pathlib import Path\n"

@@ -10,6 +10,7 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
@@ -17,6 +18,9 @@ from forametric.cli import app
 from forametric.collection import Collection
 from forametric.embedder import Embedder
 from forametric.errors import InputError, ModelError
+from forametric.learning.network import SpecimenNetwork
+from forametric.learning.recipe import Recipe
+from forametric.learning.train import train
 from forametric.splits import draw_split, load_split, save_split, split_hash
 from forametric.vectors import read_vectors
 from tests.conftest import QUICK, forametric
@@ -167,6 +171,37 @@ def test_training_killed_in_the_middle_ends_with_the_same_weights(
     assert "continuing" in resumed.stderr
     a, b = ((tmp_path / n / "weights.safetensors").read_bytes() for n in ("whole", "cut"))
     assert a == b
+
+
+@pytest.mark.slow
+def test_a_results_folder_says_how_to_do_it_again(shells_folder, split_file, tmp_path):
+    first = forametric("train", shells_folder, "--split", split_file, "-o", tmp_path / "m", *QUICK)
+    assert first.returncode == 0, first.stderr
+    asked = ["--split", split_file, "-o", tmp_path / "r"]
+    assert forametric("evaluate", tmp_path / "m", shells_folder, *asked).returncode == 0
+    again = forametric("train", shells_folder, "--again", tmp_path / "r", "-o", tmp_path / "n")
+    assert again.returncode == 0, again.stderr
+    a, b = ((tmp_path / n / "weights.safetensors").read_bytes() for n in ("m", "n"))
+    assert a == b
+    neither = forametric("train", shells_folder, "-o", tmp_path / "x")
+    assert neither.returncode == 2
+    assert "--again" in neither.stderr
+    foreign = forametric("train", shells_folder, "--again", tmp_path, "-o", tmp_path / "x")
+    assert foreign.returncode == 2
+    assert "metrics.json does not exist" in foreign.stderr
+
+
+def test_an_embedding_that_collapses_twice_ends_the_training(
+    shells, split_file, tmp_path, monkeypatch
+):
+    def collapse(self, squares):
+        features = self.features(squares)
+        return torch.ones(len(features), 128) + 1e-4 * self.project(features), self.head(features)
+
+    monkeypatch.setattr(SpecimenNetwork, "forward", collapse)
+    recipe = Recipe.load("default", ["epochs=6", "network.size=32", "loss.metric=none"])
+    with pytest.raises(InputError, match=r"after epoch 2 .* collapsed"):
+        train(shells, load_split(shells, str(split_file)), recipe, tmp_path / "m")
 
 
 @pytest.mark.slow

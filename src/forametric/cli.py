@@ -348,10 +348,14 @@ def split(
 def train(
     collection: Path,
     output: Output,
-    split: SplitOption,
+    split: SplitOption = "",
     recipe: Annotated[str, typer.Option(help="A recipe's name or TOML file.")] = "default",
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="Change the recipe: key=value.")
+    ] = None,
+    again: Annotated[
+        Path | None,
+        typer.Option(help="A results folder: its recipe, seed and split in place of these."),
     ] = None,
     start: Annotated[
         Path | None, typer.Option("--from", help="A model whose backbone to go on from.")
@@ -366,13 +370,19 @@ def train(
     """
     from forametric.collection import Collection
     from forametric.embedder import Embedder
+    from forametric.evaluation.protocol import made_with
     from forametric.learning.recipe import Recipe
     from forametric.learning.train import train as run
     from forametric.splits import load_split
 
     shells = Collection.open(collection)
-    roles = load_split(shells, split)
-    chosen = Recipe.load(recipe, settings or [])
+    if again:
+        chosen, seed, roles = made_with(again, shells)
+        split = str(again / "split.csv")
+    elif split:
+        chosen, roles = Recipe.load(recipe, settings or []), load_split(shells, split)
+    else:
+        raise InputError("say which split to train on, with --split, or --again RESULTS.")
     model = run(
         shells,
         roles,
@@ -504,7 +514,7 @@ def benchmark(
 
     def say() -> None:
         means = {(row.measure, row.recipe): float(str(row.mean)) for row in found.itertuples()}
-        names = [r.name for r in wanted]
+        names = [r.name for r in wanted if r.name in set(found["recipe"])]
         printed = Table("", *names)
         for measure, words in MEASURES.items():
             if (measure, names[0]) in means:
@@ -512,8 +522,16 @@ def benchmark(
                 printed.add_row(words, *(f"{means[measure, n]:.{digits}f}" for n in names))
         out.print(printed)
         out.print(f"page: {output / 'benchmark.html'}", soft_wrap=True)
+        for lost in failed:
+            err.print(
+                f"failed: {lost['folder']}: {lost['failed']}", soft_wrap=True, highlight=False
+            )
 
-    _show({"output": str(output), "summary": found.to_dict("records")}, as_json, say)
+    failed = table[table["failed"] != ""][["folder", "failed"]].to_dict("records")
+    result = {"output": str(output), "summary": found.to_dict("records"), "failed": failed}
+    _show(result, as_json, say)
+    if failed:
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -1,7 +1,8 @@
 """The benchmark: several recipes on the same draws of a collection, with honest statistics.
 
 Each run is what `forametric train` and `forametric evaluate` do. A run that is finished is never
-done again, so that a benchmark that was stopped, or given more rows, goes on.
+done again, so that a benchmark that was stopped, or given more rows, goes on. A run that fails (a
+recipe that diverges) is a row that says why; the others go on, and the next call tries it again.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from forametric.collection import Collection
 from forametric.errors import InputError
 from forametric.evaluation.protocol import evaluate, unseen_scores
 from forametric.evaluation.statistics import mean_interval, paired_difference
-from forametric.files import read_json, refuse_existing, write_json
+from forametric.files import read_json, refuse_existing, write_json, write_text
 from forametric.learning.recipe import Recipe
 from forametric.learning.train import train
 from forametric.progress import bar
@@ -51,7 +52,7 @@ MEASURES = {
     "images_per_second": "training, images/s",
 }
 DOMINANT = "Neogloboquadrina pachyderma"  # no. 29: nine tenths of the paper's unseen images
-MARK, RUN = "benchmark.json", "run.json"
+MARK, RUN, FAILED = "benchmark.json", "run.json", "failed.txt"
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,8 @@ def benchmark(
     Returns
     -------
     DataFrame
-        One row a run: recipe, backbone, draw, seed, folder, test_share, and `MEASURES`.
+        One row a run: recipe, backbone, draw, seed, folder, test_share, failed (why, or empty), and
+        `MEASURES`.
 
     Raises
     ------
@@ -127,6 +129,8 @@ def benchmark(
         for run in _carried_out(missing, collection):
             advance(1, f"{run.recipe.name} {run.draw}-{run.seed}")
     table = pd.DataFrame([_row(run) for run in runs])
+    if (table["failed"] != "").all():
+        raise InputError(f"every run failed; the first: {table['failed'].iloc[0]}")
     table.to_csv(output / "runs.csv", index=False)
     return table
 
@@ -153,6 +157,9 @@ def summary(table: pd.DataFrame, against: str) -> pd.DataFrame:
     """
     if against not in set(table["recipe"]):
         raise InputError(f"no runs of {against!r}; there are {', '.join(set(table['recipe']))}.")
+    table = table[table["failed"] == ""]
+    if against not in set(table["recipe"]):
+        raise InputError(f"every run of {against} failed; compare with another, --against.")
     unit = "draw" if table["draw"].nunique() > 1 else "seed"
     backbones = table.groupby("recipe", sort=False)["backbone"].first()
     share = float(table["test_share"].mean())
@@ -246,7 +253,14 @@ def _carry_out(run: Run, collection: Path) -> None:
     write_json(run.folder / RUN, _asked(run, shells, roles))
     place = run.folder / "model"
     shutil.rmtree(place, ignore_errors=True)  # of a run that was stopped while it was evaluated
-    model = train(shells, roles, run.recipe, place, seed=run.seed, split_name=run.split)
+    failed = run.folder / FAILED
+    failed.unlink(missing_ok=True)
+    try:
+        model = train(shells, roles, run.recipe, place, seed=run.seed, split_name=run.split)
+    except InputError as error:
+        write_text(failed, str(error))
+        shutil.rmtree(f"{place}.unfinished", ignore_errors=True)
+        return
     seen, seconds = model.card.training["images"], model.card.training["seconds"]
     write_json(
         run.folder / "training.json",
@@ -259,6 +273,16 @@ def _carry_out(run: Run, collection: Path) -> None:
 
 def _row(run: Run) -> dict[str, Any]:
     results = run.folder / "results"
+    row = {
+        "recipe": run.recipe.name,
+        "backbone": run.recipe.network.backbone,
+        "draw": run.draw,
+        "seed": run.seed,
+        "folder": str(run.folder),
+        "failed": "",
+    }
+    if not (results / "metrics.json").is_file():
+        return {**row, "failed": (run.folder / FAILED).read_text(encoding="utf-8")}
     found = read_json(results / "metrics.json")
     training = read_json(run.folder / "training.json")
     if "karaderi-open" in run.draw:
@@ -269,11 +293,8 @@ def _row(run: Run) -> dict[str, Any]:
     flat = pd.json_normalize(found).iloc[0].to_dict()
     test = found["n"]["test"]
     return {
-        "recipe": run.recipe.name,
+        **row,
         "backbone": found["model"]["backbone"],
-        "draw": run.draw,
-        "seed": run.seed,
-        "folder": str(run.folder),
         "test_share": test / found["n"]["gallery"],
         **{name: flat[name] for name in MEASURES if name in flat},
         "training_seconds": training["seconds"],

@@ -41,6 +41,7 @@ def write_comparison(
     """Write `summary.csv`, `table.md`, `benchmark.html` and its figures into the folder."""
     found = summary(table, against)
     found.to_csv(folder / "summary.csv", index=False)
+    failed, table = table[table["failed"] != ""], table[table["failed"] == ""]
     measures = measured(table)
     rows = [_row(str(r), part, against) for r, part in found.groupby("recipe", sort=False)]
     paper = {"recipe": "as printed, Karaderi et al. 2022", "backbone": "resnet50"}
@@ -58,6 +59,7 @@ def write_comparison(
         splits=", ".join(table["draw"].unique()),
         seeds=table["seed"].nunique(),
         hardware=hardware(),
+        failed=failed.to_dict("records"),
         against=against,
         measures=[MEASURES[m] for m in measures],
         rows=rows,

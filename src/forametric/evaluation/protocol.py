@@ -24,10 +24,11 @@ from forametric.collection import Collection, content_of
 from forametric.discover import estimate_clusters, ward
 from forametric.embedder import Embedder
 from forametric.errors import InputError
-from forametric.files import atomic_folder, refuse_existing, write_json
+from forametric.files import atomic_folder, read_json, refuse_existing, write_json
 from forametric.gallery import Gallery
 from forametric.identify import name_vectors
-from forametric.splits import split_hash
+from forametric.learning.recipe import Recipe
+from forametric.splits import load_split, save_split, split_hash
 from forametric.vectors import write_vectors
 
 K = 5
@@ -101,6 +102,7 @@ def evaluate(
         "seconds": round(time.monotonic() - started, 1),
         "model": {
             "recipe": model.card.recipe.name,
+            "settings": model.card.recipe.model_dump(mode="json"),
             "backbone": model.card.backbone,
             "seed": model.card.seed,
             "training_seconds": model.card.training.get("seconds"),
@@ -111,11 +113,13 @@ def evaluate(
             "collection": collection.info.get("name"),
             "split_name": split_name,
             "split": split_hash(roles),
+            "specimens": collection.fingerprint,
         },
         "warnings": _warnings(model, collection, roles),
     }
     with atomic_folder(output, overwrite) as temporary:
         write_json(temporary / "metrics.json", result)
+        save_split(roles, temporary / "split.csv")
         write_vectors(
             temporary / "vectors.parquet",
             collection.specimens["id"].iloc[held_out.rows].tolist(),
@@ -128,6 +132,25 @@ def evaluate(
             table.to_csv(temporary / "skipped.csv", index=False)
         write_report(temporary, model, collection, held_out, result)
     return json.loads(json.dumps(result))  # type: ignore[no-any-return]
+
+
+def made_with(results: Path, collection: Collection) -> tuple[Recipe, int, pd.Series]:
+    """Recipe, seed and roles by which the model of a results folder was trained.
+
+    Raises
+    ------
+    InputError
+        When the folder is no result of `evaluate`, or of another collection.
+    """
+    try:
+        made = read_json(results / "metrics.json")
+        recipe, seed = Recipe.model_validate(made["model"]["settings"]), int(made["model"]["seed"])
+        specimens = made["data"]["specimens"]
+    except (OSError, KeyError, TypeError, ValueError):
+        raise InputError(f"{results} is no folder that this version's evaluate wrote.") from None
+    if specimens != collection.fingerprint:
+        raise InputError(f"{results} was measured on other specimens than this collection's.")
+    return recipe, seed, load_split(collection, str(results / "split.csv"))
 
 
 def unseen_scores(vectors: Floats, taxa: npt.NDArray[np.object_]) -> dict[str, Any]:

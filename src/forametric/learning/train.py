@@ -45,6 +45,10 @@ from forametric.splits import split_hash
 VALIDATION_GALLERY = 8  # reference specimens per taxon while training; the saved gallery has all
 CHECKPOINT_SECONDS = 60
 COVARIANCE = 8192  # specimens that are enough to whiten by
+DIVERGED = (
+    "training has diverged; lower the rates, for instance --set optimiser.backbone_rate=1e-4, and "
+    "pass --overwrite."
+)
 
 
 @dataclass(frozen=True)
@@ -211,7 +215,7 @@ def _loop(
     state = checkpoint.load(work, modules, optimiser)
     if state.step:
         console.print(f"continuing {work} from step {state.step} of {total}")
-    earlier = state.seconds
+    earlier, collapsed = state.seconds, 0
     saved_at, begun = time.monotonic(), time.monotonic()
     with bar("training (steps)", total) as advance:
         advance(state.step)
@@ -231,10 +235,7 @@ def _loop(
                 scores = None if scores is None else _of_all(fabric, scores)
             loss = shared_loss(vectors, scores, labels)
             if not torch.isfinite(loss):
-                raise InputError(
-                    f"the loss is {loss.item()} at step {step}: training has diverged; "
-                    f"lower the rates, for instance --set optimiser.backbone_rate=1e-4."
-                )
+                raise InputError(f"the loss is {loss.item()} at step {step}: {DIVERGED}")
             optimiser.zero_grad()
             fabric.backward(loss)
             if recipe.optimiser.clip:
@@ -254,8 +255,15 @@ def _loop(
                         state.best = row["val_macro_f1"]
                         if fabric.is_global_zero:
                             checkpoint.save_best(work, average.module)
-                _warn_of_collapse(vectors.detach(), epoch)
                 state.history.append(row)
+                collapsed = collapsed + 1 if _collapsed(vectors.detach()) else 0
+                if collapsed == 2:
+                    raise InputError(
+                        f"after epoch {epoch} all embeddings of a batch coincide, as they did an "
+                        f"epoch before: training has collapsed. Lower the rates "
+                        f"(--set optimiser.backbone_rate=…) or the weight of the metric loss "
+                        f"(--set loss.metric_weight=…), and pass --overwrite."
+                    )
             due = time.monotonic() - saved_at > CHECKPOINT_SECONDS
             if (state.step % per_epoch == 0 or due) and fabric.is_global_zero:
                 now = time.monotonic()
@@ -303,7 +311,10 @@ def _embed(network: nn.Module, data: Data, rows: npt.NDArray[np.int64]) -> npt.N
         network(to_batch(data.squares[rows[i : i + 64]], device))[0].cpu().numpy()
         for i in range(0, len(rows), 64)
     ]
-    return np.concatenate(parts)
+    vectors = np.concatenate(parts)
+    if not np.isfinite(vectors).all():
+        raise InputError(f"the network's vectors are not finite: {DIVERGED}")
+    return vectors
 
 
 def _load(
@@ -388,15 +399,11 @@ def share_of_peak(schedule: str, step: int, total: int, warmup: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, total - rising)))
 
 
-def _warn_of_collapse(vectors: Tensor, epoch: int) -> None:
-    """Say so when a whole batch lies on one point: the network has stopped telling shells apart."""
+def _collapsed(vectors: Tensor) -> bool:
+    """Whether a whole batch lies on one point: the network has stopped telling shells apart."""
     spread = float(vectors.var(0).sum())
     size = float(vectors.pow(2).sum(1).mean())
-    if spread < 1e-3 * max(size, 1e-12):
-        console.print(
-            f"[yellow]warning:[/] after epoch {epoch} all embeddings of a batch coincide: it "
-            f"has collapsed. Lower the rates or the weight of the metric loss."
-        )
+    return spread < 1e-3 * max(size, 1e-12)
 
 
 def _enter(work: Path, settings: dict[str, Any], overwrite: bool) -> None:
