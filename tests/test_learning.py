@@ -236,6 +236,7 @@ def _bare(width: int = 6):
     recipe = Recipe.load("default", ["network.size=32", "network.pretrained=false"])
     network, _ = build(recipe.network, 2)
     network.project = torch.nn.Linear(width, 2)
+    network.dimensions = 2
     return network
 
 
@@ -245,9 +246,9 @@ def test_whitened_components_have_equal_variance_and_keep_their_mean():
     features = torch.randn(20_000, 6, generator=generator) * spreads + 5
     network = _bare()
     whiten(network, features, np.zeros(20_000, np.int64), 4)
-    assert network.dimensions == 4
-    projected = network.project(features).detach()
-    assert network.project(torch.zeros(1, 6)).abs().max() == 0
+    assert network.dimensions == 2 + 4
+    projected = network.whitened(features).detach()
+    assert network.whitened(torch.zeros(1, 6)).abs().max() == 0
     assert torch.cov(projected.T).numpy() == pytest.approx(np.eye(4), abs=0.05)
 
 
@@ -256,5 +257,5 @@ def test_few_specimens_do_not_blow_small_variances_up():
     features[:, 5] = features[:, 4]  # a direction without any variance
     network = _bare()
     whiten(network, features, np.arange(8) % 2, 6)
-    lengths = torch.linalg.norm(network.project.weight, dim=1)
+    lengths = torch.linalg.norm(network.whitened.weight, dim=1)
     assert lengths.max() / lengths.min() < 2

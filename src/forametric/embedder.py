@@ -159,11 +159,16 @@ class Embedder:
             raise MissingExtraError("running a model", "train") from None
         import torch
 
-        settings = card.recipe.network
-        if settings.components:  # the projection was replaced after training
-            settings = settings.model_copy(update={"embedding": card.dimensions})
-        network = SpecimenNetwork(settings, card.backbone, len(card.classes))
-        network.load_state_dict(load_file(folder / "weights.safetensors"))
+        weights = load_file(folder / "weights.safetensors")
+        whitened = len(weights.get("whitened.weight", ()))
+        network = SpecimenNetwork(card.recipe.network, card.backbone, len(card.classes), whitened)
+        try:
+            network.load_state_dict(weights)
+        except RuntimeError:
+            raise ModelError(
+                f"the model {folder} was made by {card.made_by}, whose network this version does "
+                f"not know; train it again."
+            ) from None
         gallery = Gallery.load(folder / "gallery.parquet")
         found = "calibration.json" in card.files
         calibration = Calibration.load(folder / "calibration.json") if found else None

@@ -22,6 +22,7 @@ from forametric.progress import console
 
 PACKAGED = "tf_efficientnet_lite0"
 SHRINK = 128.0  # specimens at which the mean variance counts as much as an axis's own
+LEARNED = 0.7  # length of the trained projection's part of a vector, beside 1 of the whitened part
 
 
 class SpecimenNetwork(nn.Module):
@@ -35,7 +36,10 @@ class SpecimenNetwork(nn.Module):
     deviation: Tensor
     backbone: Any
 
-    def __init__(self, settings: recipes.Network, backbone: str, classes: int) -> None:
+    def __init__(
+        self, settings: recipes.Network, backbone: str, classes: int, whitened: int = 0
+    ) -> None:
+        """A network as a recipe has it; `whitened` are the components that a saved one has."""
         super().__init__()
         try:
             self.backbone = timm.create_model(backbone, pretrained=False, num_classes=0)
@@ -58,6 +62,9 @@ class SpecimenNetwork(nn.Module):
         self.project = nn.Linear(width, settings.embedding) if learned else nn.Identity()
         self.head = nn.Linear(width, classes) if settings.neck != "none" else None
         self.dimensions = settings.embedding if learned else width
+        self.whitened: nn.Linear | None = None
+        if whitened:
+            self._add(nn.Linear(width, whitened))
         layers = [m for m in self.backbone.modules() if list(m.parameters(recurse=False))]
         self._frozen = layers[: round(settings.freeze * len(layers))]
         for layer in self._frozen:
@@ -78,9 +85,17 @@ class SpecimenNetwork(nn.Module):
         """
         features = self.features(squares)
         vectors = self.project(features).float()
+        if self.whitened is not None:
+            learned = LEARNED * nn.functional.normalize(vectors)
+            whitened = nn.functional.normalize(self.whitened(features).float())
+            vectors = torch.cat([learned, whitened], 1)
         if self.unit:
             vectors = nn.functional.normalize(vectors)
         return vectors, None if self.head is None else self.head(features).float()
+
+    def _add(self, whitened: nn.Linear) -> None:
+        self.whitened = whitened
+        self.dimensions += whitened.out_features
 
     def features(self, squares: Tensor) -> Tensor:
         """What the neck makes of the squares, before embedding and class head: (n, width)."""
@@ -92,15 +107,16 @@ class SpecimenNetwork(nn.Module):
 def whiten(
     network: SpecimenNetwork, features: Tensor, labels: npt.NDArray[np.int64], components: int
 ) -> None:
-    """Embed by whitened principal components of the features, in place of a trained projection.
+    """Put whitened principal components of the features beside the trained projection.
 
     A contrastive loss makes its projection throw away what does not tell the training species
     apart; the features before it keep that (Chen et al. 2020, SimCLR, section 4.2), and species
-    never seen need it. The axes are those of the mean of the specimens' whole covariance and the
-    covariance within species; each is scaled to variance 1. The fewer the specimens, the less is
-    known of the small variances, and the more they are drawn to the mean one. The mean itself is
-    not taken off: what lies near it looks like nothing in particular, and on the unit sphere it
-    would lie anywhere, also among the known.
+    never seen need it. The projection tells known species, and pictures of nothing, more surely.
+    So a vector holds both, each at a length of its own. The axes are those of the mean of the
+    specimens' whole covariance and the covariance within species; each is scaled to variance 1.
+    The fewer the specimens, the less is known of the small variances, and the more they are drawn
+    to the mean one. The mean itself is not taken off: what lies near it looks like nothing in
+    particular, and on the unit sphere it would lie anywhere, also among the known.
 
     Parameters
     ----------
@@ -122,12 +138,11 @@ def whiten(
     variances += variances.mean() * SHRINK / len(features)
     kept = min(components, features.shape[1])
     variances, axes = variances[-kept:].flip(0), axes[:, -kept:].flip(1)
-    project = nn.Linear(features.shape[1], kept)
+    whitened = nn.Linear(features.shape[1], kept)
     with torch.no_grad():
-        project.weight.copy_((axes / variances.sqrt()).T)
-        project.bias.zero_()
-    network.project = project
-    network.dimensions = kept
+        whitened.weight.copy_((axes / variances.sqrt()).T)
+        whitened.bias.zero_()
+    network._add(whitened)
 
 
 def load_pretrained(network: SpecimenNetwork, backbone: str) -> None:

@@ -27,8 +27,8 @@ class Network(_Part):
     `hidden` (linear to `hidden_units`, then ReLU, as Karaderi et al. 2022).
     fallback: the backbone taken, with a warning and a note in the model, when the weights of
     `backbone` cannot be had. freeze: share of the backbone's layers, from the pixels on, that keep
-    the weights they start with. components: after training the projection that the metric loss
-    shaped gives way to so many whitened principal components of the neck's features; 0 keeps it.
+    the weights they start with. components: after training so many whitened principal components
+    of the neck's features are put beside the projection that the metric loss shaped; 0 for none.
     """
 
     backbone: str
