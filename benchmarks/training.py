@@ -1,6 +1,7 @@
 """Training steps a second: ours against the published procedure, same backbone, size and machine.
 
-python benchmarks/training.py            # EfficientNet-Lite0 at 128 px on simulated shells
+python benchmarks/training.py                # EfficientNet-Lite0 on simulated shells, both at 128 px
+python benchmarks/training.py --theirs 224   # the published procedure at its own size
 
 The published procedure, as its repository has it: each image is decoded and augmented anew for each
 item, a triplet's three images go through the network in three passes, the hardest negatives are
@@ -116,6 +117,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--recipe", default="default")
     parser.add_argument("--size", type=int, default=128)
+    parser.add_argument("--theirs", type=int, help="px of the published procedure, else the same")
     parser.add_argument("--seconds", type=float, default=30)
     asked = parser.parse_args()
     recipe = Recipe.load(asked.recipe, [f"network.size={asked.size}"])
@@ -125,7 +127,7 @@ if __name__ == "__main__":
         labels = np.unique(table["label"], return_inverse=True)[1].astype(np.int64)
         store = disk_array(Path(folder) / "squares.npy", (len(paths), asked.size, asked.size, 3))
         squares, _, _ = load_squares(paths, asked.size, out=store)
-        theirs = rate(published(paths, labels, asked.size), asked.seconds)
+        theirs = rate(published(paths, labels, asked.theirs or asked.size), asked.seconds)
         own = rate(ours(squares, labels, recipe), asked.seconds)
     print(f"published procedure: {theirs:.1f} images/s")
     print(f"{recipe.name}: {own:.1f} images/s, {own / theirs:.2f} times as many")

@@ -13,6 +13,7 @@ from forametric.errors import InputError
 from forametric.evaluation.compare import benchmark, summary
 from forametric.evaluation.statistics import mean_interval, paired_difference
 from forametric.learning.recipe import Recipe
+from forametric.sources.lookalike import write_endless_forams
 from tests.conftest import forametric
 
 SMALL = ["network.size=32", "views=1", "epochs=0"]
@@ -121,6 +122,26 @@ def test_a_killed_benchmark_goes_on(shells_folder, tmp_path) -> None:
     done = subprocess.run([*asked, "go on"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("evaluated") == 3
+
+
+@pytest.mark.slow
+def test_the_papers_protocol_runs_on_look_alikes_of_its_library(tmp_path) -> None:
+    write_endless_forams(tmp_path / "portal", most=9)
+    imported = forametric("import", tmp_path / "portal", "-o", tmp_path / "library")
+    assert imported.returncode == 0, imported.stderr
+    done = forametric(
+        "benchmark", tmp_path / "library", "--endless-forams", "--recipes", "frozen,softmax",
+        "--set", "network.size=32", "--set", "views=1", "--set", "epochs=0", "-o", tmp_path / "b",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    runs = pd.read_csv(tmp_path / "b" / "runs.csv")
+    draws = ["karaderi-closed", "karaderi-open", *(f"open_{n}" for n in range(1, 6))]
+    assert runs["draw"].drop_duplicates().tolist() == draws
+    without = runs["unseen_without.matched_accuracy"].notna()
+    assert (without == (runs["draw"] == "karaderi-open")).all(), "no. 29 is left out of one set"
+    page = (tmp_path / "b" / "benchmark.html").read_text()
+    for words in ("as printed, Karaderi et al. 2022", "0.665", "It differs", "without no. 29"):
+        assert words in page
 
 
 def test_the_verb_writes_a_page_with_tables_and_figures(shells_folder, tmp_path) -> None:

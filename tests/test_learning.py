@@ -13,7 +13,7 @@ from forametric.learning.losses import (
     squared_distances,
     triplet_loss,
 )
-from forametric.learning.network import build, embed_batch, symmetries, to_batch, whiten
+from forametric.learning.network import Deployed, build, symmetries, whiten
 from forametric.learning.recipe import Augment, Loss, Recipe, Sampler, recipe_names
 from forametric.learning.sampling import epoch_batches
 
@@ -194,7 +194,7 @@ def test_the_packaged_weights_recognise_shapes_better_than_chance(shells):
     network, backbone = build(Recipe.load("frozen").network, 4)
     assert backbone == "tf_efficientnet_lite0"
     squares, _, _ = load_squares(shells.paths(), 64)
-    vectors = embed_batch(network.eval(), to_batch(squares), 1)[0].numpy()
+    vectors = Deployed(network, 1).eval()(torch.from_numpy(squares))[0].detach().numpy()
     assert np.linalg.norm(vectors, axis=1) == pytest.approx(1, abs=1e-5)
     even = np.arange(len(vectors)) % 2 == 0
     gallery = Gallery([str(i) for i in range(even.sum())], shells.taxa()[even], vectors[even])
@@ -208,10 +208,9 @@ def test_the_eight_symmetries_are_all_different():
 
 def test_views_make_the_vector_blind_to_quarter_turns():
     network, _ = build(Recipe.load("frozen").network, 2)
-    squares = torch.randint(0, 255, (1, 3, 64, 64), dtype=torch.uint8)
-    one, turned = (
-        embed_batch(network.eval(), s, 8)[0] for s in (squares, torch.rot90(squares, 1, (2, 3)))
-    )
+    squares = torch.randint(0, 255, (1, 64, 64, 3), dtype=torch.uint8)
+    deployed = Deployed(network, 8).eval()
+    one, turned = (deployed(s)[0] for s in (squares, torch.rot90(squares, 1, (1, 2))))
     assert torch.allclose(one, turned, atol=1e-5)
 
 

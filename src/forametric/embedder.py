@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 import platform
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -36,16 +37,18 @@ from forametric.files import (
 from forametric.gallery import Gallery
 from forametric.images import load_squares
 from forametric.learning.recipe import Recipe
-from forametric.progress import bar
+from forametric.progress import bar, console
+from forametric.runtime import ONNX, OpenVinoRuntime, Runtime, TorchRuntime, has_gpu
 from forametric.vectors import read_vectors, write_vectors
 
 if TYPE_CHECKING:
     from forametric.learning.network import SpecimenNetwork
 
 FORMAT = 1
-BATCH = 32
-CHUNK = 2048  # images held in memory at once
+WEIGHTS = "weights.safetensors"
+CHUNK = 512  # images held in memory at once
 Floats = npt.NDArray[np.float32]
+Loaded = tuple[npt.NDArray[np.uint8], list[int], dict[int, str]]
 
 
 class ModelCard(BaseModel):
@@ -68,7 +71,7 @@ class ModelCard(BaseModel):
     @property
     def title(self) -> str:
         """What names this very model: software and version, recipe, collection, its weights."""
-        weights = self.files.get("weights.safetensors", "")[:12]
+        weights = self.files.get(WEIGHTS, "")[:12]
         made = f"forametric {self.made_by.get('forametric', '')}"
         return f"{made}, model {self.recipe.name} of {self.data.get('collection', '')} ({weights})"
 
@@ -120,24 +123,34 @@ class Embedder:
 
     def __init__(
         self,
-        network: SpecimenNetwork,
+        runtime: Runtime,
         card: ModelCard,
         gallery: Gallery,
         calibration: Calibration | None = None,
+        folder: Path | None = None,
     ) -> None:
-        self.network = network
+        self.runtime = runtime
         self.card = card
         self.gallery = gallery
         self.calibration = calibration
+        self.folder = folder  # where it was loaded from, if it was
 
     @property
     def classes_(self) -> list[str]:
         """The taxa that the class head was trained on."""
         return self.card.classes
 
+    @property
+    def network(self) -> SpecimenNetwork:
+        """The PyTorch network, for going on with training; read from the folder if need be."""
+        if isinstance(self.runtime, TorchRuntime):
+            return self.runtime.network
+        assert self.folder is not None
+        return read_network(self.folder, self.card)
+
     @classmethod
     def load(cls, folder: str | Path) -> Embedder:
-        """Load a model folder.
+        """Load a model folder: to run on a GPU where there is one, else on the processor.
 
         Raises
         ------
@@ -151,48 +164,56 @@ class Embedder:
                 raise ModelError(f"the model {folder} lacks its file {name}; copy it again whole.")
             if sha256(folder / name) != expected:
                 raise ModelError(f"{folder / name} is damaged (its hash differs); copy it again.")
-        try:
-            from safetensors.torch import load_file
-
-            from forametric.learning.network import SpecimenNetwork
-        except ModuleNotFoundError:
-            raise MissingExtraError("running a model", "train") from None
-        import torch
-
-        weights = load_file(folder / "weights.safetensors")
-        whitened = len(weights.get("whitened.weight", ()))
-        network = SpecimenNetwork(card.recipe.network, card.backbone, len(card.classes), whitened)
-        try:
-            network.load_state_dict(weights)
-        except RuntimeError:
-            raise ModelError(
-                f"the model {folder} was made by {card.made_by}, whose network this version does "
-                f"not know; train it again."
-            ) from None
         gallery = Gallery.load(folder / "gallery.parquet")
         found = "calibration.json" in card.files
         calibration = Calibration.load(folder / "calibration.json") if found else None
-        return cls(network.to(memory_format=torch.channels_last), card, gallery, calibration)
+        runtime: Runtime
+        if ONNX in card.files and not has_gpu():
+            runtime = OpenVinoRuntime(folder / ONNX)
+        else:
+            runtime = TorchRuntime(read_network(folder, card), card.recipe.views)
+        return cls(runtime, card, gallery, calibration, folder)
 
     def save(
         self, folder: Path, *, overwrite: bool = False, skipped: dict[str, str] | None = None
     ) -> None:
         """Write the model folder, whole or not at all."""
-        from forametric.learning.checkpoint import write_tensors
-
         with atomic_folder(folder, overwrite) as temporary:
-            write_tensors(temporary / "weights.safetensors", self.network.state_dict(), {})
+            names = self._save_network(temporary)
             self.gallery.save(temporary / "gallery.parquet")
             if skipped:
                 table = pd.DataFrame(list(skipped.items()), columns=["image", "reason"])
                 table.to_csv(temporary / "skipped.csv", index=False)
-            names = ["weights.safetensors", "gallery.parquet"]
+            names.append("gallery.parquet")
             if self.calibration:
                 self.calibration.save(temporary / "calibration.json")
                 names.append("calibration.json")
             self.card.files = {name: sha256(temporary / name) for name in names}
             write_json(temporary / "model.json", json.loads(self.card.model_dump_json()))
             write_text(temporary / "README.md", model_readme(self.card))
+
+    def _save_network(self, folder: Path) -> list[str]:
+        """Write weights and graph, or copy those of the folder that the model came from."""
+        if self.folder:
+            names = [name for name in (WEIGHTS, ONNX) if name in self.card.files]
+            for name in names:
+                shutil.copyfile(self.folder / name, folder / name)
+            return names
+        from forametric.learning.checkpoint import write_tensors
+        from forametric.learning.network import export_onnx
+
+        network, recipe = self.network, self.card.recipe
+        write_tensors(folder / WEIGHTS, network.state_dict(), {})
+        try:
+            export_onnx(network, recipe.views, recipe.network.size, folder / ONNX)
+        except Exception as error:  # of some thousand backbones a few cannot be exported
+            console.print(
+                f"[yellow]warning:[/] {self.card.backbone} cannot be written as ONNX "
+                f"({type(error).__name__}); this model needs PyTorch to run.",
+                highlight=False,
+            )
+            return [WEIGHTS]
+        return [WEIGHTS, ONNX]
 
     def embed_squares(
         self, squares: npt.NDArray[np.uint8], *, what: str = "embedding"
@@ -202,7 +223,7 @@ class Embedder:
         Returns vectors (n, dimensions) and the class head's probabilities (n, classes).
         """
         with bar(what, len(squares)) as advance:
-            return self._embed_squares(squares, advance)
+            return self.runtime.run(squares, advance)
 
     def embed(self, images: Collection | Sequence[Path]) -> Floats:
         """Vectors of a collection's or of listed images, shape (n, dimensions).
@@ -221,21 +242,44 @@ class Embedder:
 
     def embed_images(self, paths: Sequence[Path], *, what: str = "embedding") -> Vectors:
         """Decode, prepare and embed image files; those that cannot be read are left out, named."""
-        size = self.card.recipe.network.size
-        rows: list[int] = []
+        parts = list(self.embed_in_parts(paths, what=what))
         failures: dict[int, str] = {}
-        vectors = [np.zeros((0, self.card.dimensions), np.float32)]
-        head = [np.zeros((0, len(self.card.classes) if self.network.head else 0), np.float32)]
-        for start in range(0, len(paths), CHUNK):
-            chunk = paths[start : start + CHUNK]
-            squares, readable, failed = load_squares(chunk, size)
-            rows += [start + i for i in readable]
-            failures |= {start + i: reason for i, reason in failed.items()}
-            if readable:
-                v, h = self.embed_squares(squares, what=what)
-                vectors.append(v)
-                head.append(h)
-        return Vectors(rows, np.concatenate(vectors), np.concatenate(head), failures)
+        for part in parts:
+            failures |= part.failures
+        rows = [row for part in parts for row in part.rows]
+        vectors = np.concatenate([part.vectors for part in parts])
+        return Vectors(rows, vectors, np.concatenate([part.head for part in parts]), failures)
+
+    def embed_in_parts(
+        self, paths: Sequence[Path], *, what: str = "embedding"
+    ) -> Iterator[Vectors]:
+        """As `embed_images`, but a few hundred images at a time, as they come.
+
+        The next ones are decoded meanwhile; memory does not grow with their number.
+        """
+        size, starts = self.card.recipe.network.size, range(0, len(paths), CHUNK)
+        with bar(what, len(paths)) as advance, ThreadPoolExecutor(1) as ahead:
+
+            def read(start: int) -> Future[Loaded]:
+                part = paths[start : start + CHUNK]
+                return ahead.submit(load_squares, part, size, what="")
+
+            coming = read(0)
+            for start in starts or (0,):
+                squares, readable, failed = coming.result()
+                coming = read(start + CHUNK)
+                advance(len(failed))
+                vectors, head = self._run(squares, advance)
+                rows = [start + i for i in readable]
+                yield Vectors(rows, vectors, head, {start + i: r for i, r in failed.items()})
+
+    def _run(
+        self, squares: npt.NDArray[np.uint8], advance: Callable[[int], None]
+    ) -> tuple[Floats, Floats]:
+        if len(squares):
+            return self.runtime.run(squares, advance)
+        width = len(self.card.classes) if self.card.recipe.network.neck != "none" else 0
+        return np.zeros((0, self.card.dimensions), np.float32), np.zeros((0, width), np.float32)
 
     def scores(self, got: Vectors) -> Floats:
         """Scores of the gallery's taxa for embedded specimens, shape (n, len(gallery.classes_)).
@@ -299,23 +343,37 @@ class Embedder:
             self.gallery.novelty_if_new(vectors, taxa),
         )
 
-    def _embed_squares(
-        self, squares: npt.NDArray[np.uint8], advance: Callable[[int], None]
-    ) -> tuple[Floats, Floats]:
-        import torch
 
-        from forametric.learning.network import embed_batch, to_batch
+def read_network(folder: Path, card: ModelCard) -> SpecimenNetwork:
+    """The PyTorch network of a model folder.
 
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.network.to(device).eval()
-        vectors, head = [], []
-        for start in range(0, len(squares), BATCH):
-            batch = to_batch(squares[start : start + BATCH], device)
-            v, h = embed_batch(self.network, batch, self.card.recipe.views)
-            vectors.append(v.cpu().numpy())
-            head.append(h.cpu().numpy())
-            advance(len(batch))
-        return np.concatenate(vectors), np.concatenate(head)
+    Raises
+    ------
+    MissingExtraError
+        Where PyTorch is not installed.
+    ModelError
+        When its weights are not those of a network that this version knows.
+    """
+    try:
+        from safetensors.torch import load_file
+
+        from forametric.learning.network import SpecimenNetwork
+    except ModuleNotFoundError:
+        raise MissingExtraError("running this model", "train") from None
+    import torch
+
+    weights = load_file(folder / WEIGHTS)
+    whitened = len(weights.get("whitened.weight", ()))
+    network = SpecimenNetwork(card.recipe.network, card.backbone, len(card.classes), whitened)
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError:
+        made_by = card.made_by.get("forametric", "?")
+        raise ModelError(
+            f"the weights of {folder}, made by forametric {made_by}, do not fit the network of "
+            f"this version; train the model again."
+        ) from None
+    return network.to(memory_format=torch.channels_last)
 
 
 def read_card(folder: Path) -> ModelCard:

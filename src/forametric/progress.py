@@ -39,7 +39,7 @@ class Advance(Protocol):
 
 @contextmanager
 def bar(what: str, total: int) -> Iterator[Advance]:
-    """Show `what` with a bar of `total` steps; quiet when standard error is no terminal.
+    """Show `what` with a bar of `total` steps; quiet for "" and when no terminal is there.
 
     >>> with bar("counting", 2) as advance:
     ...     advance(1); advance(1, "done")
@@ -52,7 +52,9 @@ def bar(what: str, total: int) -> Iterator[Advance]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
     )
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+    with Progress(
+        *columns, console=console, disable=not (what and console.is_terminal)
+    ) as progress:
         task = progress.add_task(what, total=total, note="")
 
         def advance(count: int, note: str = "") -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import socket
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies
@@ -231,17 +233,59 @@ def symmetries(squares: Tensor, views: int) -> list[Tensor]:
     return turned + ([t.flip(3) for t in turned] if views == 8 else [])
 
 
-@torch.inference_mode()
-def embed_batch(network: SpecimenNetwork, squares: Tensor, views: int) -> tuple[Tensor, Tensor]:
-    """Embeddings and class probabilities, each averaged over `views` symmetries of the square."""
-    batches = symmetries(squares, views)
-    outputs = [network(batch) for batch in batches]
-    vectors = torch.stack([vectors for vectors, _ in outputs]).mean(0)
-    if network.unit:
-        vectors = nn.functional.normalize(vectors)
-    scores = [s.softmax(1) for _, s in outputs if s is not None]
-    empty = vectors.new_zeros((len(vectors), 0))
-    return vectors, torch.stack(scores).mean(0) if scores else empty
+class Deployed(nn.Module):
+    """A network as it is used: squares as they are stored in, vectors and probabilities out.
+
+    Both are averaged over the first `views` symmetries of the square.
+    """
+
+    def __init__(self, network: SpecimenNetwork, views: int) -> None:
+        super().__init__()
+        self.network = network
+        self.views = views
+
+    def forward(self, squares: Tensor) -> tuple[Tensor, Tensor]:
+        """From uint8 (n, size, size, 3) to (n, dimensions) and (n, classes)."""
+        turned = symmetries(squares.permute(0, 3, 1, 2), self.views)
+        vectors, scores = self.network(torch.cat(turned))
+        vectors = vectors.reshape(self.views, -1, vectors.shape[1]).mean(0)
+        if self.network.unit:
+            vectors = nn.functional.normalize(vectors)
+        if scores is None:
+            return vectors, vectors[:, :0]
+        classes = scores.softmax(1).reshape(self.views, -1, scores.shape[1]).mean(0)
+        return vectors, classes
+
+
+def export_onnx(network: SpecimenNetwork, views: int, size: int, path: Path) -> None:
+    """Write the whole of `Deployed` as an ONNX graph of any number of squares."""
+    deployed = Deployed(network, views).eval()
+    example = torch.zeros(2, size, size, 3, dtype=torch.uint8)
+    names = ["vectors"] if network.head is None else ["vectors", "classes"]
+    with warnings.catch_warnings(action="ignore"):
+        torch.onnx.export(
+            deployed if network.head is not None else _Vectors(deployed),
+            (example,),
+            path,
+            input_names=["squares"],
+            output_names=names,
+            dynamic_shapes=({0: torch.export.Dim("n", min=1)},),
+            external_data=False,
+            dynamo=True,
+            verbose=False,
+        )
+
+
+class _Vectors(nn.Module):
+    """The vectors alone, of a network without a class head: a graph has no empty outputs."""
+
+    def __init__(self, deployed: Deployed) -> None:
+        super().__init__()
+        self.deployed = deployed
+
+    def forward(self, squares: Tensor) -> Tensor:
+        vectors: Tensor = self.deployed(squares)[0]
+        return vectors
 
 
 def _pixel_scaling(

@@ -40,6 +40,7 @@ from forametric.learning.recipe import Optimiser, Recipe
 from forametric.learning.sampling import epoch_batches
 from forametric.metrics import macro_f1
 from forametric.progress import bar, console
+from forametric.runtime import TorchRuntime
 from forametric.splits import split_hash
 
 VALIDATION_GALLERY = 8  # reference specimens per taxon while training; the saved gallery has all
@@ -157,9 +158,10 @@ def train(
         },
     )
     network.to("cpu")
-    reference = Embedder(network, card, Gallery(["-"], np.array(["-"], object), _nowhere(network)))
-    vectors, _ = reference.embed_squares(learn.squares, what="embedding the gallery")
-    model = Embedder(network, card, Gallery(learn.ids, learn.taxa, vectors))
+    runtime = TorchRuntime(network, recipe.views)
+    with bar("embedding the gallery", len(learn.ids)) as advance:
+        vectors, _ = runtime.run(learn.squares, advance)
+    model = Embedder(runtime, card, Gallery(learn.ids, learn.taxa, vectors))
     got = Vectors(list(range(len(select.ids))), *model.embed_squares(select.squares), {})
     try:
         model.calibrate(got, select.taxa)
@@ -426,7 +428,3 @@ def _precision() -> Any:
 
 def _mix(seed: int, step: int, rank: int) -> int:
     return int(np.random.SeedSequence([seed, step, rank]).generate_state(1)[0])
-
-
-def _nowhere(network: SpecimenNetwork) -> npt.NDArray[np.float32]:
-    return np.zeros((1, network.dimensions), np.float32)
