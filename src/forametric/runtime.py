@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from forametric.errors import MissingExtraError, ModelError
+from forametric.errors import ModelError
 from forametric.progress import console
 
 if TYPE_CHECKING:
@@ -71,24 +71,26 @@ class TorchRuntime:
 
 
 class OpenVinoRuntime:
-    """OpenVINO, from `model.onnx`: several batches at once, in bfloat16 where the processor has it.
+    """OpenVINO, from `model.onnx`: several batches at once.
 
     Parameters
     ----------
     path : Path
         The ONNX file.
-    precision : str, optional
-        "f32" to forgo bfloat16.
+    precision : str
+        "f32" gives the vectors of training. "bf16", on processors that have it, is nearly twice as
+        fast, but whitening magnifies its rounding: on pollen grains the median cosine was 0.996 and
+        1.3 % of the nearest references' names changed. So it is not the default.
     """
 
-    def __init__(self, path: Path, precision: str | None = None) -> None:
+    def __init__(self, path: Path, precision: str = "f32") -> None:
         try:
             import openvino
         except ModuleNotFoundError:
-            raise MissingExtraError("running a model on a processor", "train") from None
-        settings: dict[str, Any] = {"PERFORMANCE_HINT": "THROUGHPUT"}
-        if precision:
-            settings["INFERENCE_PRECISION_HINT"] = precision
+            raise ModelError(
+                "OpenVINO is not installed, which models run by: pip install openvino"
+            ) from None
+        settings = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": precision}
         try:
             self._compiled = openvino.Core().compile_model(path, "CPU", settings)
         except RuntimeError as error:
