@@ -101,23 +101,60 @@ def test_embed_goes_on_after_a_kill(model_folder, shells_folder, shells, tmp_pat
     embedder.embed_to_file(model, shells, whole)
 
     def killed(paths, **settings):
-        if paths[0] == shells.paths()[20]:
-            raise KeyboardInterrupt
-        return Embedder.embed_images(model, paths, **settings)
+        for number, part in enumerate(Embedder.embed_in_parts(model, paths, **settings)):
+            if number == 1:
+                raise KeyboardInterrupt
+            yield part
 
-    monkeypatch.setattr(model, "embed_images", killed)
+    monkeypatch.setattr(model, "embed_in_parts", killed)
     with pytest.raises(KeyboardInterrupt):
         embedder.embed_to_file(model, shells, tmp_path / "v.parquet")
     assert not (tmp_path / "v.parquet").exists()
-    first = tmp_path / "v.parquet.unfinished" / "part-000000000.parquet"
-    written = first.stat().st_mtime_ns
+    looked_at = []
+
+    def only_the_rest(paths, **settings):
+        looked_at.extend(paths)
+        return Embedder.embed_in_parts(model, paths, **settings)
+
     monkeypatch.undo()
     monkeypatch.setattr(embedder, "CHUNK", 20)
-    assert first.stat().st_mtime_ns == written
+    monkeypatch.setattr(model, "embed_in_parts", only_the_rest)
     embedder.embed_to_file(model, shells, tmp_path / "v.parquet")
+    assert looked_at == shells.paths()[20:]
     (a, x), (b, y) = read_vectors(whole), read_vectors(tmp_path / "v.parquet")
     assert list(a["id"]) == list(b["id"]) == list(shells.specimens["id"])
-    assert (x == y).all()
+    assert np.allclose(x, y, atol=1e-6)
+
+
+def test_a_picture_that_changed_meanwhile_is_embedded_again(model_folder, picture, tmp_path):
+    from forametric import embedder
+    from forametric.sources import import_collection
+
+    for number in range(3):
+        picture(f"in/{number}.png", seed=number)
+    shells = import_collection(tmp_path / "in", tmp_path / "c").collection
+    model = Embedder.load(model_folder)
+    work = tmp_path / "v.parquet.unfinished"
+    embedder.embed_to_file(model, shells, tmp_path / "v.parquet")
+    before = read_vectors(tmp_path / "v.parquet")[1]
+    (tmp_path / "v.parquet").unlink()
+
+    def killed(parts, output, made_by):
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(embedder, "join_vectors", killed)
+        with pytest.raises(KeyboardInterrupt):
+            embedder.embed_to_file(model, shells, tmp_path / "v.parquet")
+    assert (work / "part-000000000.json").is_file()
+    picture("in/1.png", seed=9)
+    embedder.embed_to_file(model, shells, tmp_path / "v.parquet")
+    table, after = read_vectors(tmp_path / "v.parquet")
+    image = dict(zip(shells.specimens["id"], shells.specimens["image"], strict=True))
+    changed = [
+        image[i] for i, a, b in zip(table["id"], before, after, strict=True) if (a != b).any()
+    ]
+    assert changed == ["1.png"]
 
 
 def test_a_loaded_model_embeds_as_the_saved_one(model_folder, shells):

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from forametric import __version__
@@ -49,9 +50,10 @@ def main() -> None:
     try:
         app()
     except ForametricError as error:
-        err.print(f"[red]error:[/] {error}", highlight=False, soft_wrap=True)
+        err.print(f"[red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
     except ModuleNotFoundError as error:
-        err.print(f"[red]error:[/] {error.name} is not installed: pip install 'forametric[train]'")
+        needed = escape(f"{error.name} is not installed: pip install 'forametric[train]'")
+        err.print(f"[red]error:[/] {needed}", highlight=False, soft_wrap=True)
     except OSError as error:
         what = "the disk is full" if error.errno == errno.ENOSPC else error.strerror or str(error)
         where = f" ({error.filename})" if error.filename else ""

@@ -7,6 +7,7 @@ refused by its hash.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import platform
 import shutil
@@ -39,14 +40,14 @@ from forametric.images import load_squares
 from forametric.learning.recipe import Recipe
 from forametric.progress import bar, console
 from forametric.runtime import ONNX, OpenVinoRuntime, Runtime, TorchRuntime, has_gpu
-from forametric.vectors import read_vectors, write_vectors
+from forametric.vectors import join_vectors, write_vectors
 
 if TYPE_CHECKING:
     from forametric.learning.network import SpecimenNetwork
 
 FORMAT = 1
 WEIGHTS = "weights.safetensors"
-CHUNK = 512  # images held in memory at once
+CHUNK = 1024  # images held in memory at once
 Floats = npt.NDArray[np.float32]
 Loaded = tuple[npt.NDArray[np.uint8], list[int], dict[int, str]]
 
@@ -442,8 +443,8 @@ def embed_to_file(
 ) -> dict[str, str]:
     """Embed a collection into a Parquet file of id and vector, going on after a kill.
 
-    Finished parts wait in `OUTPUT.unfinished`; they are used again only for the same model and
-    specimens.
+    Finished parts wait in `OUTPUT.unfinished`. They are used again only for the same model,
+    specimens and image files (by size and time). Memory does not grow with the collection.
 
     Returns
     -------
@@ -454,28 +455,46 @@ def embed_to_file(
     ids = collection.specimens["id"].tolist()
     images = collection.specimens["image"].astype(str).tolist()
     paths = collection.paths()
-    made_from = {"model": model.card.files, "specimens": ids}
+    made_from = {"model": model.card.files, "specimens": collection.fingerprint, "chunk": CHUNK}
     work = output.with_name(f"{output.name}.unfinished")
     if not (work / "run.json").is_file() or read_json(work / "run.json") != made_from:
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True)
         write_json(work / "run.json", made_from)
-    for start in range(0, len(ids), CHUNK):
-        part = work / f"part-{start:09}.parquet"
-        if part.is_file():
-            continue
-        got = model.embed_images(paths[start : start + CHUNK], what=f"embedding from {start}")
-        failed = {images[start + i]: reason for i, reason in got.failures.items()}
-        write_json(part.with_suffix(".json"), failed)
-        write_vectors(part, [ids[start + i] for i in got.rows], got.vectors)
-    parts = sorted(work.glob("part-*.parquet"))
-    tables = [read_vectors(part) for part in parts]
+    starts = range(0, len(ids), CHUNK)
+    parts = [work / f"part-{start:09}.parquet" for start in starts]
+    stamps = [_stamp(paths[start : start + CHUNK]) for start in starts]
+    done = 0
+    while done < len(parts) and _is_done(parts[done], stamps[done]):
+        done += 1
+    first = done * CHUNK
+    left = model.embed_in_parts(paths[first:]) if first < len(ids) else iter(())
+    for part, stamp, got in zip(parts[done:], stamps[done:], left, strict=True):
+        failed = {images[first + i]: reason for i, reason in got.failures.items()}
+        write_vectors(part, [ids[first + i] for i in got.rows], got.vectors)
+        write_json(part.with_suffix(".json"), {"stamp": stamp, "failed": failed})
     skipped: dict[str, str] = {}
     for part in parts:
-        skipped |= read_json(part.with_suffix(".json"))
-    kept = [str(i) for table, _ in tables for i in table["id"]]
-    if not kept:
+        skipped |= read_json(part.with_suffix(".json"))["failed"]
+    if len(skipped) == len(ids):
         raise InputError(f"none of the {len(ids)} images can be read.")
-    write_vectors(output, kept, np.concatenate([v for _, v in tables]), made_by=str(__version__))
+    join_vectors(parts, output, made_by=f"forametric {__version__}, {model.card.title}")
     shutil.rmtree(work)
     return skipped
+
+
+def _stamp(paths: Sequence[Path]) -> str:
+    """Sizes and times of files, by which a later run sees that they are still the same."""
+    seen = hashlib.sha256()
+    for path in paths:
+        try:
+            state = path.stat()
+            seen.update(f"{state.st_size} {state.st_mtime_ns}\n".encode())
+        except OSError:
+            seen.update(b"missing\n")
+    return seen.hexdigest()
+
+
+def _is_done(part: Path, stamp: str) -> bool:
+    notes = part.with_suffix(".json")
+    return part.is_file() and notes.is_file() and bool(read_json(notes)["stamp"] == stamp)

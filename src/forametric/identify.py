@@ -73,15 +73,20 @@ def identify(
     if set_error is not None:
         model.calibrated.limit_of_sets(set_error)  # refuse before the long work
     listed, paths = _listed(Path(images))
-    got, skipped = embed_readable(model, listed["image"], paths, what="identifying")
-    known = listed.iloc[got.rows].reset_index(drop=True)
-    ranking = model.ranking(got)
-    named = name_vectors(model, got, ranking, sure=sure, taxonomy=taxonomy)
-    table = pd.concat([known, named], axis=1)
-    if set_error is not None:
-        members = model.calibrated.prediction_sets(ranking, set_error)
-        table["species_set"] = _sets(ranking, members, model.gallery.classes_)
-    return Identifications(pd.concat([table, _neighbours(model, got)], axis=1), skipped)
+    taxonomy = taxonomy or Taxonomy.load()
+    tables, failures = [], dict[int, str]()
+    for got in model.embed_in_parts(paths, what="identifying"):
+        failures |= got.failures
+        known = listed.iloc[got.rows].reset_index(drop=True)
+        ranking = model.ranking(got)
+        named = name_vectors(model, got, ranking, sure=sure, taxonomy=taxonomy)
+        table = pd.concat([known, named], axis=1)
+        if set_error is not None:
+            members = model.calibrated.prediction_sets(ranking, set_error)
+            table["species_set"] = _sets(ranking, members, model.gallery.classes_)
+        tables.append(pd.concat([table, _neighbours(model, got)], axis=1))
+    skipped = _failed(listed["image"], failures)
+    return Identifications(pd.concat(tables, ignore_index=True), skipped)
 
 
 def calibrate(model: Embedder, collection: Collection, roles: pd.Series) -> pd.DataFrame:
@@ -141,12 +146,16 @@ def embed_readable(
         When none can be read.
     """
     got = model.embed_images(paths, what=what)
-    rows = [(images.iloc[i], reason) for i, reason in sorted(got.failures.items())]
-    failed = pd.DataFrame(rows, columns=["image", "reason"])
-    if not got.rows:
+    return got, _failed(images, got.failures)
+
+
+def _failed(images: pd.Series, failures: dict[int, str]) -> pd.DataFrame:
+    """The images that could not be read, by name; an error when these are all."""
+    rows = [(images.iloc[i], reason) for i, reason in sorted(failures.items())]
+    if len(rows) == len(images):
         first = f"; the first: {rows[0][0]}: {rows[0][1]}" if rows else ""
-        raise InputError(f"none of the {len(paths)} images can be read{first}.")
-    return got, failed
+        raise InputError(f"none of the {len(images)} images can be read{first}.")
+    return pd.DataFrame(rows, columns=["image", "reason"])
 
 
 def name_vectors(

@@ -33,6 +33,17 @@ def write_vectors(
         pq.write_table(table, temporary)
 
 
+def join_vectors(parts: Sequence[Path], path: Path, made_by: str) -> None:
+    """Write the rows of several files of vectors into one, holding one of them at a time."""
+    import pyarrow.parquet as pq
+
+    with atomic_path(path) as temporary:
+        schema = pq.read_schema(parts[0]).with_metadata({"made_by": made_by})
+        with pq.ParquetWriter(temporary, schema) as writer:
+            for part in parts:
+                writer.write_table(pq.read_table(part).replace_schema_metadata(schema.metadata))
+
+
 def read_vectors(path: Path) -> tuple[pd.DataFrame, npt.NDArray[np.float32]]:
     """Read the columns but `vector` as a DataFrame, and the vectors as (n, dimensions) float32."""
     import pyarrow as pa
