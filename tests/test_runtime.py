@@ -115,3 +115,27 @@ def test_a_model_identifies_maps_and_exports_without_pytorch(model_folder, shell
     refused = light("train", shells_folder, "--split", "x", "-o", tmp_path / "m")
     assert refused.returncode == 2
     assert "forametric[train]" in refused.stderr
+
+
+@pytest.mark.slow
+def test_an_installation_without_extras_names_shells(model_folder, shells_folder, tmp_path):
+    """The package alone, in an environment of its own: no PyTorch far and wide."""
+    root = Path(__file__).resolve().parents[1]
+    subprocess.run([sys.executable, "-m", "venv", tmp_path / "bare"], check=True)
+    python = tmp_path / "bare" / ("Scripts" if sys.platform == "win32" else "bin") / "python"
+    installed = subprocess.run(
+        [python, "-m", "pip", "install", "-q", root], capture_output=True, text=True
+    )
+    if "No matching distribution" in installed.stderr:
+        pytest.skip("no package index can be reached from here")
+    assert installed.returncode == 0, installed.stderr
+    verbs = (
+        ("identify", model_folder, shells_folder, "-o", tmp_path / "names.csv"),
+        ("map", model_folder, shells_folder, "-o", tmp_path / "map.html"),
+    )
+    for verb in verbs:
+        command = [python, "-m", "forametric.cli", *map(str, verb)]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+        assert done.returncode == 0, (verb, done.stderr)
+    heavy = [python, "-c", "import torch"]
+    assert subprocess.run(heavy, capture_output=True).returncode == 1

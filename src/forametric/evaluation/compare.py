@@ -23,6 +23,7 @@ import pandas as pd
 
 from forametric import __version__
 from forametric.collection import Collection
+from forametric.embedder import Embedder
 from forametric.errors import InputError
 from forametric.evaluation.protocol import evaluate, unseen_scores
 from forametric.evaluation.statistics import mean_interval, paired_difference
@@ -256,11 +257,12 @@ def _carry_out(run: Run, collection: Path) -> None:
     failed = run.folder / FAILED
     failed.unlink(missing_ok=True)
     try:
-        model = train(shells, roles, run.recipe, place, seed=run.seed, split_name=run.split)
+        train(shells, roles, run.recipe, place, seed=run.seed, split_name=run.split)
     except InputError as error:
         write_text(failed, str(error))
         shutil.rmtree(f"{place}.unfinished", ignore_errors=True)
         return
+    model = Embedder.load(place)  # as a user would have it
     seen, seconds = model.card.training["images"], model.card.training["seconds"]
     write_json(
         run.folder / "training.json",
