@@ -33,6 +33,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DRAWS, BURN_IN = 500, 100
+# By how much the log-odds of a taxon, and of unknown, may be off for a whole sample (standard
+# deviations), and for how many rounds one such error is supposed: set on species of pollen grains
+# held out of training specimens.
+OFF, OFF_UNKNOWN, ROUNDS = 0.5, 0.2, 10
 PANELS = 12  # taxa in the figure at most
 UNKNOWN = "unknown"
 Floats = npt.NDArray[np.float64]
@@ -103,8 +107,10 @@ def estimate_shares(
     Each round draws a taxon (or unknown) for each specimen, from its probability times how much
     commoner the taxon is here than it was when the probabilities were calibrated, and from its
     novelty; then new shares from the counts drawn (Dirichlet, with 1/√taxa specimens for each taxon
-    beforehand), and how strange the unknown are. The interval is that of Jeffreys for a binomial
-    share, over the counts drawn.
+    beforehand), and how strange the unknown are. Few validation specimens leave the probabilities
+    themselves in doubt, and a large sample does not average that out: for the interval the rounds
+    are done again with an error of each taxon's log-odds supposed, another every ten rounds. It is
+    that of Jeffreys for a binomial share, over the counts drawn.
 
     Parameters
     ----------
@@ -119,26 +125,48 @@ def estimate_shares(
     prior = np.array([calibration.prior.get(t, least) for t in taxa])
     # Stranger than any learnt taxon would be without its references is as strange as can be.
     novelty = np.minimum(novelty, np.float32(max(calibration.novelty_if_new)))
-    likelihood = np.empty((count, width + 1))
-    likelihood[:, :-1] = probabilities / prior * _usual(novelty, calibration)[:, None]
+    known = probabilities / prior * _usual(novelty, calibration)[:, None]
     strangers = Strangers.expected(calibration)
-    middle, shares = strangers.middle, np.full(width + 1, 1 / (width + 1))
-    drawn_counts = np.empty((draws, width + 1))
-    for step in range(BURN_IN + draws):
-        likelihood[:, -1] = _normal(novelty, middle, strangers.spread)
-        weights = np.cumsum((likelihood + 1e-9) * shares, axis=1)
-        names = (weights < rng.random((count, 1)) * weights[:, -1:]).sum(1)
-        counts = np.bincount(names, minlength=width + 1)
-        shares = rng.dirichlet(counts + 1 / np.sqrt(width + 1))
-        middle = strangers.drawn(novelty[names == width], rng)
-        if step >= BURN_IN:
-            drawn_counts[step - BURN_IN] = counts
+    off = np.array([OFF] * width + [OFF_UNKNOWN])
+    best = _counts_drawn(known, novelty, strangers, 0 * off, draws, rng)
+    drawn_counts = _counts_drawn(known, novelty, strangers, off, draws, rng)
     possible = rng.beta(drawn_counts + 0.5, count - drawn_counts + 0.5)
     low, high = np.quantile(possible, [0.025, 0.975], axis=0)
     # A taxon that may well be absent has no lower bound, one that may be all no upper one.
     low[(drawn_counts == 0).mean(0) > 0.025] = 0
     high[(drawn_counts == count).mean(0) > 0.025] = 1
-    return Shares(drawn_counts.mean(0) / count, low, high)
+    return Shares(best.mean(0) / count, low, high)
+
+
+def _counts_drawn(
+    known: Floats,
+    novelty: npt.NDArray[np.float32],
+    strangers: Strangers,
+    off: Floats,
+    draws: int,
+    rng: np.random.Generator,
+) -> Floats:
+    """How many specimens of each taxon, and last of unknown, in each round: (draws, taxa + 1).
+
+    `known` is the likelihood of each known taxon, shape (n, taxa); `off` the standard deviation of
+    the error supposed of each taxon's log-odds.
+    """
+    width = known.shape[1]
+    likelihood = np.column_stack([known, np.zeros(len(known))])
+    middle, shares, supposed = strangers.middle, np.full(width + 1, 1 / (width + 1)), off
+    drawn_counts = np.empty((draws, width + 1))
+    for step in range(BURN_IN + draws):
+        if step % ROUNDS == 0:
+            supposed = np.exp(rng.normal(0, off))
+        likelihood[:, -1] = _normal(novelty, middle, strangers.spread)
+        weights = np.cumsum((likelihood + 1e-9) * (shares * supposed), axis=1)
+        names = (weights < rng.random((len(known), 1)) * weights[:, -1:]).sum(1)
+        counts = np.bincount(names, minlength=width + 1)
+        shares = rng.dirichlet(counts + 1 / np.sqrt(width + 1))
+        middle = strangers.drawn(novelty[names == width], rng)
+        if step >= BURN_IN:
+            drawn_counts[step - BURN_IN] = counts
+    return drawn_counts
 
 
 @dataclass(frozen=True)
@@ -146,8 +174,9 @@ class Strangers:
     """What is supposed of the novelty of unknown taxa before the sample is looked at.
 
     Stranger than known ones, but less so than the learnt taxa would be were they not in the
-    gallery. The share of that way, three quarters, and the doubt about it were set on species of
-    pollen grains held out of training specimens.
+    gallery, and by unequal amounts: some species are the very image of a known one. How much less
+    (0.7 of the way), how unequal (1.75 times the spread of learnt taxa) and the doubt about it were
+    set on species of pollen grains held out of training specimens.
     """
 
     middle: float
@@ -159,8 +188,8 @@ class Strangers:
         """From a calibration's validation specimens."""
         known = float(np.mean(calibration.novelty))
         way = max(float(np.mean(calibration.novelty_if_new)) - known, 1e-3)
-        spread = max(float(np.std(calibration.novelty_if_new)), 1e-3)
-        return cls(known + 0.75 * way, way / 8, spread)
+        spread = max(1.75 * float(np.std(calibration.novelty_if_new)), 1e-3)
+        return cls(known + 0.7 * way, way / 8, spread)
 
     def drawn(self, novelty: npt.NDArray[np.float32], rng: np.random.Generator) -> float:
         """A mean novelty drawn from its posterior, given those now taken for unknown."""
