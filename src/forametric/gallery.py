@@ -7,9 +7,10 @@ with queries × references.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -42,6 +43,8 @@ class Gallery:
     ids: list[str]
     taxa: npt.NDArray[np.object_]
     vectors: Floats
+    # Names, novelty and evidence ask one after the other about the same vectors: the last search.
+    _last: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not len(self.ids) == len(self.taxa) == len(self.vectors):
@@ -65,9 +68,13 @@ class Gallery:
             Positions in the gallery; k is lowered to the gallery's size.
         """
         k = min(k, len(self.ids))
-        search = NearestNeighbors(n_neighbors=k, algorithm="brute").fit(self.vectors)
-        distances, rows = search.kneighbors(vectors)
-        return distances.astype(np.float32), rows.astype(np.int64)
+        if self._last.get("of") is not vectors or self._last["k"] != k:
+            search = NearestNeighbors(n_neighbors=k, algorithm="brute").fit(self.vectors)
+            distances, rows = search.kneighbors(vectors)
+            found = distances.astype(np.float32), rows.astype(np.int64)
+            self._last.update({"of": vectors, "k": k, "found": found})
+        distances, rows = self._last["found"]
+        return distances.copy(), rows.copy()
 
     def votes(self, vectors: Floats, k: int = 5) -> Floats:
         """Share of the k nearest references' votes for each of `classes_`, shape (m, classes).
