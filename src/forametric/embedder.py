@@ -1,8 +1,8 @@
 """A saved model: squares or images in, vectors out; with its gallery, classes and provenance.
 
 A model is a folder: `model.json`, `model.onnx`, `weights.safetensors`, `gallery.parquet`,
-`calibration.json` and `README.md` (a Hugging Face model card). Nothing in it is ever unpickled, and a damaged file is
-refused by its hash.
+`calibration.json` and `README.md` (a Hugging Face model card). Nothing in it is ever unpickled, and
+a damaged file is refused by its hash.
 """
 
 from __future__ import annotations
