@@ -114,7 +114,7 @@ def _strip(grey: Grey, bar_um: float | None) -> tuple[int, float | None]:
     """Height of the label strip at the lower edge (0 for none), and its µm per pixel."""
     height = len(grey)
     ground = int(np.median(grey[-2:]))
-    if (np.abs(grey[-2:] - ground) <= FLAT).mean() < 0.98:
+    if (np.abs(grey[-2:] - ground) <= FLAT).mean() < 0.95:
         return 0, None
     contrast = np.abs(grey - ground)
     marks = _marks(contrast)
