@@ -90,7 +90,13 @@ def discovery(model: Embedder, unseen: Vectors, new: Strings) -> dict[str, Any]:
         of = np.isin(new, chosen)
         row: dict[str, Any] = {"species": len(chosen)}
         for word, number in (("given", len(chosen)), ("estimated", None)):
-            found = discover(unseen.vectors[of], model.gallery, model.calibration, number=number)
+            found = discover(
+                unseen.vectors[of],
+                model.gallery,
+                model.calibration,
+                number=number,
+                learned=model.learned,
+            )
             scores = metrics.clustering_scores(new[of], found.morphotype)
             row |= {f"{word}_{k}": scores[k] for k in ("matched_accuracy", "ami")}
             row[f"{word}_groups"] = len(found.groups)

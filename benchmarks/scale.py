@@ -54,7 +54,8 @@ def names(model: Embedder, count: int) -> None:
 
 def groups(model: Embedder, count: int) -> None:
     """Group so many specimens."""
-    found = discover(drawn(model, count, np.random.default_rng(0)).vectors, model.gallery)
+    vectors = drawn(model, count, np.random.default_rng(0)).vectors
+    found = discover(vectors, model.gallery, learned=model.learned)
     print(f"{len(found.groups)} groups", end=", ")
 
 

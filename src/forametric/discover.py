@@ -68,6 +68,7 @@ def discover(
     calibration: Calibration | None = None,
     *,
     number: int | None = None,
+    learned: int = 0,
 ) -> Morphotypes:
     """Group specimens into candidate morphotypes; the same specimens always give the same groups.
 
@@ -82,6 +83,8 @@ def discover(
         recognised.
     number : int, optional
         The number of groups, where it is known; else it is estimated.
+    learned : int
+        `Embedder.learned`: these leading numbers are left out of account when grouping.
 
     Raises
     ------
@@ -96,7 +99,7 @@ def discover(
         raise InputError(f"{len(vectors)} specimens cannot form {number} groups.")
     rng = np.random.default_rng(SEED)
     novelty = gallery.novelty(vectors)
-    vectors, known = _unit(vectors), _unit(gallery.centres)
+    vectors, known = untaught(vectors, learned), untaught(gallery.centres, learned)
     core = _some(len(vectors), DIRECT, rng)
     groups = ward(vectors[core], number or estimate_clusters(vectors[core]))
     centres = _centres(vectors[core], groups)
@@ -178,7 +181,13 @@ def discover_collection(
                 f"{len(chosen)} of {len(names)} specimens are unknown: too few to group; "
                 f"--all groups all of them."
             )
-    found = discover(got.vectors[chosen], model.gallery, model.calibration, number=number)
+    found = discover(
+        got.vectors[chosen],
+        model.gallery,
+        model.calibration,
+        number=number,
+        learned=model.learned,
+    )
     part = collection.select([got.rows[i] for i in chosen])
     best = names.get("best", names["taxon"])
     table = part.specimens.assign(
@@ -234,6 +243,11 @@ def _write_page(folder: Path, part: Collection, found: Morphotypes, of: int, nam
         noise=int((found.morphotype == 0).sum()),
         of=of,
     )
+
+
+def untaught(vectors: Floats, learned: int) -> Floats:
+    """The part of vectors in which groups are sought (see `Embedder.learned`), to length 1."""
+    return _unit(vectors[:, learned:])
 
 
 def ward(vectors: Floats, clusters: int) -> Numbers:

@@ -142,6 +142,17 @@ class Embedder:
         return self.card.classes
 
     @property
+    def learned(self) -> int:
+        """How many leading numbers of a vector are the trained projection's, beside others.
+
+        Names and novelty rest on whole vectors. Groups of species never seen are sought in what
+        follows: the projection was taught to tell the training species apart, and draws new ones
+        together. 0 for a model whose vectors have one part.
+        """
+        learned = self.card.recipe.network.embedding
+        return learned if 0 < learned < self.card.dimensions else 0
+
+    @property
     def network(self) -> SpecimenNetwork:
         """The PyTorch network, for going on with training; read from the folder if need be."""
         if isinstance(self.runtime, TorchRuntime):

@@ -23,6 +23,7 @@ import pandas as pd
 
 from forametric import __version__
 from forametric.collection import Collection
+from forametric.discover import untaught
 from forametric.embedder import Embedder
 from forametric.errors import InputError
 from forametric.evaluation.protocol import evaluate, unseen_scores
@@ -291,7 +292,8 @@ def _row(run: Run) -> dict[str, Any]:
         table, vectors = read_vectors(results / "vectors.parquet")
         rest = ((table["role"] == "unseen") & (table["taxon"] != DOMINANT)).to_numpy()
         taxa = table["taxon"].to_numpy(dtype=object)[rest]
-        found["unseen_without"] = unseen_scores(vectors[rest], taxa)
+        learned = found["model"]["learned"]
+        found["unseen_without"] = unseen_scores(untaught(vectors[rest], learned), taxa)
     flat = pd.json_normalize(found).iloc[0].to_dict()
     test = found["n"]["test"]
     return {

@@ -21,7 +21,7 @@ import pandas as pd
 
 from forametric import metrics
 from forametric.collection import Collection, content_of
-from forametric.discover import estimate_clusters, ward
+from forametric.discover import estimate_clusters, untaught, ward
 from forametric.embedder import Embedder
 from forametric.errors import InputError
 from forametric.files import atomic_folder, read_json, refuse_existing, write_json
@@ -90,7 +90,8 @@ def evaluate(
     held_out = _embed(model, collection, roles)
     known = _known(model, held_out)
     unseen = unseen_scores(
-        held_out.vectors[held_out.part("unseen")], held_out.taxa[held_out.part("unseen")]
+        untaught(held_out.vectors[held_out.part("unseen")], model.learned),
+        held_out.taxa[held_out.part("unseen")],
     )
     result: dict[str, Any] = {
         "known": known,
@@ -104,6 +105,7 @@ def evaluate(
             "recipe": model.card.recipe.name,
             "settings": model.card.recipe.model_dump(mode="json"),
             "backbone": model.card.backbone,
+            "learned": model.learned,
             "seed": model.card.seed,
             "training_seconds": model.card.training.get("seconds"),
             "made_by": model.card.made_by,
