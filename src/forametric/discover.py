@@ -84,7 +84,8 @@ def discover(
     number : int, optional
         The number of groups, where it is known; else it is estimated.
     learned : int
-        `Embedder.learned`: these leading numbers are left out of account when grouping.
+        `Embedder.learned`: these leading numbers are left out of account when the number of groups
+        is estimated.
 
     Raises
     ------
@@ -99,9 +100,9 @@ def discover(
         raise InputError(f"{len(vectors)} specimens cannot form {number} groups.")
     rng = np.random.default_rng(SEED)
     novelty = gallery.novelty(vectors)
-    vectors, known = untaught(vectors, learned), untaught(gallery.centres, learned)
+    vectors, known = _unit(vectors), _unit(gallery.centres)
     core = _some(len(vectors), DIRECT, rng)
-    groups = ward(vectors[core], number or estimate_clusters(vectors[core]))
+    groups = ward(vectors[core], number or estimate_clusters(untaught(vectors[core], learned)))
     centres = _centres(vectors[core], groups)
     found = np.empty(len(vectors), np.int64)
     found[core] = groups
@@ -246,7 +247,7 @@ def _write_page(folder: Path, part: Collection, found: Morphotypes, of: int, nam
 
 
 def untaught(vectors: Floats, learned: int) -> Floats:
-    """The part of vectors in which groups are sought (see `Embedder.learned`), to length 1."""
+    """The part of vectors in which groups are counted (see `Embedder.learned`), to length 1."""
     return _unit(vectors[:, learned:])
 
 

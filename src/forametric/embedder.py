@@ -145,9 +145,9 @@ class Embedder:
     def learned(self) -> int:
         """How many leading numbers of a vector are the trained projection's, beside others.
 
-        Names and novelty rest on whole vectors. Groups of species never seen are sought in what
-        follows: the projection was taught to tell the training species apart, and draws new ones
-        together. 0 for a model whose vectors have one part.
+        Names, novelty and groups rest on whole vectors. How many groups of unseen species there are
+        is read from what follows alone: the projection was taught to tell the training species
+        apart, and draws new ones together. 0 for a model whose vectors have one part.
         """
         learned = self.card.recipe.network.embedding
         return learned if 0 < learned < self.card.dimensions else 0

@@ -23,7 +23,6 @@ import pandas as pd
 
 from forametric import __version__
 from forametric.collection import Collection
-from forametric.discover import untaught
 from forametric.embedder import Embedder
 from forametric.errors import InputError
 from forametric.evaluation.protocol import evaluate, unseen_scores
@@ -293,7 +292,7 @@ def _row(run: Run) -> dict[str, Any]:
         rest = ((table["role"] == "unseen") & (table["taxon"] != DOMINANT)).to_numpy()
         taxa = table["taxon"].to_numpy(dtype=object)[rest]
         learned = found["model"]["learned"]
-        found["unseen_without"] = unseen_scores(untaught(vectors[rest], learned), taxa)
+        found["unseen_without"] = unseen_scores(vectors[rest], taxa, learned=learned)
     flat = pd.json_normalize(found).iloc[0].to_dict()
     test = found["n"]["test"]
     return {

@@ -90,8 +90,9 @@ def evaluate(
     held_out = _embed(model, collection, roles)
     known = _known(model, held_out)
     unseen = unseen_scores(
-        untaught(held_out.vectors[held_out.part("unseen")], model.learned),
+        held_out.vectors[held_out.part("unseen")],
         held_out.taxa[held_out.part("unseen")],
+        learned=model.learned,
     )
     result: dict[str, Any] = {
         "known": known,
@@ -155,13 +156,17 @@ def made_with(results: Path, collection: Collection) -> tuple[Recipe, int, pd.Se
     return recipe, seed, load_split(collection, str(results / "split.csv"))
 
 
-def unseen_scores(vectors: Floats, taxa: npt.NDArray[np.object_]) -> dict[str, Any]:
+def unseen_scores(
+    vectors: Floats, taxa: npt.NDArray[np.object_], *, learned: int = 0
+) -> dict[str, Any]:
     """How well vectors of never-learnt species group by species.
 
     Parameters
     ----------
     vectors : ndarray of float32, shape (n, dimensions)
     taxa : ndarray of str, shape (n,)
+    learned : int
+        `Embedder.learned`, which the estimate of the number leaves out of account.
 
     Returns
     -------
@@ -177,7 +182,7 @@ def unseen_scores(vectors: Floats, taxa: npt.NDArray[np.object_]) -> dict[str, A
     _, nearest = Gallery([str(i) for i in range(len(taxa))], taxa, vectors).nearest(vectors, 2)
     itself = np.arange(len(taxa))
     neighbour = np.where(nearest[:, 0] == itself, nearest[:, 1], nearest[:, 0])
-    guess = estimate_clusters(vectors)
+    guess = estimate_clusters(untaught(vectors, learned))
     intervals = {
         "matched_accuracy_95": metrics.bootstrap(
             lambda t, c: metrics.clustering_scores(t, c)["matched_accuracy"],
