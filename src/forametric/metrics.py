@@ -117,13 +117,26 @@ def reliability(
 def calibration_error(confidence: Floats, right: npt.NDArray[np.bool_], bins: int = 15) -> float:
     """Expected calibration error: mean gap between confidence and accuracy (Naeini et al. 2015).
 
-    Even perfect confidence has a gap in a finite sample: about 0.02 for 500 specimens.
+    Even perfect confidence has a gap in a finite sample (`calibration_error_by_chance`).
 
     >>> calibration_error(np.array([0.9, 0.9]), np.array([True, False])).__round__(3)
     0.4
     """
     mean, hits, counts = reliability(confidence, right, bins)
     return float((np.abs(mean - hits) * counts).sum() / counts.sum())
+
+
+def calibration_error_by_chance(
+    confidence: Floats, bins: int = 15, *, draws: int = 200, seed: int = 0
+) -> float:
+    """The calibration error that these confidences would show on average, were they perfect.
+
+    >>> round(calibration_error_by_chance(np.full(100, 0.5)), 2)
+    0.04
+    """
+    rng = np.random.default_rng(seed)
+    each = [rng.random(len(confidence)) < confidence for _ in range(draws)]
+    return float(np.mean([calibration_error(confidence, right, bins) for right in each]))
 
 
 def bootstrap(

@@ -309,6 +309,7 @@ def _calibration(model: Embedder, held_out: Evaluated) -> dict[str, Any]:
     surest = np.argsort(-probabilities.max(1), kind="stable")
     result: dict[str, Any] = {
         "ece": metrics.calibration_error(probabilities.max(1), right),
+        "ece_if_perfect": metrics.calibration_error_by_chance(probabilities.max(1)),
         "log_loss": float(-np.log(probabilities[np.arange(len(test)), true] + 1e-12).mean()),
         "accuracy_at_coverage": {
             f"{share:.1f}": float(right[surest[: max(1, round(share * len(test)))]].mean())
