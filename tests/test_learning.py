@@ -96,6 +96,17 @@ def test_frozen_layers_keep_weights_and_statistics_and_the_others_learn():
     assert {"bn2.running_mean", "head.weight"} <= changed
 
 
+def test_frozen_layers_keep_their_statistics_when_these_are_synchronised():
+    settings = Recipe.load("default", ["network.freeze=0.5", "network.size=32"]).network
+    network, _ = build(settings, classes=2)
+    normalising = [m for m in network.train().modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    frozen = sum(not layer.training for layer in normalising)
+    assert 0 < frozen < len(normalising)
+    network = torch.nn.SyncBatchNorm.convert_sync_batchnorm(network).train()
+    again = [m for m in network.backbone.modules() if isinstance(m, torch.nn.SyncBatchNorm)]
+    assert sum(not layer.training for layer in again) == frozen
+
+
 @pytest.mark.parametrize("kind", ["balanced", "triplets", "shuffle"])
 def test_batches_are_the_same_for_the_same_epoch_and_differ_between_epochs(kind):
     labels = np.repeat(np.arange(6), [1, 2, 5, 9, 20, 40])

@@ -265,7 +265,7 @@ class Embedder:
     def embed_in_parts(
         self, paths: Sequence[Path], *, what: str = "embedding"
     ) -> Iterator[Vectors]:
-        """As `embed_images`, but a few hundred images at a time, as they come.
+        """As `embed_images`, but `CHUNK` images at a time, as they come.
 
         The next ones are decoded meanwhile; memory does not grow with their number.
         """

@@ -67,15 +67,19 @@ class SpecimenNetwork(nn.Module):
         self.whitened: nn.Linear | None = None
         if whitened:
             self._add(nn.Linear(width, whitened))
-        layers = [m for m in self.backbone.modules() if list(m.parameters(recurse=False))]
-        self._frozen = layers[: round(settings.freeze * len(layers))]
-        for layer in self._frozen:
+        self._freeze = settings.freeze
+        for layer in self._frozen():
             layer.requires_grad_(False)
+
+    def _frozen(self) -> list[nn.Module]:
+        """Looked up each time: layers are exchanged when their statistics are synchronised."""
+        layers = [m for m in self.backbone.modules() if list(m.parameters(recurse=False))]
+        return layers[: round(self._freeze * len(layers))]
 
     def train(self, mode: bool = True) -> SpecimenNetwork:
         """As in torch, but frozen layers keep their statistics too."""
         super().train(mode)
-        for layer in self._frozen:
+        for layer in self._frozen():
             layer.eval()
         return self
 
@@ -259,7 +263,7 @@ class Deployed(nn.Module):
 
 def export_onnx(network: SpecimenNetwork, views: int, size: int, path: Path) -> None:
     """Write the whole of `Deployed` as an ONNX graph of any number of squares."""
-    deployed = Deployed(network, views).eval()
+    deployed = Deployed(network.cpu(), views).eval()  # it may have run on a GPU
     example = torch.zeros(2, size, size, 3, dtype=torch.uint8)
     names = ["vectors"] if network.head is None else ["vectors", "classes"]
     with warnings.catch_warnings(action="ignore"):
