@@ -93,12 +93,12 @@ def test_map_draws_and_places_without_moving(model_folder, shells_folder, tmp_pa
 
 
 def test_embed_goes_on_after_a_kill(model_folder, shells_folder, shells, tmp_path, monkeypatch):
-    from forametric import embedder
+    from forametric import embedder, embedding
 
     monkeypatch.setattr(embedder, "CHUNK", 20)
     model = Embedder.load(model_folder)
     whole = tmp_path / "whole.parquet"
-    embedder.embed_to_file(model, shells, whole)
+    embedding.embed_to_file(model, shells, whole)
 
     def killed(paths, **settings):
         for number, part in enumerate(Embedder.embed_in_parts(model, paths, **settings)):
@@ -108,7 +108,7 @@ def test_embed_goes_on_after_a_kill(model_folder, shells_folder, shells, tmp_pat
 
     monkeypatch.setattr(model, "embed_in_parts", killed)
     with pytest.raises(KeyboardInterrupt):
-        embedder.embed_to_file(model, shells, tmp_path / "v.parquet")
+        embedding.embed_to_file(model, shells, tmp_path / "v.parquet")
     assert not (tmp_path / "v.parquet").exists()
     looked_at = []
 
@@ -119,7 +119,7 @@ def test_embed_goes_on_after_a_kill(model_folder, shells_folder, shells, tmp_pat
     monkeypatch.undo()
     monkeypatch.setattr(embedder, "CHUNK", 20)
     monkeypatch.setattr(model, "embed_in_parts", only_the_rest)
-    embedder.embed_to_file(model, shells, tmp_path / "v.parquet")
+    embedding.embed_to_file(model, shells, tmp_path / "v.parquet")
     assert looked_at == shells.paths()[20:]
     (a, x), (b, y) = read_vectors(whole), read_vectors(tmp_path / "v.parquet")
     assert list(a["id"]) == list(b["id"]) == list(shells.specimens["id"])
@@ -127,7 +127,7 @@ def test_embed_goes_on_after_a_kill(model_folder, shells_folder, shells, tmp_pat
 
 
 def test_a_picture_that_changed_meanwhile_is_embedded_again(model_folder, picture, tmp_path):
-    from forametric import embedder
+    from forametric import embedding
     from forametric.sources import import_collection
 
     for number in range(3):
@@ -135,20 +135,20 @@ def test_a_picture_that_changed_meanwhile_is_embedded_again(model_folder, pictur
     shells = import_collection(tmp_path / "in", tmp_path / "c").collection
     model = Embedder.load(model_folder)
     work = tmp_path / "v.parquet.unfinished"
-    embedder.embed_to_file(model, shells, tmp_path / "v.parquet")
+    embedding.embed_to_file(model, shells, tmp_path / "v.parquet")
     before = read_vectors(tmp_path / "v.parquet")[1]
     (tmp_path / "v.parquet").unlink()
 
-    def killed(parts, output, made_by):
+    def killed(parts, output):
         raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(embedder, "join_vectors", killed)
+        patch.setattr(embedding, "join_vectors", killed)
         with pytest.raises(KeyboardInterrupt):
-            embedder.embed_to_file(model, shells, tmp_path / "v.parquet")
+            embedding.embed_to_file(model, shells, tmp_path / "v.parquet")
     assert (work / "part-000000000.json").is_file()
     picture("in/1.png", seed=9)
-    embedder.embed_to_file(model, shells, tmp_path / "v.parquet")
+    embedding.embed_to_file(model, shells, tmp_path / "v.parquet")
     table, after = read_vectors(tmp_path / "v.parquet")
     image = dict(zip(shells.specimens["id"], shells.specimens["image"], strict=True))
     changed = [

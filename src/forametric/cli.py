@@ -637,28 +637,58 @@ def identify(
     taxonomy: Annotated[
         Path | None, typer.Option(help="A table of names, for the genera of your own taxa.")
     ] = None,
+    neighbors: Annotated[
+        Path | None,
+        typer.Option(help="Also find the ten most similar specimens in this output of embed."),
+    ] = None,
+    where: Annotated[
+        list[str] | None, typer.Option(help="Among these only: taxon=NAME or sample=NAME.")
+    ] = None,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
     """Name new specimens: species, genus or unknown, why, and the five nearest references.
+
+    With --neighbors VECTORS, NAMES.neighbors.csv lists the most similar specimens of each image.
 
     Example: forametric identify models/plates new-plates/ -o names.csv
     """
     from forametric.embedder import Embedder
     from forametric.files import atomic_path, refuse_existing
     from forametric.identify import identify as run
+    from forametric.similar import Searched
     from forametric.taxonomy import Taxonomy
 
-    refuse_existing(output, overwrite)
+    beside = output.with_name(f"{output.stem}.neighbors.csv")
+    for path in (output, beside) if neighbors else (output,):
+        refuse_existing(path, overwrite)
+    asked = [text.partition("=") for text in where or []]
+    if any(not equals for _, equals, _ in asked) or (asked and neighbors is None):
+        raise InputError("--where takes COLUMN=VALUE and narrows --neighbors; see --help.")
     chosen = Embedder.load(model)
+    searched = None
+    if neighbors:
+        conditions = {column: value for column, _, value in asked}
+        searched = Searched.open(neighbors, chosen.weights, conditions)
     if chosen.calibration is None:
         err.print(
             "[yellow]warning:[/] this model is not calibrated: scores are no probabilities and "
             "nothing is called unknown; see: forametric calibrate --help"
         )
-    got = run(chosen, images, sure=sure, set_error=set_error, taxonomy=Taxonomy.load(taxonomy))
-    with atomic_path(output) as temporary:
-        got.table.to_csv(temporary, index=False)
+    got = run(
+        chosen,
+        images,
+        sure=sure,
+        set_error=set_error,
+        taxonomy=Taxonomy.load(taxonomy),
+        searched=searched,
+    )
+    tables = {output: got.table}
+    if got.similar is not None:
+        tables[beside] = got.similar
+    for path, table in tables.items():
+        with atomic_path(path) as temporary:
+            table.to_csv(temporary, index=False)
     skipped_path = _list_skipped(got.skipped, output)
     decided = got.table.get("decision")
     counts: dict[str, int] = (
@@ -673,10 +703,12 @@ def identify(
             table.add_row(*(f"{v:.2f}" if isinstance(v, float) else str(v) for v in row))
         out.print(table)
         says = ", ".join(f"{n} {name}" for name, n in counts.items()) or "names"
-        out.print(f"{len(got.table)} specimens, {says}: {output}", soft_wrap=True)
+        places = ", ".join(map(str, tables))
+        out.print(f"{len(got.table)} specimens, {says}: {places}", soft_wrap=True)
 
     result = {
         "output": str(output),
+        "neighbors": str(beside) if neighbors else None,
         "identified": len(got.table),
         "decisions": counts,
         "taxa": {str(k): int(n) for k, n in got.table["taxon"].value_counts().items() if k},
@@ -794,6 +826,14 @@ def embed(
     model: Path,
     collection: Path,
     output: Output,
+    cluster: Annotated[
+        str | None,
+        typer.Option(help="Work on a Ray cluster: its address, auto, or local; writes a folder."),
+    ] = None,
+    images: Annotated[
+        str | None,
+        typer.Option(help="With --cluster: where the images lie, s3://bucket/plates for instance."),
+    ] = None,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
@@ -804,11 +844,20 @@ def embed(
     import pandas as pd
 
     from forametric.collection import Collection
-    from forametric.embedder import Embedder, embed_to_file
+    from forametric.embedder import Embedder
+    from forametric.embedding import embed_to_file
 
-    failed = embed_to_file(
-        Embedder.load(model), Collection.open(collection), output, overwrite=overwrite
-    )
+    if cluster:
+        from forametric.scale.cluster import embed_on_cluster
+
+        failed = embed_on_cluster(
+            model, collection, output, cluster, images=images, overwrite=overwrite
+        )
+    elif images:
+        raise InputError("--images goes with --cluster; a collection knows where its images lie.")
+    else:
+        shells = Collection.open(collection)
+        failed = embed_to_file(Embedder.load(model), shells, output, overwrite=overwrite)
     result = {"vectors": str(output), "skipped": failed}
     _show(result, as_json, lambda: out.print(f"vectors: {output}", soft_wrap=True))
     table = pd.DataFrame(list(failed.items()), columns=["image", "reason"])

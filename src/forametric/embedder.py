@@ -7,7 +7,6 @@ a damaged file is refused by its hash.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import platform
 import shutil
@@ -30,7 +29,6 @@ from forametric.errors import InputError, MissingExtraError, ModelError
 from forametric.files import (
     atomic_folder,
     read_json,
-    refuse_existing,
     sha256,
     write_json,
     write_text,
@@ -40,7 +38,6 @@ from forametric.images import load_squares
 from forametric.learning.recipe import Recipe
 from forametric.progress import bar, console
 from forametric.runtime import ONNX, OpenVinoRuntime, Runtime, TorchRuntime, has_gpu
-from forametric.vectors import join_vectors, write_vectors
 
 if TYPE_CHECKING:
     from forametric.learning.network import SpecimenNetwork
@@ -140,6 +137,17 @@ class Embedder:
     def classes_(self) -> list[str]:
         """The taxa that the class head was trained on."""
         return self.card.classes
+
+    @property
+    def about(self) -> dict[str, str]:
+        """What a file of its vectors says of their origin: see `forametric.vectors`."""
+        made_by = f"forametric {__version__}, {self.card.title}"
+        return {"made_by": made_by, "model": self.weights}
+
+    @property
+    def weights(self) -> str:
+        """The hash of the weights, "" before they are saved; vectors of others mean nothing."""
+        return self.card.files.get(WEIGHTS, "")
 
     @property
     def learned(self) -> int:
@@ -447,65 +455,3 @@ def model_readme(card: ModelCard) -> str:
         "",
     ]
     return "\n".join(lines)
-
-
-def embed_to_file(
-    model: Embedder, collection: Collection, output: Path, *, overwrite: bool = False
-) -> dict[str, str]:
-    """Embed a collection into a Parquet file of id and vector, going on after a kill.
-
-    Finished parts wait in `OUTPUT.unfinished`. They are used again only for the same model,
-    specimens and image files (by size and time). Memory does not grow with the collection.
-
-    Returns
-    -------
-    dict of str to str
-        The images that could not be read, and why.
-    """
-    refuse_existing(output, overwrite)
-    ids = collection.specimens["id"].tolist()
-    images = collection.specimens["image"].astype(str).tolist()
-    paths = collection.paths()
-    made_from = {"model": model.card.files, "specimens": collection.fingerprint, "chunk": CHUNK}
-    work = output.with_name(f"{output.name}.unfinished")
-    if not (work / "run.json").is_file() or read_json(work / "run.json") != made_from:
-        shutil.rmtree(work, ignore_errors=True)
-        work.mkdir(parents=True)
-        write_json(work / "run.json", made_from)
-    starts = range(0, len(ids), CHUNK)
-    parts = [work / f"part-{start:09}.parquet" for start in starts]
-    stamps = [_stamp(paths[start : start + CHUNK]) for start in starts]
-    done = 0
-    while done < len(parts) and _is_done(parts[done], stamps[done]):
-        done += 1
-    first = done * CHUNK
-    left = model.embed_in_parts(paths[first:]) if first < len(ids) else iter(())
-    for part, stamp, got in zip(parts[done:], stamps[done:], left, strict=True):
-        failed = {images[first + i]: reason for i, reason in got.failures.items()}
-        write_vectors(part, [ids[first + i] for i in got.rows], got.vectors)
-        write_json(part.with_suffix(".json"), {"stamp": stamp, "failed": failed})
-    skipped: dict[str, str] = {}
-    for part in parts:
-        skipped |= read_json(part.with_suffix(".json"))["failed"]
-    if len(skipped) == len(ids):
-        raise InputError(f"none of the {len(ids)} images can be read.")
-    join_vectors(parts, output, made_by=f"forametric {__version__}, {model.card.title}")
-    shutil.rmtree(work)
-    return skipped
-
-
-def _stamp(paths: Sequence[Path]) -> str:
-    """Sizes and times of files, by which a later run sees that they are still the same."""
-    seen = hashlib.sha256()
-    for path in paths:
-        try:
-            state = path.stat()
-            seen.update(f"{state.st_size} {state.st_mtime_ns}\n".encode())
-        except OSError:
-            seen.update(b"missing\n")
-    return seen.hexdigest()
-
-
-def _is_done(part: Path, stamp: str) -> bool:
-    notes = part.with_suffix(".json")
-    return part.is_file() and notes.is_file() and bool(read_json(notes)["stamp"] == stamp)

@@ -28,6 +28,7 @@ MARKS = (
     "simulated.json",
     "benchmark.json",
     "assemblage.json",
+    "vectors.json",
 )
 
 

@@ -1,7 +1,6 @@
 """The gallery: reference vectors with names, which identification compares against.
 
-Adding a species is adding rows. Search is exact and works in chunks, so that memory does not grow
-with queries × references.
+Adding a species is adding rows.
 """
 
 from __future__ import annotations
@@ -16,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from sklearn.metrics import pairwise_distances_argmin_min
-from sklearn.neighbors import NearestNeighbors
 
 from forametric.errors import InputError
+from forametric.index import Index
 from forametric.vectors import read_vectors, write_vectors
 
 Floats = npt.NDArray[np.float32]
@@ -69,10 +68,7 @@ class Gallery:
         """
         k = min(k, len(self.ids))
         if self._last.get("of") is not vectors or self._last["k"] != k:
-            search = NearestNeighbors(n_neighbors=k, algorithm="brute").fit(self.vectors)
-            distances, rows = search.kneighbors(vectors)
-            found = distances.astype(np.float32), rows.astype(np.int64)
-            self._last.update({"of": vectors, "k": k, "found": found})
+            self._last.update({"of": vectors, "k": k, "found": self._index.nearest(vectors, k)})
         distances, rows = self._last["found"]
         return distances.copy(), rows.copy()
 
@@ -97,6 +93,10 @@ class Gallery:
         """The taxon with the highest score for each vector."""
         names = np.asarray(self.classes_, dtype=object)
         return np.asarray(names[self.votes(vectors, k).argmax(1)])
+
+    @cached_property
+    def _index(self) -> Index:
+        return Index(self.vectors)
 
     @cached_property
     def centres(self) -> Floats:

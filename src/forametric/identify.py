@@ -18,6 +18,7 @@ from forametric.calibration import Calibration
 from forametric.collection import Collection
 from forametric.embedder import Embedder, Vectors
 from forametric.errors import InputError
+from forametric.similar import Searched
 from forametric.sources.folder import image_files
 from forametric.taxonomy import Taxonomy
 
@@ -28,10 +29,14 @@ Floats = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Identifications:
-    """Names, one row a specimen, and the images that could not be read (image, reason)."""
+    """Names, one row a specimen, and the images that could not be read (image, reason).
+
+    `similar`, where it was asked for: what `Searched.nearest` says of each image.
+    """
 
     table: pd.DataFrame
     skipped: pd.DataFrame
+    similar: pd.DataFrame | None = None
 
 
 def identify(
@@ -41,6 +46,7 @@ def identify(
     sure: float = SURE,
     set_error: float | None = None,
     taxonomy: Taxonomy | None = None,
+    searched: Searched | None = None,
 ) -> Identifications:
     """Name every image of a folder, of a collection, or one image file.
 
@@ -50,6 +56,8 @@ def identify(
         Least probability of a species or genus for it to be named.
     set_error : float, optional
         Add prediction sets that lack the right species in at most this share of cases.
+    searched : Searched, optional
+        Specimens to find the most similar of: `Searched.open(vectors, model.weights)`.
 
     Returns
     -------
@@ -74,7 +82,7 @@ def identify(
         model.calibrated.limit_of_sets(set_error)  # refuse before the long work
     listed, paths = _listed(Path(images))
     taxonomy = taxonomy or Taxonomy.load()
-    tables, failures = [], dict[int, str]()
+    tables, similar, failures = [], list[pd.DataFrame](), dict[int, str]()
     for got in model.embed_in_parts(paths, what="identifying"):
         failures |= got.failures
         known = listed.iloc[got.rows].reset_index(drop=True)
@@ -85,8 +93,14 @@ def identify(
             members = model.calibrated.prediction_sets(ranking, set_error)
             table["species_set"] = _sets(ranking, members, model.gallery.classes_)
         tables.append(pd.concat([table, _neighbours(model, got)], axis=1))
+        if searched and len(got.rows):
+            similar.append(searched.nearest(known["image"].tolist(), got.vectors))
     skipped = _failed(listed["image"], failures)
-    return Identifications(pd.concat(tables, ignore_index=True), skipped)
+    return Identifications(
+        pd.concat(tables, ignore_index=True),
+        skipped,
+        pd.concat(similar, ignore_index=True) if similar else None,
+    )
 
 
 def calibrate(model: Embedder, collection: Collection, roles: pd.Series) -> pd.DataFrame:
