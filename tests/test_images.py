@@ -49,6 +49,21 @@ def test_exif_orientation_is_applied(tmp_path):
     assert decode(tmp_path / "a.jpg").shape == (30, 10, 3)
 
 
+def test_a_large_jpeg_is_read_at_reduced_scale_and_prepared_alike(tmp_path):
+    noise = np.random.default_rng(0).uniform(0, 255, (1100, 1300, 3))
+    smooth = gaussian_filter(noise, (20, 20, 0))
+    pixels = np.interp(smooth, (smooth.min(), smooth.max()), (0, 255)).astype(np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.jpg", quality=95)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    assert decode(tmp_path / "a.jpg", 512).shape == (550, 650, 3)
+    assert decode(tmp_path / "a.jpg", 600).shape == (1100, 1300, 3)
+    assert decode(tmp_path / "a.png", 512).shape == (1100, 1300, 3)
+    squares, _, _ = load_squares([tmp_path / "a.jpg", tmp_path / "a.png"], 128)
+    difference = np.abs(squares[0].astype(int) - squares[1])
+    assert difference.mean() < 1
+    assert difference.max() < 12
+
+
 @pytest.mark.parametrize("compression", ["lzw", "deflate", "packbits"])
 def test_compressed_tiff(tmp_path, compression):
     pixels = np.arange(300, dtype=np.uint8).reshape(10, 10, 3)

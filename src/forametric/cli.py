@@ -872,6 +872,9 @@ def map_(
     onto: Annotated[
         Path | None, typer.Option(help="An existing map (.parquet) to place the specimens in.")
     ] = None,
+    vectors: Annotated[
+        Path | None, typer.Option(help="What embed wrote for this collection: not embedded again.")
+    ] = None,
     seed: Seed = 0,
     overwrite: Overwrite = False,
     as_json: Json = False,
@@ -879,7 +882,7 @@ def map_(
     """Draw the morphospace: PNG, PDF or SVG for print, HTML to move about in.
 
     The layout is kept beside the picture as .parquet; --onto places new specimens in it without
-    moving the old ones.
+    moving the old ones. Of more than 40,000 specimens so many are laid out and the others placed.
 
     Example: forametric map models/plates collections/plates -o morphospace.png
     """
@@ -887,6 +890,7 @@ def map_(
 
     from forametric.collection import Collection
     from forametric.embedder import Embedder
+    from forametric.embedding import vectors_of
     from forametric.files import refuse_existing
     from forametric.images import load_square
     from forametric.mapfigure import SUFFIXES
@@ -894,37 +898,50 @@ def map_(
 
     if output.suffix.lower() not in (*SUFFIXES, ".html"):
         raise InputError(f"{output} should end in .html, {', '.join(SUFFIXES)}.")
+    if onto and output.suffix.lower() == ".html":
+        raise InputError("--onto draws PNG, PDF or SVG; name such an output.")
     refuse_existing(output, overwrite)
     layout = output.with_suffix(".parquet")
     if onto is None:
         refuse_existing(layout, overwrite)
     embedder, shells = Embedder.load(model), Collection.open(collection)
     known = Morphospace.load(onto) if onto else None
-    paths = shells.paths()
-    got = embedder.embed_images(paths)
-    taxa = [str(t) or "unnamed" for t in shells.taxa()[got.rows]]
+    rows, points, failed = vectors_of(embedder, shells, vectors)
+    taxa = [str(t) or "unnamed" for t in shells.taxa()[rows]]
+    kept: dict[str, float] = {}
     if known is None:
-        ids = shells.specimens["id"].iloc[got.rows].tolist()
-        space = Morphospace.fit(got.vectors, ids, seed=seed)
+        space = Morphospace.fit(points, shells.specimens["id"].iloc[rows].tolist(), seed=seed)
         space.save(layout)
+        kept = space.neighbours_kept()
+
+        def picture(i: int) -> Any:
+            return load_square(shells.path(rows[i]), 96)
+
         if output.suffix.lower() == ".html":
-            space.write_html(
-                output, taxa, lambda i: load_square(paths[got.rows[i]], 96), title=output.stem
-            )
+            space.write_html(output, taxa, picture, title=output.stem)
         else:
-            space.plot(output, taxa, lambda i: load_square(paths[got.rows[i]], 96))
-    elif output.suffix.lower() == ".html":
-        raise InputError("--onto draws PNG, PDF or SVG; name such an output.")
+            space.plot(output, taxa, picture)
     else:
-        known.plot(output, placed=(known.place(got.vectors), taxa))
+        known.plot(output, placed=(known.place(points), taxa))
     result: dict[str, Any] = {
         "map": str(output),
         "layout": str(onto or layout),
-        "specimens": len(got.rows),
-        "skipped": {str(paths[i]): reason for i, reason in got.failures.items()},
+        "specimens": len(rows),
+        "neighbours_kept": kept,
+        "skipped": failed,
     }
-    _show(result, as_json, lambda: out.print(f"map: {output}", soft_wrap=True))
-    table = pd.DataFrame(list(result["skipped"].items()), columns=["image", "reason"])
+
+    def say() -> None:
+        out.print(f"map: {output}", soft_wrap=True)
+        for word, share in kept.items():
+            out.print(
+                f"of the ten nearest neighbours of specimens {word.replace('_', ' ')}, the map "
+                f"keeps {share:.0%}",
+                soft_wrap=True,
+            )
+
+    _show(result, as_json, say)
+    table = pd.DataFrame(list(failed.items()), columns=["image", "reason"])
     _end(len(table), str(_list_skipped(table, output)))
 
 

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from forametric import embedder
@@ -19,7 +21,7 @@ from forametric.collection import Collection, inside
 from forametric.embedder import Embedder, Vectors
 from forametric.errors import InputError
 from forametric.files import read_json, refuse_existing, resumable_folder, write_json
-from forametric.vectors import join_vectors, write_vectors
+from forametric.vectors import join_vectors, read_vectors, write_vectors
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,43 @@ def embed_to_file(
     join_vectors([part.file for part in parts], output)
     shutil.rmtree(work)
     return skipped
+
+
+def vectors_of(
+    model: Embedder, collection: Collection, path: Path | None = None
+) -> tuple[list[int], npt.NDArray[np.float32], dict[str, str]]:
+    """A collection's vectors: made now, or read from what `embed` wrote for it.
+
+    Returns
+    -------
+    rows : list of int
+        The specimens that have a vector; the images of the others could not be read.
+    vectors : ndarray of float32, shape (len(rows), dimensions)
+    failed : dict of str to str
+        Image and reason; of a file only the image is known.
+
+    Raises
+    ------
+    InputError
+        When the file is another model's, or of another collection.
+    """
+    images = collection.specimens["image"].astype(str)
+    if path is None:
+        got = model.embed_images(collection.paths())
+        failed = {images.iloc[row]: reason for row, reason in got.failures.items()}
+        return got.rows, got.vectors, failed
+    table, vectors = read_vectors(path, model.weights)
+    place = pd.Series(np.arange(len(table)), table["id"])
+    found = place.reindex(collection.specimens["id"])
+    if found.isna().all() or len(table) != found.notna().sum():
+        raise InputError(
+            f"{path} holds the vectors of another collection; make them anew with: forametric embed"
+        )
+    rows = np.flatnonzero(found.notna())
+    missing = images[found.isna().to_numpy()]
+    if not (found.dropna().astype(int).to_numpy() == np.arange(len(table))).all():
+        vectors = vectors[found.dropna().astype(int)]
+    return rows.tolist(), vectors, dict.fromkeys(missing, "has no vector: it could not be read")
 
 
 def run_of(model: Embedder, collection: Collection) -> dict[str, object]:

@@ -2,8 +2,9 @@
 
 The layout is t-SNE (van der Maaten & Hinton 2008) as openTSNE computes it (Poličar et al. 2024,
 J. Stat. Softw. 109(3)), begun from the first two principal components so that the large-scale
-arrangement means something (Kobak & Berens 2019). Distances on the map are for looking at:
-identify and cluster in the vectors, never in the map.
+arrangement means something (Kobak & Berens 2019). Beyond 40,000 specimens, so many representatives
+are laid out and the others placed among them. Distances on the map are for looking at: identify and
+cluster in the vectors, never in the map.
 """
 
 from __future__ import annotations
@@ -17,13 +18,19 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from sklearn.neighbors import NearestNeighbors
 
 from forametric.errors import InputError
 from forametric.files import atomic_path
+from forametric.gallery import SHARPNESS
+from forametric.index import Index
+from forametric.progress import bar
 
 FORMAT_VERSION = 1
 SMALLEST = 3  # fewer specimens make no map
 SMALLEST_TSNE = 10  # below this the map is the plain principal components
+MOST_LAID_OUT = 40_000  # of more specimens, so many representatives are laid out
+PLACED_AT_ONCE = 10_000
 PLACING_PERPLEXITY = 5.0  # neighbours weighed when a new specimen is placed: openTSNE's default
 
 
@@ -41,6 +48,8 @@ class Morphospace:
         Everything random follows from it.
     perplexity
         The perplexity that was used, after `perplexity_for` lowered it.
+    laid_out
+        (N,) bool, which specimens the layout was made of; the others were placed among them.
 
     >>> import numpy as np
     >>> space = Morphospace.fit(np.eye(5, dtype=np.float32), list("abcde"))
@@ -53,6 +62,7 @@ class Morphospace:
     coordinates: NDArray[np.float32]
     seed: int
     perplexity: float
+    laid_out: NDArray[np.bool_]
 
     @classmethod
     def fit(
@@ -66,7 +76,9 @@ class Morphospace:
         """Lay out (N, D) vectors; `ids` are "0", "1", … when not given.
 
         t-SNE from a PCA start. The perplexity is lowered for small N (`perplexity_for`); below 10
-        specimens the map is the first two principal components themselves.
+        specimens the map is the first two principal components themselves. Above 40,000, so many
+        drawn by `seed` are laid out; each of the others gets the mean place of the five of them
+        nearest to it, the nearer weighing more.
         """
         rows = _checked(vectors)
         names = [str(i) for i in (range(len(rows)) if ids is None else ids)]
@@ -76,10 +88,21 @@ class Morphospace:
             raise InputError(f"A map needs at least {SMALLEST} specimens; {len(rows)} were given.")
         if not np.ptp(rows, axis=0).any():
             raise InputError("All vectors are the same, so there is nothing to lay out.")
-        used = perplexity_for(len(rows), perplexity)
-        start = _principal(rows, rows)
-        coordinates = _tsne(rows, start, seed, used) if len(rows) >= SMALLEST_TSNE else start
-        return cls(names, rows, coordinates.astype(np.float32), seed, used)
+        laid_out = _representatives(len(rows), seed)
+        chosen = rows if laid_out.all() else rows[laid_out]
+        used = perplexity_for(len(chosen), perplexity)
+        start = _principal(chosen, chosen)
+        layout = _tsne(chosen, start, seed, used) if len(chosen) >= SMALLEST_TSNE else start
+        coordinates = np.zeros((len(rows), 2), np.float32)
+        coordinates[laid_out] = layout
+        others = np.flatnonzero(~laid_out)
+        with bar("placing" if len(others) else "", len(others)) as advance:
+            index = Index(chosen)
+            for first in range(0, len(others), PLACED_AT_ONCE):
+                some = others[first : first + PLACED_AT_ONCE]
+                coordinates[some] = _among_neighbours(index, layout, rows[some])
+                advance(len(some))
+        return cls(names, rows, coordinates, seed, used, laid_out)
 
     def place(self, vectors: ArrayLike) -> NDArray[np.float32]:
         """Where (M, D) new vectors lie on the map: (M, 2) float32. The old points do not move.
@@ -102,13 +125,13 @@ class Morphospace:
         import openTSNE
 
         # openTSNE centres its copy of the map on its mid-range and answers in that frame.
-        old = self.coordinates.astype(np.float64)
+        old = self.coordinates[self.laid_out].astype(np.float64)
         middle = (old.max(axis=0) + old.min(axis=0)) / 2
         embedding = openTSNE.TSNEEmbedding(
             old - middle,
-            _affinities(self.vectors, self.perplexity, self.seed),
+            _affinities(self.vectors[self.laid_out], self.perplexity),
             random_state=self.seed,
-            n_jobs=_jobs(len(self.ids)),
+            n_jobs=_jobs(len(old)),
             # Without a fixed method a large batch would be computed otherwise than a small one,
             # and only Barnes-Hut (bh) needs no grid that new points could fall outside of.
             negative_gradient_method="bh",
@@ -129,8 +152,34 @@ class Morphospace:
             placed[i] = self.coordinates[np.argsort(distance, kind="stable")[:5]].mean(0)
         return placed
 
+    def neighbours_kept(self, k: int = 10, most: int = 1000) -> dict[str, float]:
+        """How much of the vectors' neighbourhoods the map keeps.
+
+        For `most` specimens drawn by the seed: which share of the k nearest in vectors are among
+        the k nearest on the map (Kobak & Berens 2019, "KNN"), for those that were `laid_out` and
+        those that were `placed`. Chance would give k / N.
+        """
+        k = min(k, len(self.ids) - 1)
+        in_vectors = Index(self.vectors, exact=len(self.vectors))
+        on_map = NearestNeighbors(n_neighbors=k + 1, algorithm="kd_tree").fit(self.coordinates)
+        found = {}
+        for word, of in (("laid_out", self.laid_out), ("placed", ~self.laid_out)):
+            rows = np.flatnonzero(of)
+            if not len(rows):
+                continue
+            rng = np.random.default_rng(self.seed)
+            tried = np.sort(rng.choice(rows, min(most, len(rows)), replace=False))
+            true = in_vectors.nearest(self.vectors[tried], k + 1)[1]
+            seen = on_map.kneighbors(self.coordinates[tried], return_distance=False)
+            hits = [
+                len((set(a) & set(b)) - {i})
+                for i, a, b in zip(tried, true.tolist(), seen.tolist(), strict=True)
+            ]
+            found[word] = round(float(np.mean(hits)) / k, 4)
+        return found
+
     def save(self, path: Path) -> None:
-        """Write one Parquet file: id, x, y, vector; seed and perplexity in the schema metadata."""
+        """Write one Parquet file: id, x, y, laid_out, vector; its metadata: seed and perplexity."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -141,6 +190,7 @@ class Morphospace:
                 "id": pa.array(self.ids, pa.string()),
                 "x": pa.array(np.ascontiguousarray(self.coordinates[:, 0])),
                 "y": pa.array(np.ascontiguousarray(self.coordinates[:, 1])),
+                "laid_out": pa.array(self.laid_out),
                 "vector": pa.FixedSizeListArray.from_arrays(flat, width),
             }
         )
@@ -171,6 +221,11 @@ class Morphospace:
                 coordinates=np.column_stack([table["x"], table["y"]]).astype(np.float32),
                 seed=int(about["seed"]),
                 perplexity=float(about["perplexity"]),
+                laid_out=(  # written since maps of more than 40,000 specimens
+                    table["laid_out"].to_numpy()
+                    if "laid_out" in table.column_names
+                    else np.ones(len(table), bool)
+                ),
             )
         except (KeyError, ValueError, TypeError, AttributeError) as error:
             raise InputError(f"{path} is a damaged map: {error}") from None
@@ -259,17 +314,48 @@ def _jobs(count: int) -> int:
     return 1 if count < 3000 else os.cpu_count() or 1
 
 
-def _affinities(vectors: NDArray[np.float32], perplexity: float, seed: int) -> Any:
-    """openTSNE's neighbour graph; exact up to 1,000 vectors, Annoy beyond."""
+def _affinities(vectors: NDArray[np.float32], perplexity: float) -> Any:
+    """openTSNE's neighbour graph, of exact neighbours: the same whenever it is made."""
     import openTSNE
 
-    return openTSNE.affinity.PerplexityBasedNN(
-        vectors.astype(np.float64),
-        perplexity=perplexity,
-        metric="euclidean",
-        random_state=seed,
-        n_jobs=_jobs(len(vectors)),
+    index = Index(vectors, exact=len(vectors))
+    # One more is asked for, since each vector is nearest to itself.
+    count = min(len(vectors) - 1, int(3 * perplexity))
+    distances, rows = index.nearest(vectors, count + 1)
+    itself = rows == np.arange(len(rows))[:, None]
+    itself[~itself.any(1), -1] = True  # copies of one picture may have pushed it out
+    graph = openTSNE.nearest_neighbors.PrecomputedNeighbors(
+        rows[~itself].reshape(-1, count), distances[~itself].reshape(-1, count).astype(np.float64)
     )
+
+    def query(new: NDArray[np.float32], k: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        distances, rows = index.nearest(np.asarray(new, np.float32), k)
+        return rows, distances.astype(np.float64)
+
+    graph.query = query
+    return openTSNE.affinity.PerplexityBasedNN(
+        knn_index=graph, perplexity=perplexity, n_jobs=_jobs(len(vectors))
+    )
+
+
+def _representatives(count: int, seed: int) -> NDArray[np.bool_]:
+    """Which of so many specimens are laid out: all, or 40,000 drawn by the seed."""
+    if count <= MOST_LAID_OUT:
+        return np.ones(count, bool)
+    chosen = np.zeros(count, bool)
+    chosen[np.random.default_rng(seed).choice(count, MOST_LAID_OUT, replace=False)] = True
+    return chosen
+
+
+def _among_neighbours(
+    index: Index, layout: NDArray[np.float64], vectors: NDArray[np.float32]
+) -> NDArray[np.float64]:
+    """The mean place of each vector's five nearest in the layout, weighed by their nearness."""
+    distances, rows = index.nearest(vectors, 5)
+    spread = np.maximum((distances**2).mean(1, keepdims=True), 1e-12)
+    weights = np.exp(-SHARPNESS * distances**2 / spread)
+    weights /= weights.sum(1, keepdims=True)
+    return np.asarray((layout[rows] * weights[:, :, None]).sum(1), np.float64)
 
 
 def _tsne(
@@ -286,7 +372,7 @@ def _tsne(
         random_state=seed,
         n_jobs=_jobs(len(vectors)),
     )
-    layout = optimiser.fit(affinities=_affinities(vectors, perplexity, seed))
+    layout = optimiser.fit(affinities=_affinities(vectors, perplexity))
     return np.asarray(layout, dtype=np.float64)
 
 

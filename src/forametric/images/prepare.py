@@ -15,6 +15,9 @@ from forametric.images.plate import photograph
 from forametric.progress import in_parallel
 
 Pixels = npt.NDArray[np.uint8]
+FINER = (
+    4  # a JPEG is read at so many times the square's size at least: a plate's label stays legible
+)
 
 
 def background(image: Pixels) -> Pixels:
@@ -61,7 +64,7 @@ def load_square(path: Path, size: int) -> Pixels:
 
     Raises `ImageError` when it cannot be read.
     """
-    return prepare(photograph(decode(path)), size)
+    return prepare(photograph(decode(path, FINER * size)), size)
 
 
 def load_squares(
