@@ -125,3 +125,17 @@ def calibrated_folder(model_folder, more_shells, tmp_path_factory) -> Path:
     done = forametric("calibrate", model_folder, more_shells, "--split", "check", "-o", folder)
     assert done.returncode == 0, done.stderr
     return folder
+
+
+@pytest.fixture(scope="session")
+def many(tmp_path_factory) -> Path:
+    """A collection of 2,300 small pictures in three parts, one file of which is broken."""
+    folder = tmp_path_factory.mktemp("many")
+    for number in range(2300):
+        path = folder / "images" / f"taxon {number % 3}" / f"{number:04}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        noise = np.random.default_rng(number).integers(0, 255, (16, 16, 3), np.uint8)
+        Image.fromarray(noise).save(path)
+    import_collection(folder / "images", folder / "collection")
+    (folder / "images" / "taxon 1" / "0007.png").write_bytes(b"broken")
+    return folder / "collection"

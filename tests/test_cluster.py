@@ -9,13 +9,11 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
 
 from forametric.embedder import Embedder
 from forametric.embedding import embed_to_file
 from forametric.errors import InputError
 from forametric.scale import cluster
-from forametric.sources import import_collection
 from forametric.vectors import read_vectors
 from tests.conftest import forametric
 
@@ -35,20 +33,6 @@ def two_machines():
     yield nodes
     ray.shutdown()
     nodes.shutdown()
-
-
-@pytest.fixture(scope="module")
-def many(tmp_path_factory):
-    """A collection of 2,300 small pictures in three parts, one file of which is broken."""
-    folder = tmp_path_factory.mktemp("many")
-    for number in range(2300):
-        path = folder / "images" / f"taxon {number % 3}" / f"{number:04}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        noise = np.random.default_rng(number).integers(0, 255, (16, 16, 3), np.uint8)
-        Image.fromarray(noise).save(path)
-    import_collection(folder / "images", folder / "collection")
-    (folder / "images" / "taxon 1" / "0007.png").write_bytes(b"broken")
-    return folder / "collection"
 
 
 def _rows(path):

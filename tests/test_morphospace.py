@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from forametric import morphospace
 from forametric.errors import ImageError, InputError
 from forametric.mapfigure import make_legend, overlap, palette, place_boxes, rgb_to_lab
 from forametric.morphospace import Morphospace, perplexity_for
@@ -64,6 +66,25 @@ def test_a_copy_is_placed_beside_its_original_and_the_old_stay(space: Morphospac
     np.testing.assert_array_equal(space.place(space.vectors[:20]), placed)
     np.testing.assert_allclose(space.place(space.vectors[7:8])[0], placed[7], atol=1e-3 * width)
     assert space.place(np.zeros((0, 8))).shape == (0, 2)
+
+
+def test_a_large_map_places_most_among_representatives(monkeypatch) -> None:
+    monkeypatch.setattr(morphospace, "MOST_LAID_OUT", 90)
+    vectors = groups(300)
+    large = Morphospace.fit(vectors, seed=4)
+    assert large.laid_out.sum() == 90
+    assert (Morphospace.fit(vectors, seed=4).coordinates == large.coordinates).all()
+    apart = np.linalg.norm(large.coordinates[:, None] - large.coordinates[None], axis=2)
+    nearest = (apart + np.eye(300) * 1e9).argmin(1)
+    names = np.array(taxa(300))
+    assert (names == names[nearest]).mean() > 0.95
+    kept = large.neighbours_kept()
+    assert set(kept) == {"laid_out", "placed"}
+    assert all(0.1 < share <= 1 for share in kept.values()), "chance would keep 0.03"
+    shuffled = replace(large, coordinates=np.random.default_rng(0).permutation(large.coordinates))
+    assert max(shuffled.neighbours_kept().values()) < 0.1
+    placed = large.place(vectors[:5])
+    assert np.hypot(*(placed - large.coordinates[:5]).T).max() < 5
 
 
 def test_a_tiny_map_is_linear_and_places_exactly() -> None:

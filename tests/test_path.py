@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,7 +23,7 @@ from forametric.learning.network import SpecimenNetwork
 from forametric.learning.recipe import Recipe
 from forametric.learning.train import train
 from forametric.splits import draw_split, load_split, save_split, split_hash
-from forametric.vectors import read_vectors
+from forametric.vectors import read_vectors, write_vectors
 from tests.conftest import QUICK, forametric
 
 
@@ -76,6 +77,57 @@ def test_identify_names_every_image_and_lists_the_broken(model_folder, picture, 
     again = forametric("identify", model_folder, tmp_path / "new", "-o", tmp_path / "names.csv")
     assert again.returncode == 2
     assert "--overwrite" in again.stderr
+
+
+def test_identify_finds_the_most_similar_of_embedded_specimens(
+    model_folder, shells_folder, shells, tmp_path
+):
+    done = forametric("embed", model_folder, shells_folder, "-o", tmp_path / "v.parquet")
+    assert done.returncode == 0, done.stderr
+    one = shells.path(5)
+    asked = [model_folder, one, "-o", tmp_path / "n.csv", "--neighbors", tmp_path / "v.parquet"]
+    assert forametric("identify", *asked).returncode == 0
+    found = pd.read_csv(tmp_path / "n.neighbors.csv")
+    assert list(found["rank"]) == list(range(1, 11))
+    assert found["id"][0] == shells.specimens["id"][5]
+    assert found["distance"][0] < 0.001
+    assert found["distance"].is_monotonic_increasing
+    assert forametric("identify", *asked).returncode == 2, "nothing is overwritten silently"
+    other = "single sphere" if shells.taxa()[5] != "single sphere" else "clavate radial"
+    asked += ["--overwrite", "--where"]
+    assert forametric("identify", *asked, f"taxon={other}").returncode == 0
+    assert set(pd.read_csv(tmp_path / "n.neighbors.csv")["taxon"]) == {other}
+    for wrong, said in (("depth=3", "no column depth"), ("taxon=x", "no specimens"), ("x", "COL")):
+        done = forametric("identify", *asked, wrong)
+        assert done.returncode == 2
+        assert said in done.stderr
+
+
+def test_vectors_of_another_model_are_refused(
+    model_folder, shells_folder, more_shells, shells, tmp_path
+):
+    other = tmp_path / "other.parquet"
+    write_vectors(other, shells.specimens["id"], np.eye(48, 512, dtype=np.float32))
+    asked = [model_folder, shells.path(0), "-o", tmp_path / "n.csv", "--neighbors", other]
+    done = forametric("identify", *asked)
+    assert done.returncode == 2
+    assert "of another model" in done.stderr
+    done = forametric("embed", model_folder, shells_folder, "-o", tmp_path / "v.parquet")
+    asked = ["--vectors", tmp_path / "v.parquet", "-o", tmp_path / "map.png"]
+    done = forametric("map", model_folder, more_shells, *asked)
+    assert done.returncode == 2
+    assert "another collection" in done.stderr
+
+
+def test_a_map_of_vectors_made_before_is_the_same_map(model_folder, shells_folder, tmp_path):
+    assert forametric("embed", model_folder, shells_folder, "-o", tmp_path / "v").returncode == 0
+    maps = []
+    for name, more in (("a.png", []), ("b.png", ["--vectors", tmp_path / "v"])):
+        done = forametric("map", model_folder, shells_folder, "-o", tmp_path / name, *more)
+        assert done.returncode == 0, done.stderr
+        assert "the map keeps" in " ".join(done.stdout.split())
+        maps.append(pd.read_parquet((tmp_path / name).with_suffix(".parquet")))
+    assert np.allclose(maps[0][["x", "y"]], maps[1][["x", "y"]], atol=1e-3)
 
 
 def test_map_draws_and_places_without_moving(model_folder, shells_folder, tmp_path):
@@ -155,6 +207,43 @@ def test_a_picture_that_changed_meanwhile_is_embedded_again(model_folder, pictur
         image[i] for i, a, b in zip(table["id"], before, after, strict=True) if (a != b).any()
     ]
     assert changed == ["1.png"]
+
+
+@pytest.mark.slow
+def test_twenty_kills_lose_and_double_nothing(model_folder, many, tmp_path):
+    """SIGKILL at random moments of an embedding, which then comes to the same rows."""
+    from forametric.embedding import embed_to_file
+
+    wanted = tmp_path / "whole.parquet"
+    failed = embed_to_file(Embedder.load(model_folder), Collection.open(many), wanted)
+    command = [sys.executable, "-m", "forametric.cli", "embed", str(model_folder), str(many), "-o"]
+    rng = np.random.default_rng(0)
+    output, finished, killed = tmp_path / "v.parquet", 0, 0
+    for attempt in range(20):
+        if attempt % 5 == 0:  # begin anew, so that every stage is hit
+            shutil.rmtree(tmp_path / "v.parquet.unfinished", ignore_errors=True)
+        process = subprocess.Popen([*command, str(output)], stderr=subprocess.DEVNULL)
+        try:
+            process.wait(rng.uniform(1, 7))
+            finished += 1
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            killed += 1
+        if output.exists():
+            _same_rows(output, wanted)
+            output.unlink()
+    assert killed >= 5, (killed, finished)
+    done = forametric(*command[3:], output)
+    assert done.returncode == 1, "one picture is broken"
+    assert [*failed] == list(pd.read_csv(tmp_path / "v.skipped.csv")["image"])
+    _same_rows(output, wanted)
+
+
+def _same_rows(path, wanted):
+    (a, x), (b, y) = read_vectors(path), read_vectors(wanted)
+    assert list(a["id"]) == list(b["id"])
+    assert np.allclose(x, y, atol=1e-5)
 
 
 def test_a_loaded_model_embeds_as_the_saved_one(model_folder, shells):
@@ -343,10 +432,8 @@ def test_json_for_programs(verb):
 
 
 def test_help_needs_no_heavy_imports():
-    code = (
-        "import sys, forametric.cli; "
-        "print([m for m in ('torch', 'pandas', 'matplotlib', 'sklearn') if m in sys.modules])"
-    )
+    heavy = ("torch", "pandas", "matplotlib", "sklearn", "faiss", "ray")
+    code = f"import sys, forametric.cli; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.strip() == "[]"
 
