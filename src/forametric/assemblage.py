@@ -99,6 +99,7 @@ def estimate_shares(
     taxa: Sequence[str],
     calibration: Calibration,
     *,
+    decided: npt.NDArray[np.int64] | None = None,
     draws: int = DRAWS,
     seed: int = 0,
 ) -> Shares:
@@ -118,8 +119,13 @@ def estimate_shares(
         Calibrated; `Embedder.predict_proba`.
     novelty : ndarray of float32, shape (n,)
         `Gallery.novelty`.
+    decided : ndarray of int64, shape (n,), optional
+        What an expert says each specimen is: the number of its taxon, of taxa for unknown, −1
+        where none has. There is no doubt about those.
     """
     count, width = probabilities.shape
+    if decided is None:
+        decided = np.full(count, -1)
     rng = np.random.default_rng(seed)
     least = min(calibration.prior.values())  # a taxon added later was not there to be counted
     prior = np.array([calibration.prior.get(t, least) for t in taxa])
@@ -128,8 +134,8 @@ def estimate_shares(
     known = probabilities / prior * _usual(novelty, calibration)[:, None]
     strangers = Strangers.expected(calibration)
     off = np.array([OFF] * width + [OFF_UNKNOWN])
-    best = _counts_drawn(known, novelty, strangers, 0 * off, draws, rng)
-    drawn_counts = _counts_drawn(known, novelty, strangers, off, draws, rng)
+    best = _counts_drawn(known, novelty, decided, strangers, 0 * off, draws, rng)
+    drawn_counts = _counts_drawn(known, novelty, decided, strangers, off, draws, rng)
     possible = rng.beta(drawn_counts + 0.5, count - drawn_counts + 0.5)
     low, high = np.quantile(possible, [0.025, 0.975], axis=0)
     # A taxon that may well be absent has no lower bound, one that may be all no upper one.
@@ -141,6 +147,7 @@ def estimate_shares(
 def _counts_drawn(
     known: Floats,
     novelty: npt.NDArray[np.float32],
+    decided: npt.NDArray[np.int64],
     strangers: Strangers,
     off: Floats,
     draws: int,
@@ -161,6 +168,7 @@ def _counts_drawn(
         likelihood[:, -1] = _normal(novelty, middle, strangers.spread)
         weights = np.cumsum((likelihood + 1e-9) * (shares * supposed), axis=1)
         names = (weights < rng.random((len(known), 1)) * weights[:, -1:]).sum(1)
+        names = np.where(decided >= 0, decided, names)
         counts = np.bincount(names, minlength=width + 1)
         shares = rng.dirichlet(counts + 1 / np.sqrt(width + 1))
         middle = strangers.drawn(novelty[names == width], rng)
@@ -252,6 +260,7 @@ def assemblage(
     taxa: Sequence[str],
     calibration: Calibration,
     samples: npt.NDArray[np.object_],
+    decided: npt.NDArray[np.object_] | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Counts and shares of every taxon in every sample, and each sample's diversity.
 
@@ -260,6 +269,9 @@ def assemblage(
     names : DataFrame
         `identify.name_vectors` of the specimens: taxon, decision, novelty.
     samples : ndarray of str, shape (n,)
+    decided : ndarray of str, shape (n,), optional
+        What an expert says each specimen is, a taxon or `unknown`; "" where none has. It takes the
+        place of the model's name, and may be a taxon that the model does not know.
 
     Returns
     -------
@@ -267,14 +279,24 @@ def assemblage(
         As in `Assemblage`.
     """
     rows, sums = [], []
-    accepted = (names["decision"] == "accepted").to_numpy()
+    if decided is None:
+        decided = np.full(len(names), "", dtype=object)
+    new = sorted(set(decided.tolist()) - {"", UNKNOWN, *taxa})
+    taxa = [*taxa, *new]
+    probabilities = np.pad(probabilities, ((0, 0), (0, len(new))))
+    numbers = {"": -1} | {taxon: n for n, taxon in enumerate((*taxa, UNKNOWN))}
+    settled = np.array([numbers[str(name)] for name in decided], np.int64)
+    called = names["taxon"].where(settled < 0, decided)
+    accepted = np.where(settled < 0, names["decision"] == "accepted", settled < len(taxa))
     novelty = names["novelty"].to_numpy(dtype=np.float32)
     order = list(dict.fromkeys(samples.tolist()))
     smallest = min(int(accepted[samples == s].sum()) for s in order)
     for sample in order:
         of = samples == sample
-        counted = names["taxon"].where(accepted, UNKNOWN)[of].value_counts()
-        found = estimate_shares(probabilities[of], novelty[of], taxa, calibration)
+        counted = called.where(accepted, UNKNOWN)[of].value_counts()
+        found = estimate_shares(
+            probabilities[of], novelty[of], taxa, calibration, decided=settled[of]
+        )
         counts = np.array([int(counted.get(t, 0)) for t in (*taxa, UNKNOWN)])
         table = pd.DataFrame({"sample": sample, "taxon": [*taxa, UNKNOWN], "count": counts})
         table["plain"] = counts / of.sum()
@@ -314,6 +336,9 @@ def assemblage_of_collection(
 
     Parameters
     ----------
+    collection : Collection
+        What experts have decided on (`forametric label`) is counted as they say, without doubt;
+        what they call no shell is left out.
     by : str
         The column that says which sample a specimen is of.
     depth : str
@@ -333,19 +358,23 @@ def assemblage_of_collection(
         if column not in table or not table[column].notna().any():
             raise InputError(f"the collection has nothing in the column {column!r}.")
     named_sample = table[by].notna().to_numpy()
-    chosen = collection.select(named_sample)
+    verdict = table.get("decided", pd.Series("", table.index)).fillna("")
+    chosen = collection.select(named_sample & (verdict != "none").to_numpy())
     got, skipped = embed_readable(model, chosen.specimens["image"], chosen.paths())
     read = chosen.specimens.iloc[got.rows].reset_index(drop=True)
     levels = _levels(read, by, depth)
     place = {sample: n for n, sample in enumerate(levels)}
     order = np.argsort([place[s] for s in read[by].astype(str)], kind="stable")
     probabilities = model.predict_proba(got)
+    verdict = read.get("decided", pd.Series("", read.index)).fillna("")
+    decided = read["taxon"].where(verdict == "taxon", verdict).to_numpy(dtype=object)
     shares, samples = assemblage(
         name_vectors(model, got, probabilities).iloc[order].reset_index(drop=True),
         probabilities[order],
         model.gallery.classes_,
         calibration,
         read[by].astype(str).to_numpy(dtype=object)[order],
+        decided[order],
     )
     if depth:
         samples.insert(1, depth, [levels[s] for s in samples["sample"]])

@@ -40,6 +40,9 @@ Seed = Annotated[int, typer.Option(help="Seed of every random draw.")]
 SplitOption = Annotated[
     str, typer.Option("--split", help="A column of the collection, or a CSV with id and role.")
 ]
+StoreOption = Annotated[
+    str, typer.Option("--store", help="The decisions: a SQLite file, or postgresql://….")
+]
 # Of several processes that train together the first alone speaks.
 QUIET = os.environ.get("RANK", "0") != "0"
 out, err = Console(quiet=QUIET), Console(stderr=True, quiet=QUIET)
@@ -819,6 +822,103 @@ def assemblage(
     }
     _show(result, as_json, say)
     _end(len(found.skipped), str(output / "skipped.csv"))
+
+
+@app.command()
+def decide(
+    collection: Path,
+    table: Annotated[Path, typer.Argument(help="CSV or Excel: id or image, and a column expert.")],
+    store: StoreOption,
+    reviewer: Annotated[str, typer.Option(help="Whose decisions these are.")],
+    as_json: Json = False,
+) -> None:
+    """Record what an expert has filled in: a name, unknown, or none (no shell), with who and when.
+
+    The table is what identify wrote, say, with a column expert filled in where it was looked at.
+
+    Example: forametric decide core names.csv --store decisions.sqlite --reviewer "K. Lee"
+    """
+    from forametric.collection import Collection
+    from forametric.review import Decisions, decisions_in
+    from forametric.sources.table import read_rows
+
+    found = decisions_in(read_rows(table)[0], Collection.open(collection), reviewer)
+    numbers = Decisions(store).record(found)
+    result = {"store": store, "recorded": len(numbers), "first": numbers[0], "last": numbers[-1]}
+    said = f"{len(numbers)} decisions of {reviewer} recorded: {store}"
+    _show(result, as_json, lambda: out.print(said, soft_wrap=True))
+
+
+@app.command()
+def decisions(
+    store: StoreOption,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Where to write all of them, as CSV.")
+    ] = None,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """Show where reviewers differ and how far they agree; write the whole history.
+
+    Example: forametric decisions --store decisions.sqlite -o history.csv
+    """
+    from forametric.files import refuse_existing
+    from forametric.review import Decisions, agreement, consensus
+
+    if output:
+        refuse_existing(output, overwrite)
+    kept = Decisions.existing(store)
+    history = kept.history()
+    if output:
+        kept.write_csv(output)
+    together = consensus(history)
+    conflicts = together[together["conflict"]]
+    agreed = agreement(history)
+    result = {
+        "decisions": len(history),
+        "reviewers": sorted(history["reviewer"].unique()),
+        "specimens": len(together),
+        "conflicts": conflicts.to_dict("records"),
+        **agreed,
+        "history": str(output) if output else None,
+    }
+
+    def say() -> None:
+        out.print(
+            f"{len(history)} decisions of {len(result['reviewers'])} reviewers on "
+            f"{len(together)} specimens, {len(conflicts)} with conflicts"
+        )
+        for pair in agreed["cohen"]:
+            kappa = "not defined" if pair["kappa"] is None else f"{pair['kappa']:.2f}"
+            names = " and ".join(pair["reviewers"])
+            out.print(f"  {names}: Cohen's kappa {kappa} over {pair['specimens']} specimens")
+        for row in conflicts.head(20).itertuples():
+            out.print(f"  {row.specimen}: {row.reviewers} differ", highlight=False)
+
+    _show(result, as_json, say)
+
+
+@app.command()
+def label(
+    collection: Path,
+    output: Output,
+    store: StoreOption,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """Make a collection with the names that its reviewers agree on, to train on or to count.
+
+    Example: forametric label core --store decisions.sqlite -o core-reviewed
+    """
+    from forametric.collection import Collection
+    from forametric.review import Decisions, labelled
+
+    named = labelled(Collection.open(collection), Decisions.existing(store))
+    named.save(output, overwrite=overwrite)
+    counts = {str(k): int(n) for k, n in named.specimens["decided"].value_counts().items()}
+    said = ", ".join(f"{n} {verdict}" for verdict, n in counts.items())
+    result = {"collection": str(output), "decided": counts}
+    _show(result, as_json, lambda: out.print(f"{output}: {said}", soft_wrap=True))
 
 
 @app.command()

@@ -30,10 +30,7 @@ def read_table(path: Path) -> Listing:
     InputError
         When it is no table, has no column of image paths, no rows, or a column twice.
     """
-    if path.suffix.lower() in EXCEL:
-        rows, notes = _read_excel(path)
-    else:
-        rows, notes = read_cells(path)
+    rows, notes = read_rows(path)
     rows = particle_trieur_columns(rows, path.parent)
     image = _column(rows, IMAGE_COLUMNS)
     if image is None:
@@ -49,6 +46,11 @@ def read_table(path: Path) -> Listing:
     rest = rows.drop(columns=[c for c in rows.columns if c in taken or c in ("image", "label")])
     front = pd.DataFrame({"image": rows[image], "label": given.replace("", None)})
     return Listing(pd.concat([front, rest], axis=1), path.parent, notes)
+
+
+def read_rows(path: Path) -> tuple[pd.DataFrame, list[str]]:
+    """The cells of an Excel or a delimited text file, as text, and what is to be said of it."""
+    return _read_excel(path) if path.suffix.lower() in EXCEL else read_cells(path)
 
 
 def read_cells(path: Path, delimiter: str | None = None) -> tuple[pd.DataFrame, list[str]]:

@@ -1,0 +1,12 @@
+"""The expert's side: decisions about specimens, kept for good, and what follows from them."""
+
+from forametric.review.decisions import (
+    Decision,
+    Decisions,
+    agreement,
+    consensus,
+    decisions_in,
+    labelled,
+)
+
+__all__ = ["Decision", "Decisions", "agreement", "consensus", "decisions_in", "labelled"]

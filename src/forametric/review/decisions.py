@@ -1,0 +1,426 @@
+"""Decisions: who called which specimen what, when, and instead of what.
+
+A table in SQLite (one file) or PostgreSQL to which rows are only ever added: a change of mind is
+another row, an undone decision stays on record, and the database itself refuses to change or delete
+one. What stands follows from the rows: of each reviewer the last decision on a specimen that was
+not undone; of several reviewers what more than half of them say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import sqlalchemy as sql
+from sqlalchemy.exc import SQLAlchemyError
+
+from forametric.collection import Collection
+from forametric.errors import InputError
+from forametric.files import atomic_path
+
+VERSION = 1
+TAXON, UNKNOWN, NONE, SKIP, UNDO = "taxon", "unknown", "none", "skip", "undo"
+VERDICTS = (TAXON, UNKNOWN, NONE, SKIP)
+
+_tables = sql.MetaData()
+_about = sql.Table(
+    "about",
+    _tables,
+    sql.Column("key", sql.String, primary_key=True),
+    sql.Column("value", sql.String, nullable=False),
+)
+_rows = sql.Table(
+    "decisions",
+    _tables,
+    sql.Column("number", sql.Integer, primary_key=True, autoincrement=True),
+    sql.Column("specimen", sql.String, nullable=False, index=True),
+    sql.Column("verdict", sql.String, nullable=False),
+    sql.Column("taxon", sql.String, nullable=False),
+    sql.Column("reviewer", sql.String, nullable=False, index=True),
+    sql.Column("time", sql.String, nullable=False),
+    sql.Column("previous", sql.String, nullable=False),
+    sql.Column("suggested", sql.String, nullable=False),
+    sql.Column("probability", sql.Float),
+    sql.Column("model", sql.String, nullable=False),
+    sql.Column("undoes", sql.Integer),
+    sqlite_autoincrement=True,
+)
+COLUMNS = [column.name for column in _rows.columns]
+# What keeps rows as they are, whoever opens the database.
+_GUARDS = {
+    "sqlite": [
+        f"CREATE TRIGGER IF NOT EXISTS no_{what} BEFORE {what} ON decisions "
+        f"BEGIN SELECT RAISE(ABORT, 'decisions are only ever added to'); END"
+        for what in ("update", "delete")
+    ],
+    "postgresql": [
+        "CREATE OR REPLACE FUNCTION forametric_only_added() RETURNS trigger AS $$ "
+        "BEGIN RAISE EXCEPTION 'decisions are only ever added to'; END $$ LANGUAGE plpgsql",
+        "CREATE OR REPLACE TRIGGER no_change BEFORE UPDATE OR DELETE ON decisions "
+        "FOR EACH ROW EXECUTE FUNCTION forametric_only_added()",
+    ],
+}
+
+
+@dataclass(frozen=True)
+class Decision:
+    """One expert's word on one specimen.
+
+    Attributes
+    ----------
+    specimen : str
+        Its id.
+    verdict : str
+        `taxon`; `unknown`: a shell, but of no taxon known here; `none`: no shell at all; `skip`.
+    taxon : str
+        The name, for the verdict `taxon`; else empty.
+    reviewer : str
+    suggested, probability, model : str, float, str
+        What the model had said, how sure it was, and the hash of its weights.
+    """
+
+    specimen: str
+    verdict: str
+    taxon: str
+    reviewer: str
+    suggested: str = ""
+    probability: float | None = None
+    model: str = ""
+
+    def __post_init__(self) -> None:
+        if self.verdict not in VERDICTS:
+            raise InputError(f"a verdict is one of {', '.join(VERDICTS)}, not {self.verdict!r}.")
+        if (self.verdict == TAXON) != bool(self.taxon.strip()):
+            raise InputError(f"the verdict {self.verdict!r} and the name {self.taxon!r} disagree.")
+        if not self.reviewer.strip() or not self.specimen.strip():
+            raise InputError("a decision needs a specimen and the name of its reviewer.")
+
+
+class Decisions:
+    """A store of decisions.
+
+    Parameters
+    ----------
+    place : str or Path
+        A file, for SQLite, made if it is not there; or `postgresql://user@host/database`.
+
+    Raises
+    ------
+    InputError
+        When it cannot be opened, is no store of decisions, or is of a newer version.
+    """
+
+    def __init__(self, place: str | Path) -> None:
+        self.place = str(place)
+        remote = "://" in self.place
+        if remote and not self.place.startswith(("postgresql://", "postgresql+")):
+            raise InputError(f"{self.place} is neither a file nor a postgresql:// address.")
+        url = self.place if remote else f"sqlite:///{self.place}"
+        url = url.replace("postgresql://", "postgresql+psycopg://", 1)
+        if not remote:
+            Path(self.place).parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._engine = sql.create_engine(url)
+            if not remote:
+                sql.event.listen(self._engine, "connect", _durable)
+                sql.event.listen(self._engine, "begin", _one_writer)
+            with self._engine.begin() as database:
+                self._prepare(database)
+        except ModuleNotFoundError as error:
+            raise InputError(
+                f"{error.name} is not installed: pip install 'forametric[postgresql]'"
+            ) from None
+        except SQLAlchemyError as error:
+            raise InputError(f"{self.place} cannot hold decisions: {_first(error)}") from None
+
+    @classmethod
+    def existing(cls, place: str | Path) -> Decisions:
+        """As `Decisions(place)`, but a file has to be there."""
+        if "://" not in str(place) and not Path(place).is_file():
+            raise InputError(f"{place} does not exist; decisions are made by: forametric decide")
+        return cls(place)
+
+    def _prepare(self, database: sql.Connection) -> None:
+        present = set(sql.inspect(database).get_table_names())
+        if present and "decisions" not in present and self._engine.dialect.name == "sqlite":
+            raise InputError(f"{self.place} is a database of something else; name another file.")
+        _tables.create_all(database)
+        for guard in _GUARDS[self._engine.dialect.name]:
+            database.execute(sql.text(guard))
+        found = database.execute(sql.select(_about.c.value).where(_about.c.key == "version"))
+        version = found.scalar()
+        if version is None:
+            database.execute(sql.insert(_about).values(key="version", value=str(VERSION)))
+        elif int(version) > VERSION:
+            raise InputError(
+                f"{self.place} is of version {version}, this Forametric knows {VERSION}; update it."
+            )
+
+    def record(self, decisions: Sequence[Decision]) -> list[int]:
+        """Add decisions, all or none; once this returns, they are on the disk.
+
+        Returns
+        -------
+        list of int
+            Their numbers, by which they can be undone.
+        """
+        numbers = []
+        with self._engine.begin() as database:
+            for one in decisions:
+                numbers.append(self._add(database, one, None))
+        return numbers
+
+    def undo(self, reviewer: str) -> Decision | None:
+        """Take back a reviewer's last decision that stands; None when there is none.
+
+        The decision stays on record, followed by one that undoes it.
+        """
+        with self._engine.begin() as database:
+            undone = sql.select(_rows.c.undoes).where(_rows.c.undoes.is_not(None))
+            last = database.execute(
+                sql.select(_rows)
+                .where(_rows.c.reviewer == reviewer, _rows.c.verdict != UNDO)
+                .where(_rows.c.number.not_in(undone))
+                .order_by(_rows.c.number.desc())
+                .limit(1)
+            ).first()
+            if last is None:
+                return None
+            fields = last._asdict()
+            taken = Decision(**{k: fields[k] for k in Decision.__dataclass_fields__})
+            self._add(database, taken, last.number)
+        return taken
+
+    def _add(self, database: sql.Connection, one: Decision, undoes: int | None) -> int:
+        """A row, with what stood before it for this reviewer and specimen."""
+        mine = sql.select(_rows).where(
+            _rows.c.specimen == one.specimen, _rows.c.reviewer == one.reviewer
+        )
+        rows = pd.DataFrame(database.execute(mine).all(), columns=COLUMNS)
+        before = standing(rows)
+        values = {
+            "specimen": one.specimen,
+            "verdict": UNDO if undoes else one.verdict,
+            "taxon": "" if undoes else one.taxon,
+            "reviewer": one.reviewer,
+            "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "previous": str(before["name"].iloc[0]) if len(before) else "",
+            "suggested": one.suggested,
+            "probability": one.probability,
+            "model": one.model,
+            "undoes": undoes,
+        }
+        key = database.execute(sql.insert(_rows).values(values)).inserted_primary_key
+        assert key is not None
+        return int(key[0])
+
+    def history(self) -> pd.DataFrame:
+        """Every row, in the order in which they came: the columns of the table."""
+        with self._engine.connect() as database:
+            rows = database.execute(sql.select(_rows).order_by(_rows.c.number)).all()
+        return pd.DataFrame(rows, columns=COLUMNS)
+
+    def write_csv(self, path: Path) -> None:
+        """The whole history as CSV."""
+        with atomic_path(path) as temporary:
+            self.history().to_csv(temporary, index=False)
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self._engine.dispose()
+
+
+def standing(history: pd.DataFrame) -> pd.DataFrame:
+    """What each reviewer says now: specimen, reviewer, verdict, taxon, name, time.
+
+    `name` is the taxon, or the verdict in angle brackets. Skipped specimens have no row.
+    """
+    gone = set(history["undoes"].dropna().astype(int))
+    kept = history[(history["verdict"] != UNDO) & ~history["number"].isin(gone)]
+    last = kept.drop_duplicates(["specimen", "reviewer"], keep="last")
+    last = last[last["verdict"] != SKIP].reset_index(drop=True)
+    name = last["taxon"].where(last["verdict"] == TAXON, "<" + last["verdict"] + ">")
+    return last.assign(name=name)[["specimen", "reviewer", "verdict", "taxon", "name", "time"]]
+
+
+def consensus(history: pd.DataFrame) -> pd.DataFrame:
+    """What the reviewers say together, one row a specimen.
+
+    Returns
+    -------
+    DataFrame
+        specimen; verdict and taxon that more than half of its reviewers give ("" where none has
+        more than half); reviewers (their names, parted by |); agreement (the share that gives the
+        commonest answer); conflict (whether they differ); time (of the last word).
+    """
+    rows = []
+    for specimen, said in standing(history).groupby("specimen", sort=False):
+        counted = said["name"].value_counts()
+        share = counted.iloc[0] / len(said)
+        top = said[said["name"] == counted.index[0]].iloc[0]
+        settled = share > 0.5
+        rows.append(
+            {
+                "specimen": specimen,
+                "verdict": top["verdict"] if settled else "",
+                "taxon": top["taxon"] if settled else "",
+                "reviewers": "|".join(sorted(said["reviewer"])),
+                "agreement": round(float(share), 3),
+                "conflict": len(counted) > 1,
+                "time": said["time"].max(),
+            }
+        )
+    columns = ["specimen", "verdict", "taxon", "reviewers", "agreement", "conflict", "time"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def agreement(history: pd.DataFrame) -> dict[str, Any]:
+    """How far reviewers agree beyond chance.
+
+    Returns
+    -------
+    dict
+        `cohen`: for each two reviewers, kappa over the specimens that both judged (Cohen 1960) and
+        their number; `fleiss`: kappa over those that all judged (Fleiss 1971), and their number.
+        Kappa is None where it is not defined: no common specimens, or one answer to all.
+    """
+    table = standing(history).pivot(index="specimen", columns="reviewer", values="name")
+    pairs = []
+    for one, other in combinations(table.columns, 2):
+        both = table[[one, other]].dropna()
+        kappa = fleiss_kappa(both.to_numpy(), by_rater=True)
+        pairs.append({"reviewers": [one, other], "specimens": len(both), "kappa": kappa})
+    of_all = table.dropna() if table.shape[1] > 1 else table.iloc[:0]
+    return {
+        "cohen": pairs,
+        "fleiss": {"specimens": len(of_all), "kappa": fleiss_kappa(of_all.to_numpy())},
+    }
+
+
+def fleiss_kappa(answers: np.ndarray[Any, Any], *, by_rater: bool = False) -> float | None:
+    """Agreement of raters beyond chance.
+
+    Parameters
+    ----------
+    answers : ndarray of str, shape (specimens, raters)
+    by_rater : bool
+        Take chance from each rater's own answers, not from all together: with two, Cohen's kappa.
+
+    >>> fleiss_kappa(np.array([["a", "a"], ["b", "b"], ["a", "b"], ["b", "b"]]), by_rater=True)
+    0.5
+    """
+    if answers.size == 0:
+        return None
+    names, of = np.unique(answers.astype(str), return_inverse=True)
+    counts = np.zeros((*answers.shape, len(names)))
+    np.put_along_axis(counts, of.reshape(answers.shape)[..., None], 1, axis=2)
+    raters = answers.shape[1]
+    together = counts.sum(1)
+    seen = float(((together**2).sum(1) - raters).mean() / (raters * (raters - 1)))
+    if by_rater:
+        shares = counts.mean(0)
+        pairs = list(combinations(range(raters), 2))
+        chance = float(np.mean([shares[a] @ shares[b] for a, b in pairs]))
+    else:
+        chance = float((together.mean(0) / raters) @ (together.mean(0) / raters))
+    return round((seen - chance) / (1 - chance), 6) if chance < 1 else None
+
+
+def labelled(collection: Collection, decisions: Decisions) -> Collection:
+    """The collection as its reviewers see it: a name that they agree on takes the taxon's place.
+
+    What they call unknown, or no shell, loses its name. Where they differ, the old name stays.
+    `label` is never touched. Columns are added: `decided` (the verdict), `decided_by` and
+    `decided_on`.
+
+    Raises
+    ------
+    InputError
+        When no specimen of the collection has been decided on.
+    """
+    found = consensus(decisions.history()).set_index("specimen")
+    ids = collection.specimens["id"]
+    found = found.reindex(ids).reset_index(drop=True)
+    settled = found["verdict"].fillna("").ne("").to_numpy()
+    if not settled.any():
+        raise InputError(f"{decisions.place} settles no specimen of this collection.")
+    table = collection.specimens.reset_index(drop=True)
+    name = found["taxon"].where(found["verdict"] == TAXON, None)
+    table["taxon"] = table["taxon"].where(~settled, name)
+    for column, source in (
+        ("decided", "verdict"), ("decided_by", "reviewers"), ("decided_on", "time"),
+    ):  # fmt: skip
+        table[column] = found[source].where(settled, None)
+    return Collection(table, collection.images, collection.info)
+
+
+def decisions_in(table: pd.DataFrame, collection: Collection, reviewer: str) -> list[Decision]:
+    """The decisions in a table that an expert has filled in.
+
+    Parameters
+    ----------
+    table : DataFrame
+        `id` or `image` says which specimen; `expert` what it is: a name, `unknown`, `none` (no
+        shell), or nothing where the expert has not looked. `best` and `best_probability`, as
+        `identify` writes them, are kept as what the model had said.
+
+    Raises
+    ------
+    InputError
+        When a column is missing, a specimen is not of the collection, or nothing is filled in.
+    """
+    key = next((column for column in ("id", "image") if column in table), None)
+    if key is None or "expert" not in table:
+        raise InputError("the table needs a column `expert`, and `id` or `image` beside it.")
+    filled = table[table["expert"].notna() & (table["expert"].astype(str).str.strip() != "")]
+    if not len(filled):
+        raise InputError("the column `expert` is empty: there is nothing to record.")
+    known = dict(
+        zip(collection.specimens[key].astype(str), collection.specimens["id"], strict=True)
+    )
+    rows = []
+    for row in filled.to_dict("records"):
+        if str(row[key]) not in known:
+            raise InputError(f"{row[key]} is no specimen of the collection.")
+        said = " ".join(str(row["expert"]).split())
+        verdict = said.lower() if said.lower() in (UNKNOWN, NONE) else TAXON
+        sure = float(pd.to_numeric(row.get("best_probability", ""), errors="coerce"))
+        rows.append(
+            Decision(
+                known[str(row[key])],
+                verdict,
+                said if verdict == TAXON else "",
+                reviewer,
+                suggested=_text(row.get("best")),
+                probability=None if np.isnan(sure) else sure,
+            )
+        )
+    return rows
+
+
+def _text(value: object) -> str:
+    return "" if value is None or value != value else str(value)
+
+
+def _first(error: Exception) -> str:
+    return str(error).splitlines()[0]
+
+
+def _durable(connection: Any, _: Any) -> None:
+    """Readers do not wait for writers, and what is committed is on the disk."""
+    connection.isolation_level = None  # transactions begin where `_one_writer` says
+    cursor = connection.cursor()
+    for pragma in ("busy_timeout=10000", "journal_mode=WAL", "synchronous=FULL"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _one_writer(database: sql.Connection) -> None:
+    """Take turns from the start, so that what stood before is still so when a row is added."""
+    database.exec_driver_sql("BEGIN IMMEDIATE")
