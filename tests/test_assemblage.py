@@ -50,6 +50,28 @@ def test_intervals_cover_and_the_estimate_beats_plain_counts_under_shift():
     assert np.mean(better) < 0.6 * np.mean(plain)
 
 
+def test_what_an_expert_has_decided_is_counted_without_doubt():
+    rng = np.random.default_rng(1)
+    truth, p, novelty, _ = _sample([0.5, 0.3, 0.2], 0.2, 200, rng)
+    calibration = _calibration(prior=dict.fromkeys(TAXA, 1 / 3))
+    before = estimate_shares(p, novelty, TAXA, calibration)
+    half = np.where(np.arange(200) % 2, truth, -1)
+    after = estimate_shares(p, novelty, TAXA, calibration, decided=half)
+    real = np.bincount(truth, minlength=4) / 200
+    assert abs(after.share - real).mean() < abs(before.share - real).mean()
+    whole = estimate_shares(p, novelty, TAXA, calibration, decided=truth)
+    assert np.allclose(whole.share, real), "all decided: what is left is the chance of so few"
+    names = pd.DataFrame({"taxon": A, "decision": "accepted", "novelty": novelty})
+    said = np.where(np.arange(200) < 10, "Nova species", "").astype(object)
+    said[10:15] = UNKNOWN
+    shares, _ = assemblage(names, p, TAXA, calibration, np.full(200, "one", object), said)
+    counts = shares.set_index("taxon")["count"]
+    assert counts.to_dict() == {A: 185, B: 0, C: 0, "Nova species": 10, UNKNOWN: 5}
+    new = shares.set_index("taxon").loc["Nova species"]
+    assert new["low"] <= 0.05 <= new["high"]
+    assert new["share"] == pytest.approx(0.05, abs=0.01)
+
+
 def test_a_sample_of_strangers_is_unknown():
     p = np.full((40, 3), 1 / 3, np.float32)
     found = estimate_shares(p, np.full(40, 9, np.float32), TAXA, _calibration())

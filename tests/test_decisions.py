@@ -4,9 +4,11 @@ import os
 import random
 import shutil
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import threading
 from functools import partial
 from pathlib import Path
@@ -200,39 +202,29 @@ def test_a_thousand_decisions_with_kills_between_are_all_there(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def postgresql(tmp_path_factory):
+def postgresql():
     """A PostgreSQL server of this machine's own, on loopback, for as long as the tests last."""
-    folder = tmp_path_factory.mktemp("pg")
-    homes = sorted(
-        p for p in map(str, __import__("pathlib").Path("/usr/lib/postgresql").glob("*/bin"))
-    )
-    initdb = shutil.which("initdb") or (f"{homes[-1]}/initdb" if homes else None)
+    found = [shutil.which("initdb"), *sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))]
+    initdb = next((Path(place) for place in found if place), None)
     if initdb is None:
         pytest.skip("PostgreSQL is not installed")
-    home = os.path.dirname(initdb)
+    folder = Path(tempfile.mkdtemp())
     run_as = {}
-    if hasattr(os, "geteuid") and os.geteuid() == 0:  # PostgreSQL refuses to run as root
-        import pwd
-
-        user = pwd.getpwnam("postgres")
-        os.chown(folder, user.pw_uid, user.pw_gid)
-        for parent in [folder, *folder.parents]:
-            if parent.stat().st_uid == 0 and parent != parent.parent:
-                parent.chmod(parent.stat().st_mode | 0o011)
-        run_as = {"user": user.pw_uid, "group": user.pw_gid}
-    data, port = folder / "data", 54329
-    quiet = {
-        "check": True,
-        "stdout": subprocess.DEVNULL,
-        "stderr": subprocess.DEVNULL,
-        "cwd": folder,
-    }
-    subprocess.run([initdb, "-D", data, "-U", "forametric", "-A", "trust"], **quiet, **run_as)
+    if os.geteuid() == 0:  # PostgreSQL refuses to run as root
+        shutil.chown(folder, "postgres", "postgres")
+        run_as = {"user": "postgres", "group": "postgres"}
+    nowhere = subprocess.DEVNULL
+    run = partial(subprocess.run, check=True, stdout=nowhere, stderr=nowhere, cwd=folder, **run_as)
+    control = [initdb.with_name("pg_ctl"), "-D", folder / "data"]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    run([initdb, "-D", folder / "data", "-U", "forametric", "-A", "trust"])
     options = f"-h 127.0.0.1 -p {port} -k {folder}"
-    start = [f"{home}/pg_ctl", "-D", data, "-l", folder / "log", "-o", options, "-w", "start"]
-    run(start)
+    run([*control, "-l", folder / "log", "-o", options, "-w", "start"])
     yield f"postgresql://forametric@127.0.0.1:{port}/postgres"
-    run([f"{home}/pg_ctl", "-D", data, "-m", "fast", "stop"])
+    run([*control, "-m", "fast", "stop"])
+    shutil.rmtree(folder)
 
 
 def test_postgresql_keeps_them_as_sqlite_does(postgresql):
