@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from forametric import metrics
 from forametric.errors import InputError
-from forametric.evaluation.protocol import estimate_clusters, unseen_scores, ward
+from forametric.evaluation.protocol import estimate_clusters, groups_of, unseen_scores
 from forametric.gallery import Gallery, thin
 
 A, B, C = "abc"
@@ -55,7 +55,7 @@ def test_clear_groups_are_found_and_counted():
     found = unseen_scores(vectors, taxa)
     assert found["matched_accuracy"] == found["recall_at_1"] == found["ami"] == 1
     assert found["estimated"]["clusters"] == estimate_clusters(vectors) == 3
-    assert len(set(ward(vectors, 5))) == 5
+    assert len(set(groups_of(vectors, 5)[0])) == 5
 
 
 def test_too_little_to_cluster_gives_no_figures():

@@ -116,7 +116,7 @@ def _figures(table: pd.DataFrame, found: pd.DataFrame) -> list[tuple[str, str, s
         (
             "clusters.png",
             "Species never seen in training",
-            "How well Ward clusters match them, with their true number given and with it "
+            "How well clusters match them, with their true number given and with it "
             "estimated; 95 % intervals.",
             _clusters(found),
         ),

@@ -2,7 +2,7 @@
 
 Known: the names that identification gives (5 nearest neighbours in the gallery and the class head
 together), and each way alone. Calibration: whether probabilities and prediction sets hold. Unseen:
-retrieval within the unseen specimens, Ward clustering with the true and with an estimated number of
+retrieval within the unseen specimens, clustering with the true and with an estimated number of
 clusters, names matched to clusters one to one. Unknown: how well novelty tells strange specimens
 from known ones, and what the decisions of `identify` come to.
 """
@@ -21,7 +21,7 @@ import pandas as pd
 
 from forametric import metrics
 from forametric.collection import Collection, content_of
-from forametric.discover import estimate_clusters, untaught, ward
+from forametric.discover import estimate_clusters, groups_of, untaught
 from forametric.embedder import Embedder
 from forametric.errors import InputError
 from forametric.files import atomic_folder, read_json, refuse_existing, write_json
@@ -178,7 +178,7 @@ def unseen_scores(
     species = np.unique(taxa.astype(str))
     if len(species) < 2 or len(taxa) < 4:
         return {}
-    clusters = ward(vectors, len(species))
+    clusters = groups_of(vectors, len(species))[0]
     _, nearest = Gallery([str(i) for i in range(len(taxa))], taxa, vectors).nearest(vectors, 2)
     itself = np.arange(len(taxa))
     neighbour = np.where(nearest[:, 0] == itself, nearest[:, 1], nearest[:, 0])
@@ -199,7 +199,10 @@ def unseen_scores(
         **metrics.clustering_scores(taxa, clusters),
         **intervals,
         "species": len(species),
-        "estimated": {"clusters": guess, **metrics.clustering_scores(taxa, ward(vectors, guess))},
+        "estimated": {
+            "clusters": guess,
+            **metrics.clustering_scores(taxa, groups_of(vectors, guess)[0]),
+        },
     }
 
 
