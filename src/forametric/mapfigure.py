@@ -307,7 +307,7 @@ def draw_map(
         "pdf.fonttype": 42,
     }
     with rc_context(settings), atomic_path(path) as temporary:
-        table = _legend_table(legend.names)
+        table = _legend_table(legend.names, legend.counts)
         below = 0.12 + ROW * table.rows + note
         total = top + height + below
         figure = Figure(figsize=(WIDTH, total), dpi=300, facecolor="white")
@@ -361,7 +361,7 @@ class _Table:
     size: float  # points
 
 
-def _legend_table(names: list[str]) -> _Table:
+def _legend_table(names: list[str], counts: list[int]) -> _Table:
     """The most of 5 to 3 columns that hold the names whole; three with cut names if none do."""
     from matplotlib.font_manager import FontProperties
     from matplotlib.textpath import TextPath
@@ -371,7 +371,8 @@ def _legend_table(names: list[str]) -> _Table:
     font = FontProperties(style="italic")
     wide = [
         TextPath((0, 0), name.replace("$", "S"), size=1, prop=font).get_extents().width / 72
-        for name in names
+        + max(0, len(f"{count:,}") - 3) * 0.64 / 72  # 0.6 inches below hold three digits
+        for name, count in zip(names, counts, strict=True)
     ]
     room = WIDTH - 0.22
     for columns, size in [(5, 6.6), (5, 6.1), (4, 6.6), (4, 5.8), (3, 6.6), (3, 6.1)]:
@@ -497,14 +498,15 @@ def _draw_legend(axes: Any, legend: Legend, table: _Table, top: float) -> None:
         column, row = divmod(i, table.rows)
         x, end = table.lefts[column], table.lefts[column + 1] - 0.16
         y = top - ROW * (row + 0.5)
-        letters = max(3, int((end - x - 0.55) * 72 / (0.55 * table.size)))
+        count = f"{legend.counts[i]:,}"
+        room = (end - x - 0.55) * 72 / table.size - 0.64 * max(0, len(count) - 3)
+        letters = max(3, int(room / 0.55))
         fits = len(table.lefts) > 4 or len(name) <= letters
         short = name if fits else name[: letters - 1] + "…"
         style = {"fontsize": table.size, "va": "center_baseline", "parse_math": False}
         axes.text(x + 0.17, y, str(i + 1), ha="right", fontweight="bold", color=INK, **style)
         axes.scatter([x + 0.25], [y + 0.004], s=20, c=legend.colours[i], linewidths=0)
         axes.text(x + 0.32, y, short, fontstyle="italic", color=INK, **style)
-        count = f"{legend.counts[i]:,}"
         axes.text(end, y, count, ha="right", color="#7b818c", **style)
 
 
