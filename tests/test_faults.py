@@ -2,13 +2,17 @@
 
 import contextlib
 import os
+import shutil
 import subprocess
 import sys
 
+import pandas as pd
 import pytest
 
+from forametric.collection import Collection
 from forametric.errors import InputError
 from forametric.files import atomic_folder, refuse_existing
+from forametric.vectors import read_vectors
 from tests.conftest import QUICK, forametric
 
 
@@ -46,6 +50,42 @@ def test_a_full_disk_ends_in_a_sentence(
     assert "Traceback" not in done.stderr
     left = {p.name for p in full_disk.iterdir()} - {"filler", "map.parquet"}
     assert all(name.endswith(".unfinished") for name in left), left
+
+
+@pytest.fixture
+def read_only_disk(tmp_path):
+    place = tmp_path / "disk"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "ro", "none", str(place)]
+    if sys.platform != "linux" or os.geteuid() != 0 or subprocess.run(mount).returncode:
+        pytest.skip("a read-only disk can be mounted by root on Linux only")
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+@pytest.mark.parametrize("verb", ["embed", "identify", "map"])
+def test_a_read_only_disk_ends_in_a_sentence(verb, read_only_disk, shells_folder, model_folder):
+    output = read_only_disk / {"map": "map.png"}.get(verb, "out")
+    done = forametric(verb, model_folder, shells_folder, "-o", output)
+    assert done.returncode == 2, done.stderr
+    assert "Read-only file system" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_one_broken_image_in_a_hundred_is_listed_and_left_out(model_folder, many, tmp_path):
+    table = Collection.open(many).specimens
+    broken = table["image"].iloc[::100].tolist()
+    images = tmp_path / "images"
+    shutil.copytree(Collection.open(many).images, images)
+    for name in broken:
+        (images / name).write_bytes((images / name).read_bytes()[:60])
+    shells = Collection(table, images)
+    shells.save(tmp_path / "c")
+    done = forametric("embed", model_folder, tmp_path / "c", "-o", tmp_path / "v.parquet")
+    assert done.returncode == 1
+    listed = set(pd.read_csv(tmp_path / "v.skipped.csv")["image"])
+    assert set(broken) <= listed
+    assert len(read_vectors(tmp_path / "v.parquet")[0]) == len(table) - len(listed)
 
 
 def test_overwriting_gives_away_only_what_was_made_here(tmp_path):
