@@ -177,6 +177,24 @@ def _counts_drawn(
     return drawn_counts
 
 
+def chance_known(novelty: npt.NDArray[np.float32], calibration: Calibration) -> Floats:
+    """The chance that each specimen is of a known taxon, by its novelty among all of these.
+
+    From how often known specimens are about so strange and how often unknown ones are supposed to
+    be; the share of the unknown is estimated from the specimens themselves (EM, Saerens et al.
+    2002) and kept between 2 and 98 %.
+    """
+    novelty = np.minimum(novelty, np.float32(max(calibration.novelty_if_new)))
+    strangers = Strangers.expected(calibration)
+    usual = _usual(novelty, calibration) + 1e-9
+    strange = _normal(novelty, strangers.middle, strangers.spread) + 1e-9
+    unknown, chance = 0.5, usual
+    for _ in range(50):
+        chance = (1 - unknown) * usual / ((1 - unknown) * usual + unknown * strange)
+        unknown = float(np.clip(1 - chance.mean(), 0.02, 0.98))
+    return chance
+
+
 @dataclass(frozen=True)
 class Strangers:
     """What is supposed of the novelty of unknown taxa before the sample is looked at.

@@ -825,6 +825,47 @@ def assemblage(
 
 
 @app.command()
+def queue(
+    model: Path,
+    collection: Path,
+    output: Output,
+    store: Annotated[
+        str, typer.Option("--store", help="Decisions: what they settle is left out.")
+    ] = "",
+    references: Annotated[
+        Path | None, typer.Option(help="The collection that the model's references are of.")
+    ] = None,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """Put specimens in the order in which an expert should see them: a page, a table to fill in.
+
+    Example: forametric queue models/plates core --references collections/plates -o to-review
+    """
+    from forametric.collection import Collection
+    from forametric.embedder import Embedder
+    from forametric.review import Decisions, queue_of_collection
+
+    found = queue_of_collection(
+        Embedder.load(model),
+        Collection.open(collection),
+        output,
+        decisions=Decisions.existing(store) if store else None,
+        references=Collection.open(references) if references else None,
+        overwrite=overwrite,
+    )
+    result = {
+        "output": str(output),
+        "specimens": len(found.table),
+        "first": found.table["id"].head(20).tolist(),
+        "skipped": found.skipped.to_dict("records"),
+    }
+    said = f"{len(found.table)} specimens in order: {output / 'queue.html'}, {output / 'queue.csv'}"
+    _show(result, as_json, lambda: out.print(said, soft_wrap=True))
+    _end(len(found.skipped), str(output / "skipped.csv"))
+
+
+@app.command()
 def decide(
     collection: Path,
     table: Annotated[Path, typer.Argument(help="CSV or Excel: id or image, and a column expert.")],

@@ -29,6 +29,7 @@ MARKS = (
     "benchmark.json",
     "assemblage.json",
     "vectors.json",
+    "queue.json",
 )
 
 

@@ -8,5 +8,14 @@ from forametric.review.decisions import (
     decisions_in,
     labelled,
 )
+from forametric.review.queue import queue_of_collection
 
-__all__ = ["Decision", "Decisions", "agreement", "consensus", "decisions_in", "labelled"]
+__all__ = [
+    "Decision",
+    "Decisions",
+    "agreement",
+    "consensus",
+    "decisions_in",
+    "labelled",
+    "queue_of_collection",
+]
