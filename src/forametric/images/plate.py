@@ -172,11 +172,11 @@ def _lowest_row(content: npt.NDArray[np.bool_]) -> int:
 def _lines(ink: list[_Mark]) -> list[list[_Mark]]:
     """Lines of text: marks that overlap in height, of like size, each near the one before."""
     lines: list[list[_Mark]] = []
+    tallest: list[int] = []
     left = sorted(ink, key=lambda m: m.left)
     for mark in left:
-        for line in lines:
-            last = line[-1]
-            tall = max(m.height for m in line)
+        for number, line in enumerate(lines):
+            last, tall = line[-1], tallest[number]
             shared = min(mark.bottom, last.bottom) - max(mark.top, last.top)
             if (
                 shared >= 0.5 * min(mark.height, last.height)
@@ -185,17 +185,21 @@ def _lines(ink: list[_Mark]) -> list[list[_Mark]]:
                 and mark.left - last.right <= 2.5 * max(tall, mark.height)
             ):
                 line.append(mark)
+                tallest[number] = max(tall, mark.height)
                 break
         else:
             lines.append([mark])
+            tallest.append(mark.height)
     return [line for line in lines if _is_text(line)]
 
 
 def _is_text(line: list[_Mark]) -> bool:
     """Enough marks, of one ink, most on a common foot (or head, in a picture upside down)."""
+    if len(line) < LINE:
+        return False
     peaks = np.array([m.peak for m in line])
     bold = float(np.median(peaks))
-    if len(line) < LINE or bold < BOLD or (peaks >= 0.6 * bold).mean() < 0.85:
+    if bold < BOLD or (peaks >= 0.6 * bold).mean() < 0.85:
         return False
     if max(m.bottom for m in line) - min(m.top for m in line) > 1.6 * max(m.height for m in line):
         return False
