@@ -255,7 +255,9 @@ def plot(found: dict[str, Any]) -> None:
     slow = [r for r in rows if "sklearn_1000_s" in r]
     at = [r["vectors"] for r in slow]
     left.loglog(at, [r["sklearn_1000_s"] for r in slow], "s--", label="scikit-learn, one by one")
-    left.loglog(size, [r["build_s"] for r in rows], ":", color="grey", label="building the index")
+    built = [r for r in rows if r["build_s"] > 0.01]  # an exact search needs no building
+    at = [r["vectors"] for r in built]
+    left.loglog(at, [r["build_s"] for r in built], "^:", color="grey", label="building the index")
     left.set(xlabel="vectors", ylabel="seconds", title="1,000 queries")
     rows = found.get("layout", [])
     size = [r["specimens"] for r in rows]
@@ -268,7 +270,7 @@ def plot(found: dict[str, Any]) -> None:
     rows = found.get("memory", [])
     right.semilogx([r["images"] for r in rows], [r["gib"] for r in rows], "o-")
     right.set(xlabel="images", ylabel="GiB", title="Peak of memory, embedding")
-    right.set_ylim(0)
+    right.set_ylim(0, 1.2 * max((r["gib"] for r in rows), default=1))
     left.legend(fontsize=7)
     for axis in (left, middle, right):
         axis.grid(alpha=0.3)

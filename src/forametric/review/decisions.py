@@ -259,25 +259,28 @@ def consensus(history: pd.DataFrame) -> pd.DataFrame:
         more than half); reviewers (their names, parted by |); agreement (the share that gives the
         commonest answer); conflict (whether they differ); time (of the last word).
     """
-    rows = []
-    for specimen, said in standing(history).groupby("specimen", sort=False):
-        counted = said["name"].value_counts()
-        share = counted.iloc[0] / len(said)
-        top = said[said["name"] == counted.index[0]].iloc[0]
-        settled = share > 0.5
-        rows.append(
-            {
-                "specimen": specimen,
-                "verdict": top["verdict"] if settled else "",
-                "taxon": top["taxon"] if settled else "",
-                "reviewers": "|".join(sorted(said["reviewer"])),
-                "agreement": round(float(share), 3),
-                "conflict": len(counted) > 1,
-                "time": said["time"].max(),
-            }
-        )
-    columns = ["specimen", "verdict", "taxon", "reviewers", "agreement", "conflict", "time"]
-    return pd.DataFrame(rows, columns=columns)
+    said = standing(history)
+    answers = said.groupby(["specimen", "name"], sort=False).agg(
+        votes=("reviewer", "size"), verdict=("verdict", "first"), taxon=("taxon", "first")
+    )
+    answers = answers.reset_index()
+    of = answers.groupby("specimen", sort=False)
+    found = answers.loc[of["votes"].idxmax()].set_index("specimen")
+    share = found["votes"] / of["votes"].sum()
+    by = said.sort_values("reviewer", kind="stable").groupby("specimen")
+    settled = share > 0.5
+    table = pd.DataFrame(
+        {
+            "verdict": found["verdict"].where(settled, ""),
+            "taxon": found["taxon"].where(settled, ""),
+            "reviewers": by["reviewer"].agg("|".join),
+            "agreement": share.round(3),
+            "conflict": of.size() > 1,
+            "time": by["time"].max(),
+        },
+        index=found.index,
+    )
+    return table.reset_index()
 
 
 def agreement(history: pd.DataFrame) -> dict[str, Any]:
