@@ -263,6 +263,11 @@ def test_names_filled_in_become_labels(shells, shells_folder, tmp_path):
             "--reviewer", reviewer,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
+        done = forametric(
+            "decide", shells_folder, tmp_path / "names.csv", "--store", store,
+            "--reviewer", reviewer,
+        )  # fmt: skip
+        assert "0 decisions" in done.stdout, "a table read twice is recorded once"
         table.loc[3, "expert"] = "single sphere"  # on which the second differs
         table.to_csv(tmp_path / "names.csv", index=False)
     done = forametric("decisions", "--store", store, "-o", tmp_path / "history.csv")

@@ -4,6 +4,8 @@ import numpy as np
 import pandas as pd
 
 from forametric.assemblage import chance_known
+from forametric.embedder import Embedder
+from forametric.review import Decisions
 from forametric.review.queue import priorities, taking_turns
 from tests.conftest import forametric
 from tests.test_identify import A, _calibration
@@ -68,6 +70,9 @@ def test_queue_decide_label_and_queue_again(
         "decide", more_shells, tmp_path / "filled.csv", "--store", store, "--reviewer", "K. Lee"
     )
     assert done.returncode == 0, done.stderr
+    kept = Decisions(store).history()
+    assert kept["suggested"].tolist() == table["best"][:10].tolist()
+    assert set(kept["model"]) == {Embedder.load(calibrated_folder).weights}
     done = forametric(
         "queue", calibrated_folder, more_shells, "--store", store, "-o", tmp_path / "rest"
     )

@@ -884,9 +884,13 @@ def decide(
     from forametric.sources.table import read_rows
 
     found = decisions_in(read_rows(table)[0], Collection.open(collection), reviewer)
-    numbers = Decisions(store).record(found)
-    result = {"store": store, "recorded": len(numbers), "first": numbers[0], "last": numbers[-1]}
-    said = f"{len(numbers)} decisions of {reviewer} recorded: {store}"
+    kept = Decisions(store)
+    new = kept.unsaid(found)
+    kept.record(new)
+    result = {"store": store, "recorded": len(new), "said_before": len(found) - len(new)}
+    said = f"{len(new)} decisions of {reviewer} recorded: {store}"
+    if len(new) < len(found):
+        said += f" ({len(found) - len(new)} were there already)"
     _show(result, as_json, lambda: out.print(said, soft_wrap=True))
 
 

@@ -93,6 +93,11 @@ class Decision:
     probability: float | None = None
     model: str = ""
 
+    @property
+    def name(self) -> str:
+        """The taxon, or the verdict in angle brackets."""
+        return self.taxon if self.verdict == TAXON else f"<{self.verdict}>"
+
     def __post_init__(self) -> None:
         if self.verdict not in VERDICTS:
             raise InputError(f"a verdict is one of {', '.join(VERDICTS)}, not {self.verdict!r}.")
@@ -175,6 +180,14 @@ class Decisions:
             for one in decisions:
                 numbers.append(self._add(database, one, None))
         return numbers
+
+    def unsaid(self, decisions: Sequence[Decision]) -> list[Decision]:
+        """Those that differ from what their reviewer says already: a table may be read twice."""
+        now = standing(self.history())
+        said = dict(
+            zip(zip(now["specimen"], now["reviewer"], strict=True), now["name"], strict=True)
+        )
+        return [one for one in decisions if said.get((one.specimen, one.reviewer)) != one.name]
 
     def undo(self, reviewer: str) -> Decision | None:
         """Take back a reviewer's last decision that stands; None when there is none.
@@ -370,8 +383,8 @@ def decisions_in(table: pd.DataFrame, collection: Collection, reviewer: str) -> 
     ----------
     table : DataFrame
         `id` or `image` says which specimen; `expert` what it is: a name, `unknown`, `none` (no
-        shell), or nothing where the expert has not looked. `best` and `best_probability`, as
-        `identify` writes them, are kept as what the model had said.
+        shell), or nothing where the expert has not looked. `best`, `best_probability` and `model`,
+        as `queue` writes them, are kept as what the model had said.
 
     Raises
     ------
@@ -402,6 +415,7 @@ def decisions_in(table: pd.DataFrame, collection: Collection, reviewer: str) -> 
                 reviewer,
                 suggested=_text(row.get("best")),
                 probability=None if np.isnan(sure) else sure,
+                model=_text(row.get("model")),
             )
         )
     return rows

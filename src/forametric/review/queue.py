@@ -98,8 +98,8 @@ def queue_of_collection(
     """Write the specimens in the order in which an expert should see them, to look at and fill in.
 
     `queue.csv`: rank, id, image, sample, best, best_probability, second, second_probability,
-    decision, reason, doubt, influence, priority, and an empty column `expert`, which `decisions_in`
-    reads. `queue.html`: the first 300 with their pictures, beside the likeliest taxa and, where the
+    decision, reason, doubt, influence, priority, model (the hash of its weights), and an empty column
+    `expert`, which `decisions_in` reads. `queue.html`: the first 300 with their pictures, beside the likeliest taxa and, where the
     collection of the references is given, the pictures of the nearest ones of each.
 
     Parameters
@@ -131,7 +131,7 @@ def queue_of_collection(
     order = taking_turns(worth["priority"].to_numpy(), got.vectors)
     front = shells.specimens[["id", "image", "sample"]]
     table = pd.concat([front, names.drop(columns="probability"), worth.round(4)], axis=1)
-    table = table.iloc[order].reset_index(drop=True).assign(expert="")
+    table = table.iloc[order].reset_index(drop=True).assign(model=model.weights, expert="")
     table.insert(0, "rank", np.arange(1, len(table) + 1))
     known = [] if references is None else references.specimens["id"].astype(str).tolist()
     places = {name: row for row, name in enumerate(known)}
