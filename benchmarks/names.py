@@ -6,6 +6,7 @@ python benchmarks/names.py MODEL COLLECTION --split open_1 --foreign OTHER_COLLE
 - learning: accuracy on unseen species of which 1, 3, 5 or 10 specimens were added as references
   (named among known and new species), and by how much that on known species changes;
 - discovery: the unseen specimens grouped, with their number of species given and estimated;
+- recognition: known and unseen specimens grouped together, and which groups are called known;
 - assemblages: 500 samples of 50 to 500 held-out specimens, drawn with return, with shares that are
   not those of training (Dirichlet 0.3) and none, a tenth or three tenths of unseen species.
 """
@@ -106,6 +107,19 @@ def discovery(model: Embedder, unseen: Vectors, new: Strings) -> dict[str, Any]:
     return {"all": rows[0], "mean": _means(rows), "relative_error_of_number": float(np.mean(error))}
 
 
+def recognition(model: Embedder, test: Vectors, unseen: Vectors) -> dict[str, int]:
+    """Known and unseen specimens grouped together: which groups are called known ones."""
+    vectors = np.concatenate([test.vectors, unseen.vectors])
+    new = np.arange(len(vectors)) >= len(test.vectors)
+    found = discover(vectors, model.gallery, model.calibration, learned=model.learned)
+    counts = dict.fromkeys(("known_recognised", "known_missed", "new_recognised", "new"), 0)
+    for row in found.groups.itertuples():
+        is_new = new[found.morphotype == row.morphotype].mean() > 0.5
+        words = ("new_recognised", "new") if is_new else ("known_recognised", "known_missed")
+        counts[words[0] if row.recognised else words[1]] += 1
+    return counts
+
+
 def assemblages(
     model: Embedder, test: Vectors, known: Strings, unseen: Vectors, samples: int = 500
 ) -> dict[str, Any]:
@@ -178,6 +192,7 @@ if __name__ == "__main__":
     found: dict[str, Any] = {
         "learning": learning(model, test, known, unseen, new),
         "discovery": discovery(model, unseen, new),
+        "recognition": recognition(model, test, unseen),
         "assemblages": assemblages(model, test, known, unseen),
     }
     if asked.foreign:

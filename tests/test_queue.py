@@ -3,10 +3,10 @@
 import numpy as np
 import pandas as pd
 
-from forametric.assemblage import chance_known
 from forametric.embedder import Embedder
 from forametric.review import Decisions
 from forametric.review.queue import priorities, taking_turns
+from forametric.strangers import chance_known
 from tests.conftest import forametric
 from tests.test_identify import A, _calibration
 

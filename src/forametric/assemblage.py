@@ -19,7 +19,6 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from scipy.special import gammaln
-from scipy.stats import gaussian_kde
 
 from forametric import __version__
 from forametric.calibration import Calibration
@@ -28,6 +27,7 @@ from forametric.embedder import Embedder
 from forametric.errors import InputError
 from forametric.files import atomic_folder, refuse_existing, write_json
 from forametric.identify import embed_readable, name_vectors
+from forametric.strangers import Strangers, normal, usual
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -131,7 +131,7 @@ def estimate_shares(
     prior = np.array([calibration.prior.get(t, least) for t in taxa])
     # Stranger than any learnt taxon would be without its references is as strange as can be.
     novelty = np.minimum(novelty, np.float32(max(calibration.novelty_if_new)))
-    known = probabilities / prior * _usual(novelty, calibration)[:, None]
+    known = probabilities / prior * usual(novelty, calibration)[:, None]
     strangers = Strangers.expected(calibration)
     off = np.array([OFF] * width + [OFF_UNKNOWN])
     best = _counts_drawn(known, novelty, decided, strangers, 0 * off, draws, rng)
@@ -165,7 +165,7 @@ def _counts_drawn(
     for step in range(BURN_IN + draws):
         if step % ROUNDS == 0:
             supposed = np.exp(rng.normal(0, off))
-        likelihood[:, -1] = _normal(novelty, middle, strangers.spread)
+        likelihood[:, -1] = normal(novelty, middle, strangers.spread)
         weights = np.cumsum((likelihood + 1e-9) * (shares * supposed), axis=1)
         names = (weights < rng.random((len(known), 1)) * weights[:, -1:]).sum(1)
         names = np.where(decided >= 0, decided, names)
@@ -175,66 +175,6 @@ def _counts_drawn(
         if step >= BURN_IN:
             drawn_counts[step - BURN_IN] = counts
     return drawn_counts
-
-
-def chance_known(novelty: npt.NDArray[np.float32], calibration: Calibration) -> Floats:
-    """The chance that each specimen is of a known taxon, by its novelty among all of these.
-
-    From how often known specimens are about so strange and how often unknown ones are supposed to
-    be; the share of the unknown is estimated from the specimens themselves (EM, Saerens et al.
-    2002) and kept between 2 and 98 %.
-    """
-    novelty = np.minimum(novelty, np.float32(max(calibration.novelty_if_new)))
-    strangers = Strangers.expected(calibration)
-    usual = _usual(novelty, calibration) + 1e-9
-    strange = _normal(novelty, strangers.middle, strangers.spread) + 1e-9
-    unknown, chance = 0.5, usual
-    for _ in range(50):
-        chance = (1 - unknown) * usual / ((1 - unknown) * usual + unknown * strange)
-        unknown = float(np.clip(1 - chance.mean(), 0.02, 0.98))
-    return chance
-
-
-@dataclass(frozen=True)
-class Strangers:
-    """What is supposed of the novelty of unknown taxa before the sample is looked at.
-
-    Stranger than known ones, but less so than the learnt taxa would be were they not in the
-    gallery, and by unequal amounts: some species are the very image of a known one. How much less
-    (0.7 of the way), how unequal (1.75 times the spread of learnt taxa) and the doubt about it were
-    set on species of pollen grains held out of training specimens.
-    """
-
-    middle: float
-    doubt: float
-    spread: float
-
-    @classmethod
-    def expected(cls, calibration: Calibration) -> Strangers:
-        """From a calibration's validation specimens."""
-        known = float(np.mean(calibration.novelty))
-        way = max(float(np.mean(calibration.novelty_if_new)) - known, 1e-3)
-        spread = max(1.75 * float(np.std(calibration.novelty_if_new)), 1e-3)
-        return cls(known + 0.7 * way, way / 8, spread)
-
-    def drawn(self, novelty: npt.NDArray[np.float32], rng: np.random.Generator) -> float:
-        """A mean novelty drawn from its posterior, given those now taken for unknown."""
-        weight, more = self.doubt**-2, len(novelty) * self.spread**-2
-        mean = (weight * self.middle + self.spread**-2 * float(novelty.sum())) / (weight + more)
-        return float(rng.normal(mean, (weight + more) ** -0.5))
-
-
-def _usual(novelty: npt.NDArray[np.float32], calibration: Calibration) -> Floats:
-    """How often known specimens are about so strange: a kernel density."""
-    known = np.asarray(calibration.novelty)
-    if np.ptp(known) < 1e-9:
-        return _normal(novelty, float(known[0]), 1e-3)
-    return np.asarray(gaussian_kde(known)(novelty))
-
-
-def _normal(values: npt.NDArray[np.float32], mean: float, deviation: float) -> Floats:
-    z = (values.astype(np.float64) - mean) / deviation
-    return np.asarray(np.exp(-(z**2) / 2) / (deviation * np.sqrt(2 * np.pi)))
 
 
 def rarefied_richness(counts: npt.NDArray[np.int64], size: int) -> float:

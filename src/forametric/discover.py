@@ -26,6 +26,7 @@ from forametric.files import atomic_folder, refuse_existing
 from forametric.gallery import Gallery
 from forametric.identify import embed_readable, name_vectors
 from forametric.page import thumbnail_url, write_page
+from forametric.strangers import chance_known
 
 LEAST = 4  # specimens that can be clustered at all
 SMALLEST = 3  # specimens of a morphotype; fewer are noise
@@ -80,8 +81,8 @@ def discover(
     gallery : Gallery
         The known taxa, as anchors.
     calibration : Calibration, optional
-        Its limit of novelty tells a group of a known taxon from a new one; without it no group is
-        recognised.
+        By it a group whose specimens are on average more likely of known taxa than not is told
+        from a new one (`strangers.chance_known`); without it no group is recognised.
     number : int, optional
         The number of groups, where it is known; else it is estimated.
     learned : int
@@ -100,7 +101,7 @@ def discover(
     if number is not None and not 1 <= number <= len(vectors):
         raise InputError(f"{len(vectors)} specimens cannot form {number} groups.")
     rng = np.random.default_rng(SEED)
-    novelty = gallery.novelty(vectors)
+    chance = chance_known(gallery.novelty(vectors), calibration) if calibration else None
     vectors, known = _unit(vectors), _unit(gallery.centres)
     core = _some(len(vectors), DIRECT, rng)
     number = number or estimate_clusters(untaught(vectors[core], learned))
@@ -131,7 +132,7 @@ def discover(
         for place, taxon in enumerate(near, 1):
             row[f"nearest_{place}"] = gallery.classes_[taxon]
             row[f"nearest_{place}_distance"] = round(float(away[taxon]), 3)
-        usual = calibration is not None and np.median(novelty[members]) <= calibration.strange
+        usual = chance is not None and chance[members].mean() > 0.5
         row["recognised"] = gallery.classes_[near[0]] if usual else ""
         rows.append(row)
     return Morphotypes(pd.DataFrame(rows), found, exemplars)

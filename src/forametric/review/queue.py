@@ -16,7 +16,6 @@ import numpy.typing as npt
 import pandas as pd
 from sklearn.cluster import MiniBatchKMeans
 
-from forametric.assemblage import chance_known
 from forametric.calibration import Calibration
 from forametric.collection import Collection
 from forametric.embedder import Embedder
@@ -25,6 +24,7 @@ from forametric.files import atomic_folder, refuse_existing, write_json
 from forametric.identify import embed_readable, name_vectors
 from forametric.page import thumbnail_url, write_page
 from forametric.review.decisions import Decisions, consensus
+from forametric.strangers import chance_known
 
 PICTURED = 300  # specimens on the page at most
 CANDIDATES = 3  # taxa shown for each
