@@ -16,19 +16,28 @@ from forametric.vectors import read_vectors
 from tests.conftest import QUICK, forametric
 
 
+@contextlib.contextmanager
+def _mounted(folder, options):
+    """A disk of its own, in memory."""
+    place = folder / "disk"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", options, "none", str(place)]
+    if sys.platform != "linux" or os.geteuid() != 0 or subprocess.run(mount).returncode:
+        pytest.skip("a disk can be mounted by root on Linux only")
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", str(place)], check=True)
+
+
 @pytest.fixture
 def full_disk(tmp_path):
     """A disk of 4 MB without a byte left on it."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "none", str(place)]
-    if sys.platform != "linux" or os.geteuid() != 0 or subprocess.run(mount).returncode:
-        pytest.skip("a small disk can be mounted by root on Linux only")
-    with contextlib.suppress(OSError), (place / "filler").open("wb", buffering=0) as filler:
-        while filler.write(bytes(4096)):
-            pass
-    yield place
-    subprocess.run(["umount", str(place)], check=True)
+    with _mounted(tmp_path, "size=4m") as place:
+        with contextlib.suppress(OSError), (place / "filler").open("wb", buffering=0) as filler:
+            while filler.write(bytes(4096)):
+                pass
+        yield place
 
 
 @pytest.mark.parametrize("verb", ["import", "train", "evaluate", "identify", "embed", "map"])
@@ -54,13 +63,8 @@ def test_a_full_disk_ends_in_a_sentence(
 
 @pytest.fixture
 def read_only_disk(tmp_path):
-    place = tmp_path / "disk"
-    place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "ro", "none", str(place)]
-    if sys.platform != "linux" or os.geteuid() != 0 or subprocess.run(mount).returncode:
-        pytest.skip("a read-only disk can be mounted by root on Linux only")
-    yield place
-    subprocess.run(["umount", str(place)], check=True)
+    with _mounted(tmp_path, "ro") as place:
+        yield place
 
 
 @pytest.mark.parametrize("verb", ["embed", "identify", "map"])

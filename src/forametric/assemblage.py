@@ -316,15 +316,14 @@ def assemblage_of_collection(
         if column not in table or not table[column].notna().any():
             raise InputError(f"the collection has nothing in the column {column!r}.")
     named_sample = table[by].notna().to_numpy()
-    verdict = table.get("decided", pd.Series("", table.index)).fillna("")
-    chosen = collection.select(named_sample & (verdict != "none").to_numpy())
+    chosen = collection.select(named_sample & (_verdicts(table) != "none").to_numpy())
     got, skipped = embed_readable(model, chosen.specimens["image"], chosen.paths())
     read = chosen.specimens.iloc[got.rows].reset_index(drop=True)
     levels = _levels(read, by, depth)
     place = {sample: n for n, sample in enumerate(levels)}
     order = np.argsort([place[s] for s in read[by].astype(str)], kind="stable")
     probabilities = model.predict_proba(got)
-    verdict = read.get("decided", pd.Series("", read.index)).fillna("")
+    verdict = _verdicts(read)
     decided = read["taxon"].where(verdict == "taxon", verdict).to_numpy(dtype=object)
     shares, samples = assemblage(
         name_vectors(model, got, probabilities).iloc[order].reset_index(drop=True),
@@ -355,6 +354,11 @@ def assemblage_of_collection(
         made_by = {"made_by": f"forametric {__version__}", "model": model.card.title}
         write_json(temporary / "assemblage.json", {**made_by, "by": by, "depth": depth})
     return result
+
+
+def _verdicts(specimens: pd.DataFrame) -> pd.Series:
+    """What experts have decided on each specimen, "" where nothing: see `forametric label`."""
+    return specimens.get("decided", pd.Series("", specimens.index)).fillna("")
 
 
 def _levels(read: pd.DataFrame, by: str, depth: str) -> dict[str, float]:

@@ -74,10 +74,7 @@ def embed_to_file(
     InputError
         When none can be read, or the output exists.
     """
-    refuse_existing(output, overwrite)
-    work = output.with_name(f"{output.name}.unfinished")
-    resumable_folder(work, run_of(model, collection))
-    parts = parts_of(collection, work)
+    work, parts = begin(model, collection, output, overwrite)
     left = [part for part in parts if not part.is_done()]
     paths = [part.paths() for part in left]
     stamps = [stamp(some) for some in paths]  # before the images are read
@@ -123,16 +120,26 @@ def vectors_of(
         )
     rows = np.flatnonzero(found.notna())
     missing = images[found.isna().to_numpy()]
-    if not (found.dropna().astype(int).to_numpy() == np.arange(len(table))).all():
-        vectors = vectors[found.dropna().astype(int)]
+    order = found.dropna().to_numpy(dtype=int)
+    if (order != np.arange(len(table))).any():
+        vectors = vectors[order]
     return rows.tolist(), vectors, dict.fromkeys(missing, "has no vector: it could not be read")
 
 
-def run_of(model: Embedder, collection: Collection) -> dict[str, object]:
-    """What parts are made from: those of another model or collection are not used."""
+def begin(
+    model: Embedder, collection: Collection, output: Path, overwrite: bool
+) -> tuple[Path, list[Part]]:
+    """The working folder `OUTPUT.unfinished`, and the parts to be made in it.
+
+    Parts that another model, or of another collection, has left there are thrown away.
+    """
+    refuse_existing(output, overwrite)
+    work = output.with_name(f"{output.name}.unfinished")
     columns = collection.specimens[["id", "image", "taxon", "sample"]].astype(str)
     hashed = int(pd.util.hash_pandas_object(columns, index=False).sum())
-    return {"model": model.card.files, "specimens": hashed, "chunk": embedder.CHUNK}
+    run = {"model": model.card.files, "specimens": hashed, "chunk": embedder.CHUNK}
+    resumable_folder(work, run)
+    return work, parts_of(collection, work)
 
 
 def parts_of(collection: Collection, folder: Path) -> list[Part]:

@@ -75,14 +75,13 @@ class Gallery:
     def votes(self, vectors: Floats, k: int = 5) -> Floats:
         """Share of the k nearest references' votes for each of `classes_`, shape (m, classes).
 
-        A vote weighs the more the nearer it is: exp(−4 d² / s²), with s² the mean of the query's
-        squared distances to its k nearest. These are scores, not calibrated probabilities.
+        A vote weighs the more the nearer it is (`nearness`). These are scores, not calibrated
+        probabilities.
         """
         distances, rows = self.nearest(vectors, k)
         names = self.classes_
         numbers = np.searchsorted(names, self.taxa.astype(str))
-        spread = np.maximum((distances**2).mean(1, keepdims=True), 1e-12)
-        votes = np.exp(-SHARPNESS * distances**2 / spread)
+        votes = nearness(distances)
         scores = np.zeros((len(vectors), len(names)), np.float32)
         queries = np.arange(len(vectors))
         for column in range(rows.shape[1]):
@@ -152,6 +151,15 @@ class Gallery:
         if "taxon" not in table:
             raise InputError(f"{path} names no taxa; it is no gallery.")
         return cls(table["id"].tolist(), table["taxon"].to_numpy(dtype=object), vectors)
+
+
+def nearness(distances: Floats) -> Floats:
+    """How much each of a query's neighbours weighs, shape (m, k): the more the nearer it is.
+
+    exp(−4 d² / s²), with s² the mean of the query's squared distances to its k nearest.
+    """
+    spread = np.maximum((distances**2).mean(1, keepdims=True), 1e-12)
+    return np.asarray(np.exp(-SHARPNESS * distances**2 / spread))
 
 
 def thin(taxa: npt.NDArray[np.object_], most: int, seed: int) -> npt.NDArray[np.int64]:

@@ -164,10 +164,8 @@ class Index:
         for start in range(first, self._count, self._exact):
             rows = np.arange(start, min(start + self._exact, self._count))
             self._cells.add_with_ids(np.ascontiguousarray(self._vectors[rows]), rows)
-        gone = np.flatnonzero(~self._there[: self._count])
-        if first == 0 and len(gone):
-            self._cells.remove_ids(gone)
         if first == 0:
+            self._cells.remove_ids(np.flatnonzero(~self._there[: self._count]))
             self._probes, self.recall = self._enough_probes()
 
     def _enough_probes(self) -> tuple[int, float]:

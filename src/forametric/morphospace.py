@@ -22,7 +22,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from forametric.errors import InputError
 from forametric.files import atomic_path
-from forametric.gallery import SHARPNESS
+from forametric.gallery import nearness
 from forametric.index import Index
 from forametric.progress import bar
 
@@ -352,8 +352,7 @@ def _among_neighbours(
 ) -> NDArray[np.float64]:
     """The mean place of each vector's five nearest in the layout, weighed by their nearness."""
     distances, rows = index.nearest(vectors, 5)
-    spread = np.maximum((distances**2).mean(1, keepdims=True), 1e-12)
-    weights = np.exp(-SHARPNESS * distances**2 / spread)
+    weights = nearness(distances)
     weights /= weights.sum(1, keepdims=True)
     return np.asarray((layout[rows] * weights[:, :, None]).sum(1), np.float64)
 

@@ -15,9 +15,8 @@ from forametric.images.plate import photograph
 from forametric.progress import in_parallel
 
 Pixels = npt.NDArray[np.uint8]
-FINER = (
-    4  # a JPEG is read at so many times the square's size at least: a plate's label stays legible
-)
+# A JPEG is read at so many times the square's size at least: a plate's label stays legible.
+FINER = 4
 
 
 def background(image: Pixels) -> Pixels:

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import sqlalchemy as sql
+from sklearn.metrics import cohen_kappa_score
 from sqlalchemy.exc import SQLAlchemyError
 
 from forametric.collection import Collection
@@ -175,11 +176,8 @@ class Decisions:
         list of int
             Their numbers, by which they can be undone.
         """
-        numbers = []
         with self._engine.begin() as database:
-            for one in decisions:
-                numbers.append(self._add(database, one, None))
-        return numbers
+            return [self._add(database, one, None) for one in decisions]
 
     def unsaid(self, decisions: Sequence[Decision]) -> list[Decision]:
         """Those that differ from what their reviewer says already: a table may be read twice."""
@@ -310,7 +308,7 @@ def agreement(history: pd.DataFrame) -> dict[str, Any]:
     pairs = []
     for one, other in combinations(table.columns, 2):
         both = table[[one, other]].dropna()
-        kappa = fleiss_kappa(both.to_numpy(), by_rater=True)
+        kappa = cohen_kappa(both[one].to_numpy(), both[other].to_numpy())
         pairs.append({"reviewers": [one, other], "specimens": len(both), "kappa": kappa})
     of_all = table.dropna() if table.shape[1] > 1 else table.iloc[:0]
     return {
@@ -319,17 +317,23 @@ def agreement(history: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def fleiss_kappa(answers: np.ndarray[Any, Any], *, by_rater: bool = False) -> float | None:
-    """Agreement of raters beyond chance.
+def cohen_kappa(one: np.ndarray[Any, Any], other: np.ndarray[Any, Any]) -> float | None:
+    """Agreement of two raters beyond chance; None where there is nothing to agree on.
+
+    >>> cohen_kappa(np.array(list("abab")), np.array(list("abbb")))
+    0.5
+    """
+    if len({*one, *other}) < 2:
+        return None
+    return round(float(cohen_kappa_score(one, other)), 6)
+
+
+def fleiss_kappa(answers: np.ndarray[Any, Any]) -> float | None:
+    """Agreement of raters beyond chance; None where there is nothing to agree on.
 
     Parameters
     ----------
     answers : ndarray of str, shape (specimens, raters)
-    by_rater : bool
-        Take chance from each rater's own answers, not from all together: with two, Cohen's kappa.
-
-    >>> fleiss_kappa(np.array([["a", "a"], ["b", "b"], ["a", "b"], ["b", "b"]]), by_rater=True)
-    0.5
     """
     if answers.size == 0:
         return None
@@ -339,12 +343,8 @@ def fleiss_kappa(answers: np.ndarray[Any, Any], *, by_rater: bool = False) -> fl
     raters = answers.shape[1]
     together = counts.sum(1)
     seen = float(((together**2).sum(1) - raters).mean() / (raters * (raters - 1)))
-    if by_rater:
-        shares = counts.mean(0)
-        pairs = list(combinations(range(raters), 2))
-        chance = float(np.mean([shares[a] @ shares[b] for a, b in pairs]))
-    else:
-        chance = float((together.mean(0) / raters) @ (together.mean(0) / raters))
+    shares = together.mean(0) / raters
+    chance = float(shares @ shares)
     return round((seen - chance) / (1 - chance), 6) if chance < 1 else None
 
 

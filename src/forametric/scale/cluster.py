@@ -18,9 +18,9 @@ from typing import Any
 
 from forametric.collection import Collection, inside
 from forametric.embedder import Embedder
-from forametric.embedding import Part, parts_of, run_of, skipped_in, stamp
+from forametric.embedding import Part, begin, parts_of, skipped_in, stamp
 from forametric.errors import InputError, MissingExtraError
-from forametric.files import refuse_existing, replace_folder, resumable_folder, write_json
+from forametric.files import replace_folder, write_json
 from forametric.progress import bar, in_parallel
 
 
@@ -64,12 +64,9 @@ def embed_on_cluster(
     except ModuleNotFoundError:
         raise MissingExtraError("embedding on a cluster", "cluster") from None
 
-    refuse_existing(output, overwrite)
     output, shells = output.absolute(), Collection.open(collection)
     embedder = Embedder.load(model)
-    work = output.with_name(f"{output.name}.unfinished")
-    resumable_folder(work, run_of(embedder, shells))
-    parts = parts_of(shells, work)
+    work, parts = begin(embedder, shells, output, overwrite)
     left = [number for number, part in enumerate(parts) if not part.is_done()]
     if left:
         _connect(address)
