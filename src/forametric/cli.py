@@ -1051,7 +1051,10 @@ def map_(
         refuse_existing(layout, overwrite)
     embedder, shells = Embedder.load(model), Collection.open(collection)
     known = Morphospace.load(onto) if onto else None
-    rows, points, failed = vectors_of(embedder, shells, vectors)
+    got = vectors_of(embedder, shells, vectors)
+    rows, points = got.rows, got.vectors
+    images = shells.specimens["image"]
+    failed = {str(images.iloc[row]): reason for row, reason in got.failures.items()}
     taxa = [str(t) or "unnamed" for t in shells.taxa()[rows]]
     kept: dict[str, float] = {}
     if known is None:

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from forametric import embedder
@@ -21,7 +20,7 @@ from forametric.collection import Collection, inside
 from forametric.embedder import Embedder, Vectors
 from forametric.errors import InputError
 from forametric.files import read_json, refuse_existing, resumable_folder, write_json
-from forametric.vectors import join_vectors, read_vectors, write_vectors
+from forametric.vectors import join_vectors, read_embedded, write_vectors
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,7 @@ class Part:
         """Write what the model gave for `paths()`."""
         rows = self.specimens.iloc[got.rows]
         columns = {name: rows[name].tolist() for name in ("taxon", "sample")}
-        write_vectors(self.file, rows["id"].tolist(), got.vectors, columns, about)
+        write_vectors(self.file, rows["id"].tolist(), got.vectors, columns, about, got.head)
         images = self.specimens["image"].astype(str)
         failed = {images.iloc[i]: reason for i, reason in got.failures.items()}
         write_json(self.notes, {"stamp": stamped, "failed": failed})
@@ -88,30 +87,17 @@ def embed_to_file(
     return skipped
 
 
-def vectors_of(
-    model: Embedder, collection: Collection, path: Path | None = None
-) -> tuple[list[int], npt.NDArray[np.float32], dict[str, str]]:
+def vectors_of(model: Embedder, collection: Collection, path: Path | None = None) -> Vectors:
     """A collection's vectors: made now, or read from what `embed` wrote for it.
-
-    Returns
-    -------
-    rows : list of int
-        The specimens that have a vector; the images of the others could not be read.
-    vectors : ndarray of float32, shape (len(rows), dimensions)
-    failed : dict of str to str
-        Image and reason; of a file only the image is known.
 
     Raises
     ------
     InputError
         When the file is another model's, or of another collection.
     """
-    images = collection.specimens["image"].astype(str)
     if path is None:
-        got = model.embed_images(collection.paths())
-        failed = {images.iloc[row]: reason for row, reason in got.failures.items()}
-        return got.rows, got.vectors, failed
-    table, vectors = read_vectors(path, model.weights)
+        return model.embed_images(collection.paths())
+    table, vectors, head = read_embedded(path, model.weights)
     place = pd.Series(np.arange(len(table)), table["id"])
     found = place.reindex(collection.specimens["id"])
     if found.isna().all() or len(table) != found.notna().sum():
@@ -119,11 +105,12 @@ def vectors_of(
             f"{path} holds the vectors of another collection; make them anew with: forametric embed"
         )
     rows = np.flatnonzero(found.notna())
-    missing = images[found.isna().to_numpy()]
     order = found.dropna().to_numpy(dtype=int)
     if (order != np.arange(len(table))).any():
-        vectors = vectors[order]
-    return rows.tolist(), vectors, dict.fromkeys(missing, "has no vector: it could not be read")
+        vectors, head = vectors[order], head[order]
+    missing = np.flatnonzero(found.isna()).tolist()
+    unread = dict.fromkeys(missing, "has no vector: it could not be read")
+    return Vectors(rows.tolist(), vectors, head, unread)
 
 
 def begin(

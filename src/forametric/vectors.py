@@ -1,6 +1,8 @@
 """Vectors on disk: Parquet with an id and a fixed-size list of float32 in each row.
 
-One file, or a folder of them (shards). Its metadata say what made it, and by which model's weights.
+Beside the vector `head`, the class head's probabilities, where the model has one: with both of them
+specimens can be named again without their images. One file, or a folder of them (shards). Its
+metadata say what made it, and by which model's weights.
 """
 
 from __future__ import annotations
@@ -15,39 +17,50 @@ import pandas as pd
 from forametric.errors import InputError
 from forametric.files import atomic_path
 
+VECTOR, HEAD = "vector", "head"
+Floats = npt.NDArray[np.float32]
+
 
 def write_vectors(
     path: Path,
     ids: Sequence[str],
-    vectors: npt.NDArray[np.float32],
+    vectors: Floats,
     columns: Mapping[str, Sequence[str | None]] | None = None,
     about: dict[str, str] | None = None,
+    head: Floats | None = None,
 ) -> None:
     """Write vectors of shape (n, dimensions) with their ids and any further columns of text.
 
-    `about` becomes the file's metadata: made_by, and model (the hash of the weights).
+    `about` becomes the file's metadata: made_by, and model (the hash of the weights). `head` has
+    the shape (n, classes); without classes it is left out.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    flat = pa.array(np.ascontiguousarray(vectors, np.float32).reshape(-1))
-    column = pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])
-    texts = {
-        name: pa.array(list(values), pa.string(), from_pandas=True)
-        for name, values in {"id": ids, **(columns or {})}.items()
-    }
-    table = pa.table({**texts, "vector": column}).replace_schema_metadata(about)
+    columns = {"id": ids, **(columns or {})}
+    table = pa.table(
+        {name: pa.array(list(v), pa.string(), from_pandas=True) for name, v in columns.items()}
+    )
+    for name, numbers in ((VECTOR, vectors), (HEAD, head)):
+        if numbers is not None and numbers.shape[1]:
+            flat = pa.array(np.ascontiguousarray(numbers, np.float32).reshape(-1))
+            lists = pa.FixedSizeListArray.from_arrays(flat, numbers.shape[1])
+            table = table.append_column(name, lists)
     with atomic_path(path) as temporary:
-        pq.write_table(table, temporary)
+        # Hardly two of so many numbers are the same: a dictionary of them only takes room.
+        texts = list(columns)
+        pq.write_table(table.replace_schema_metadata(about), temporary, use_dictionary=texts)
 
 
 def join_vectors(parts: Sequence[Path], path: Path) -> None:
     """Write the rows of several files of vectors into one, holding one of them at a time."""
     import pyarrow.parquet as pq
 
+    schema = pq.read_schema(parts[0])
+    texts = [name for name in schema.names if name not in (VECTOR, HEAD)]
     with (
         atomic_path(path) as temporary,
-        pq.ParquetWriter(temporary, pq.read_schema(parts[0])) as writer,
+        pq.ParquetWriter(temporary, schema, use_dictionary=texts) as writer,
     ):
         for part in parts:
             writer.write_table(pq.read_table(part))
@@ -55,8 +68,8 @@ def join_vectors(parts: Sequence[Path], path: Path) -> None:
 
 def read_vectors(
     path: Path, model: str | None = None
-) -> tuple[pd.DataFrame, npt.NDArray[np.float32]]:
-    """Read the columns but `vector` as a DataFrame, and the vectors as (n, dimensions) float32.
+) -> tuple[pd.DataFrame, Floats]:
+    """Read the columns of text as a DataFrame, and the vectors as (n, dimensions) float32.
 
     Parameters
     ----------
@@ -70,6 +83,19 @@ def read_vectors(
     InputError
         When it is not there, cannot be read, or was made by another model.
     """
+    table, vectors, _ = _read(path, model, head=False)
+    return table, vectors
+
+
+def read_embedded(path: Path, model: str) -> tuple[pd.DataFrame, Floats, Floats]:
+    """As `read_vectors`, and the class head's probabilities, shape (n, classes).
+
+    A model without a class head gives no columns.
+    """
+    return _read(path, model, head=True)
+
+
+def _read(path: Path, model: str | None, *, head: bool) -> tuple[pd.DataFrame, Floats, Floats]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -78,20 +104,25 @@ def read_vectors(
         raise InputError(f"{path} does not exist, or holds no Parquet files.")
     try:
         parts = [pq.ParquetFile(file, memory_map=True) for file in files]
-        width = parts[0].schema_arrow.field("vector").type.list_size
-        vectors = np.empty((sum(part.metadata.num_rows for part in parts), width), np.float32)
+        count, schema = sum(part.metadata.num_rows for part in parts), parts[0].schema_arrow
+        found = {VECTOR: np.empty((count, schema.field(VECTOR).type.list_size), np.float32)}
+        if head and HEAD in schema.names:
+            found[HEAD] = np.empty((count, schema.field(HEAD).type.list_size), np.float32)
+        texts = [name for name in schema.names if name not in (VECTOR, HEAD)]
         tables, start = [], 0
         for file, part in zip(files, parts, strict=True):
             _refuse_foreign(file, part.schema_arrow.metadata or {}, model)
-            for batch in part.iter_batches():  # never the whole column twice in memory
-                flat = batch.column("vector").flatten().to_numpy(zero_copy_only=False)
-                vectors[start : start + len(batch)] = flat.reshape(-1, width)
+            # Never the whole column twice in memory.
+            for batch in part.iter_batches(columns=[*texts, *found]):
+                for name, numbers in found.items():
+                    flat = batch.column(name).flatten().to_numpy(zero_copy_only=False)
+                    numbers[start : start + len(batch)] = flat.reshape(len(batch), -1)
                 start += len(batch)
-                tables.append(batch.drop_columns(["vector"]))
+                tables.append(batch.select(texts))
         table = pa.Table.from_batches(tables).to_pandas()
     except (OSError, KeyError, AttributeError, ValueError, pa.ArrowException) as error:
         raise InputError(f"{path} cannot be read as a file of vectors: {error}") from None
-    return table, vectors
+    return table, found[VECTOR], found.get(HEAD, np.zeros((count, 0), np.float32))
 
 
 def _refuse_foreign(file: Path, metadata: dict[bytes, bytes], model: str | None) -> None:
