@@ -45,7 +45,7 @@ def measure(collection: Collection, recipe: Recipe, share: float, plantings: int
         with tempfile.TemporaryDirectory() as folder:
             roles = draw_split(spoilt, seed=seed)
             model = train(spoilt, roles, recipe, Path(folder) / "model", seed=seed)
-        found = {row for row, *_ in label_errors(spoilt, model, np.arange(len(spoilt)))}
+        found = {row for row, *_ in label_errors(spoilt, model.embed_images(spoilt.paths()))}
         right = len(found & wrong)
         precision, recall = right / max(1, len(found)), right / len(wrong)
         rows.append((seed, len(wrong), len(found), precision, recall))

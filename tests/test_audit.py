@@ -86,7 +86,7 @@ def test_a_planted_wrong_name_is_ranked_first(model_folder, shells):
     wrong = np.flatnonzero(table["taxon"] == "single sphere")[3]
     table.loc[wrong, ["label", "taxon"]] = "clavate radial"
     planted = Collection(table, shells.images, shells.info)
-    audit = check_collection(planted, Embedder.load(model_folder))
+    audit = check_collection(planted, Embedder.load(model_folder).embed_images(planted.paths()))
     first = audit.of("label").iloc[0]
     assert first["id"] == table["id"].iloc[wrong]
     assert "single sphere" in first["says"]

@@ -39,6 +39,7 @@ DRAWS, BURN_IN = 500, 100
 OFF, OFF_UNKNOWN, ROUNDS = 0.5, 0.2, 10
 PANELS = 12  # taxa in the figure at most
 UNKNOWN = "unknown"
+NOT_COUNTED = ("none", "duplicate")  # what experts leave out: no shell, or one already counted
 Floats = npt.NDArray[np.float64]
 
 
@@ -91,6 +92,15 @@ class Assemblage:
         """The shares of known taxa among the known, one row a sample; each row sums to 1."""
         table = self.wide("share").set_index("sample").drop(columns=UNKNOWN)
         return table.div(table.sum(axis=1), axis=0).round(5).reset_index()
+
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """What is written, by name: shares, counts, fractions, samples."""
+        return {
+            "shares": self.shares,
+            "counts": self.wide("count"),
+            "fractions": self.fractions(),
+            "samples": self.samples,
+        }
 
 
 def estimate_shares(
@@ -219,6 +229,7 @@ def assemblage(
     calibration: Calibration,
     samples: npt.NDArray[np.object_],
     decided: npt.NDArray[np.object_] | None = None,
+    estimates: dict[str, Shares] | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Counts and shares of every taxon in every sample, and each sample's diversity.
 
@@ -230,6 +241,8 @@ def assemblage(
     decided : ndarray of str, shape (n,), optional
         What an expert says each specimen is, a taxon or `unknown`; "" where none has. It takes the
         place of the model's name, and may be a taxon that the model does not know.
+    estimates : dict of str to Shares, optional
+        Samples that have been estimated already, of the same taxa; the others are added to it.
 
     Returns
     -------
@@ -237,6 +250,7 @@ def assemblage(
         As in `Assemblage`.
     """
     rows, sums = [], []
+    estimates = {} if estimates is None else estimates
     if decided is None:
         decided = np.full(len(names), "", dtype=object)
     new = sorted(set(decided.tolist()) - {"", UNKNOWN, *taxa})
@@ -252,9 +266,11 @@ def assemblage(
     for sample in order:
         of = samples == sample
         counted = called.where(accepted, UNKNOWN)[of].value_counts()
-        found = estimate_shares(
-            probabilities[of], novelty[of], taxa, calibration, decided=settled[of]
-        )
+        if sample not in estimates:
+            estimates[sample] = estimate_shares(
+                probabilities[of], novelty[of], taxa, calibration, decided=settled[of]
+            )
+        found = estimates[sample]
         counts = np.array([int(counted.get(t, 0)) for t in (*taxa, UNKNOWN)])
         table = pd.DataFrame({"sample": sample, "taxon": [*taxa, UNKNOWN], "count": counts})
         table["plain"] = counts / of.sum()
@@ -274,6 +290,41 @@ def assemblage(
         )
     shares = pd.concat(rows, ignore_index=True)
     return shares.round({c: 5 for c in ("plain", "share", "low", "high")}), pd.DataFrame(sums)
+
+
+def count_samples(
+    specimens: pd.DataFrame,
+    names: pd.DataFrame,
+    probabilities: npt.NDArray[np.float32],
+    taxa: Sequence[str],
+    calibration: Calibration,
+    decided: npt.NDArray[np.object_],
+    by: str = "sample",
+    depth: str = "",
+    estimates: dict[str, Shares] | None = None,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """As `assemblage`, the samples and their depths in columns of a table of specimens, in order.
+
+    Raises
+    ------
+    InputError
+        When a depth is no number.
+    """
+    levels = _levels(specimens, by, depth)
+    place = {sample: n for n, sample in enumerate(levels)}
+    order = np.argsort([place[s] for s in specimens[by].astype(str)], kind="stable")
+    shares, samples = assemblage(
+        names.iloc[order].reset_index(drop=True),
+        probabilities[order],
+        taxa,
+        calibration,
+        specimens[by].astype(str).to_numpy(dtype=object)[order],
+        decided[order],
+        estimates,
+    )
+    if depth:
+        samples.insert(1, depth, [levels[s] for s in samples["sample"]])
+    return shares, samples
 
 
 def assemblage_of_collection(
@@ -296,7 +347,7 @@ def assemblage_of_collection(
     ----------
     collection : Collection
         What experts have decided on (`forametric label`) is counted as they say, without doubt;
-        what they call no shell is left out.
+        what they call no shell, or a duplicate, is left out.
     by : str
         The column that says which sample a specimen is of.
     depth : str
@@ -316,44 +367,34 @@ def assemblage_of_collection(
         if column not in table or not table[column].notna().any():
             raise InputError(f"the collection has nothing in the column {column!r}.")
     named_sample = table[by].notna().to_numpy()
-    chosen = collection.select(named_sample & (_verdicts(table) != "none").to_numpy())
+    chosen = collection.select(named_sample & ~_verdicts(table).isin(NOT_COUNTED).to_numpy())
     got, skipped = embed_readable(model, chosen.specimens["image"], chosen.paths())
     read = chosen.specimens.iloc[got.rows].reset_index(drop=True)
-    levels = _levels(read, by, depth)
-    place = {sample: n for n, sample in enumerate(levels)}
-    order = np.argsort([place[s] for s in read[by].astype(str)], kind="stable")
     probabilities = model.predict_proba(got)
+    names = name_vectors(model, got, probabilities)
     verdict = _verdicts(read)
     decided = read["taxon"].where(verdict == "taxon", verdict).to_numpy(dtype=object)
-    shares, samples = assemblage(
-        name_vectors(model, got, probabilities).iloc[order].reset_index(drop=True),
-        probabilities[order],
-        model.gallery.classes_,
-        calibration,
-        read[by].astype(str).to_numpy(dtype=object)[order],
-        decided[order],
+    shares, samples = count_samples(
+        read, names, probabilities, model.gallery.classes_, calibration, decided, by, depth
     )
-    if depth:
-        samples.insert(1, depth, [levels[s] for s in samples["sample"]])
     result = Assemblage(shares, samples, skipped, int((~named_sample).sum()))
     with atomic_folder(output, overwrite) as temporary:
-        tables = {
-            "shares": shares,
-            "counts": result.wide("count"),
-            "fractions": result.fractions(),
-            "samples": samples,
-        }
-        for name, part in tables.items():
+        for name, part in result.tables().items():
             part.to_csv(temporary / f"{name}.csv", index=False)
-        with pd.ExcelWriter(temporary / "assemblage.xlsx", engine="openpyxl") as book:
-            for name, part in tables.items():
-                part.to_excel(book, sheet_name=name, index=False)
+        write_book(result, temporary / "assemblage.xlsx")
         if len(skipped):
             skipped.to_csv(temporary / "skipped.csv", index=False)
         downcore_figure(result, depth).savefig(temporary / "downcore.png", dpi=200)
         made_by = {"made_by": f"forametric {__version__}", "model": model.card.title}
         write_json(temporary / "assemblage.json", {**made_by, "by": by, "depth": depth})
     return result
+
+
+def write_book(result: Assemblage, path: Path) -> None:
+    """All tables as sheets of an Excel file."""
+    with pd.ExcelWriter(path, engine="openpyxl") as book:
+        for name, part in result.tables().items():
+            part.to_excel(book, sheet_name=name, index=False)
 
 
 def _verdicts(specimens: pd.DataFrame) -> pd.Series:

@@ -27,7 +27,7 @@ from forametric.progress import in_parallel
 from forametric.splits import ROLES, small_taxa
 
 if TYPE_CHECKING:
-    from forametric.embedder import Embedder
+    from forametric.embedder import Vectors
 
 THUMB = 32  # px, the side of the picture by which near copies are told
 BLOCK = 2048  # pictures compared with as many others at once
@@ -71,8 +71,14 @@ class Audit:
         return self.findings[self.findings["kind"] == kind]
 
 
-def check_collection(collection: Collection, model: Embedder | None = None) -> Audit:
-    """Read every image again and report what is wrong; with a model, likely label errors too."""
+def check_collection(collection: Collection, got: Vectors | None = None) -> Audit:
+    """Read every image again and report what is wrong; by its vectors, likely label errors too.
+
+    Parameters
+    ----------
+    got : Vectors, optional
+        What a model made of the collection: `Embedder.embed_images(collection.paths())`.
+    """
     thumbs, deviations, sides, failures = _read(collection)
     rows: list[dict[str, Any]] = []
     table = collection.specimens
@@ -103,8 +109,8 @@ def check_collection(collection: Collection, model: Embedder | None = None) -> A
         find("leak", row, other, 1.0, says)
     for row, ratio in _off_scale(table, sides, readable):
         find("off scale", row, None, max(ratio, 1 / ratio), f"{ratio:.2g} times its taxon's middle")
-    if model is not None:
-        for row, other, margin, says in label_errors(collection, model, readable):
+    if got is not None:
+        for row, other, margin, says in label_errors(collection, got):
             find("label", row, other, margin, says)
     return Audit(_findings(rows, table), _summary(collection, rows))
 
@@ -145,9 +151,7 @@ def _standardised(thumbs: npt.NDArray[np.uint16]) -> Floats:
     return flat
 
 
-def label_errors(
-    collection: Collection, model: Embedder, readable: npt.NDArray[np.int64]
-) -> list[tuple[int, int, float, str]]:
+def label_errors(collection: Collection, got: Vectors) -> list[tuple[int, int, float, str]]:
     """Specimens whose neighbours bear another name: (row, nearest of that name, margin, words).
 
     Each labelled specimen is judged by others alone, in the model's vectors: by its ten nearest,
@@ -155,17 +159,15 @@ def label_errors(
     Northcutt et al. 2021, J. Artif. Intell. Res. 70, 1373). The margin is the mean score of the
     best other name less that of its own. The most certain come first.
     """
-    taxa = collection.taxa()
-    rows = readable[taxa[readable] != ""]
-    paths = collection.paths()
-    got = model.embed_images([paths[i] for i in rows], what="comparing with neighbours")
-    rows = rows[got.rows]
+    taxa, rows = collection.taxa(), np.asarray(got.rows, int)
+    named = taxa[rows] != ""
+    rows, vectors = rows[named], got.vectors[named]
     names, numbers = np.unique(taxa[rows].astype(str), return_inverse=True)
     if len(rows) < 3 or len(names) < 2:
         return []
     contents = content_of(collection.specimens["id"]).to_numpy()[rows]
-    scores, near = _neighbours_say(got.vectors, numbers, len(names), contents)
-    scores = (scores + _folds_say(got.vectors, numbers, len(names))) / 2
+    scores, near = _neighbours_say(vectors, numbers, len(names), contents)
+    scores = (scores + _folds_say(vectors, numbers, len(names))) / 2
     everyone = np.arange(len(rows))
     own = scores[everyone, numbers].copy()
     scores[everyone, numbers] = -1

@@ -43,6 +43,7 @@ SplitOption = Annotated[
 StoreOption = Annotated[
     str, typer.Option("--store", help="The decisions: a SQLite file, or postgresql://….")
 ]
+LOCAL = "127.0.0.1"
 # Of several processes that train together the first alone speaks.
 QUIET = os.environ.get("RANK", "0") != "0"
 out, err = Console(quiet=QUIET), Console(stderr=True, quiet=QUIET)
@@ -277,15 +278,15 @@ def check(
         if path is not None:
             refuse_existing(path, overwrite)
     shells = Collection.open(collection)
-    embedder = None
+    got = None
     if model is not None:
         from forametric.embedder import Embedder
 
-        embedder = Embedder.load(model)
-    audit = check_collection(shells, embedder)
+        got = Embedder.load(model).embed_images(shells.paths())
+    audit = check_collection(shells, got)
     if output is not None:
         with atomic_folder(output, overwrite) as temporary:
-            write_audit(audit, shells, temporary, judged=embedder is not None)
+            write_audit(audit, shells, temporary, judged=got is not None)
     if fix is not None:
         fixed(shells, audit).save(fix, overwrite=overwrite)
     found = audit.summary
@@ -365,6 +366,12 @@ def train(
     start: Annotated[
         Path | None, typer.Option("--from", help="A model whose backbone to go on from.")
     ] = None,
+    decisions: Annotated[
+        str, typer.Option(help="A store of decisions: train with the names that reviewers settled.")
+    ] = "",
+    base: Annotated[
+        Path | None, typer.Option(help="With --decisions: a collection to learn as well.")
+    ] = None,
     seed: Seed = 0,
     overwrite: Overwrite = False,
     as_json: Json = False,
@@ -372,6 +379,9 @@ def train(
     """Train a model; stopped or killed, the same command goes on where it was.
 
     Example: forametric train collections/plates --split splits/open.csv -o models/plates
+
+    With what experts have decided, a fifth of it kept for testing: forametric train core
+    --decisions decisions.sqlite --base collections/plates --from models/plates -o models/plates-2
     """
     from forametric.collection import Collection
     from forametric.embedder import Embedder
@@ -384,10 +394,18 @@ def train(
     if again:
         chosen, seed, roles = made_with(again, shells)
         split = str(again / "split.csv")
-    elif split:
+    elif split and not decisions:
         chosen, roles = Recipe.load(recipe, settings or []), load_split(shells, split)
+    elif decisions and not split:
+        from forametric.review import Decisions, training_set
+
+        others = Collection.open(base) if base else None
+        shells, roles = training_set(shells, Decisions.existing(decisions), others, seed=seed)
+        chosen, split = Recipe.load(recipe, settings or []), "decisions"
     else:
-        raise InputError("say which split to train on, with --split, or --again RESULTS.")
+        raise InputError(
+            "say what to train on: --split SPLIT, --again RESULTS, or --decisions STORE."
+        )
     model = run(
         shells,
         roles,
@@ -964,6 +982,74 @@ def label(
     said = ", ".join(f"{n} {verdict}" for verdict, n in counts.items())
     result = {"collection": str(output), "decided": counts}
     _show(result, as_json, lambda: out.print(f"{output}: {said}", soft_wrap=True))
+
+
+@app.command()
+def review(
+    project: Path,
+    collection: Annotated[
+        Path | None, typer.Option(help="To begin a project: what is to be reviewed.")
+    ] = None,
+    model: Annotated[Path | None, typer.Option(help="To begin a project: what names it.")] = None,
+    references: Annotated[
+        list[Path] | None, typer.Option(help="Collections with the pictures of references.")
+    ] = None,
+    depth: Annotated[str, typer.Option(help="The column with each sample's depth or age.")] = "",
+    database: Annotated[
+        str, typer.Option(help="Keep decisions in postgresql://…, not in the project's folder.")
+    ] = "",
+    host: Annotated[str, typer.Option(help="Another than this machine needs a token.")] = LOCAL,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any that is free.")] = 8765,
+    browser: Annotated[bool, typer.Option(help="Open the page in the browser.")] = True,
+) -> None:
+    """Open the review page: map, queue, morphotypes, samples; Ctrl-C ends it, nothing is lost.
+
+    The token in the link is made anew each time, or taken from the variable FORAMETRIC_TOKEN.
+
+    Example: forametric review core-review --collection core --model model --references plates
+
+    The next time: forametric review core-review
+    """
+    from forametric.review import Decisions
+    from forametric.review.project import ELSEWHERE, FILE, STORE, Project
+    from forametric.server.serve import checked_token, serve
+    from forametric.server.studio import Studio
+
+    token = checked_token(host, os.environ.get("FORAMETRIC_TOKEN", ""))
+    begun = (project / FILE).is_file()
+    if begun and (collection or model or references or depth):
+        raise InputError(
+            f"{project} is a project already, with its own collection and model; open it with: "
+            f"forametric review {project}"
+        )
+    if begun:
+        found = Project.open(project)
+    elif collection is None or model is None:
+        raise InputError(
+            f"{project} is no review project yet; begin it with --collection and --model."
+        )
+    else:
+        found = Project.create(
+            project,
+            collection,
+            model,
+            references=references or [],
+            depth=depth,
+            elsewhere=bool(database),
+        )
+    if (found.database == ELSEWHERE) != bool(database):
+        where = "a database: give --database" if not database else "its folder: leave --database"
+        raise InputError(f"the decisions of {project} are kept in {where}.")
+    studio = Studio.open(found, Decisions(database or found.folder / STORE))
+    skipped = studio.desk.prepared.skipped
+    if skipped:
+        err.print(f"[yellow]warning:[/] {len(skipped)} images cannot be read and are not shown")
+
+    def say(link: str) -> None:
+        out.print(f"The review page is at {link}", soft_wrap=True, highlight=False)
+        out.print("Ctrl-C ends it.")
+
+    serve(studio, host=host, port=port, token=token, browser=browser, say=say)
 
 
 @app.command()

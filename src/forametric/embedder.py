@@ -168,6 +168,10 @@ class Embedder:
         assert self.folder is not None
         return read_network(self.folder, self.card)
 
+    def with_gallery(self, gallery: Gallery) -> Embedder:
+        """The same model with other references."""
+        return Embedder(self.runtime, self.card, gallery, self.calibration, self.folder)
+
     @classmethod
     def load(cls, folder: str | Path) -> Embedder:
         """Load a model folder: to run on a GPU where there is one, else on the processor.

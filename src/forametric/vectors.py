@@ -66,9 +66,7 @@ def join_vectors(parts: Sequence[Path], path: Path) -> None:
             writer.write_table(pq.read_table(part))
 
 
-def read_vectors(
-    path: Path, model: str | None = None
-) -> tuple[pd.DataFrame, Floats]:
+def read_vectors(path: Path, model: str | None = None) -> tuple[pd.DataFrame, Floats]:
     """Read the columns of text as a DataFrame, and the vectors as (n, dimensions) float32.
 
     Parameters

@@ -9,6 +9,7 @@ from forametric.review.decisions import (
     labelled,
 )
 from forametric.review.queue import queue_of_collection
+from forametric.review.retrain import training_set
 
 __all__ = [
     "Decision",
@@ -18,4 +19,5 @@ __all__ = [
     "decisions_in",
     "labelled",
     "queue_of_collection",
+    "training_set",
 ]

@@ -8,6 +8,7 @@ not undone; of several reviewers what more than half of them say.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -27,7 +28,8 @@ from forametric.files import atomic_path
 
 VERSION = 1
 TAXON, UNKNOWN, NONE, SKIP, UNDO = "taxon", "unknown", "none", "skip", "undo"
-VERDICTS = (TAXON, UNKNOWN, NONE, SKIP)
+DUPLICATE = "duplicate"
+VERDICTS = (TAXON, UNKNOWN, NONE, DUPLICATE, SKIP)
 
 _tables = sql.MetaData()
 _about = sql.Table(
@@ -52,19 +54,33 @@ _rows = sql.Table(
     sql.Column("undoes", sql.Integer),
     sqlite_autoincrement=True,
 )
+# What was done with groups of specimens: only ever added to as well, one JSON a step.
+_steps = sql.Table(
+    "steps",
+    _tables,
+    sql.Column("number", sql.Integer, primary_key=True, autoincrement=True),
+    sql.Column("reviewer", sql.String, nullable=False),
+    sql.Column("time", sql.String, nullable=False),
+    sql.Column("step", sql.Text, nullable=False),
+    sqlite_autoincrement=True,
+)
 COLUMNS = [column.name for column in _rows.columns]
 # What keeps rows as they are, whoever opens the database.
 _GUARDS = {
     "sqlite": [
-        f"CREATE TRIGGER IF NOT EXISTS no_{what} BEFORE {what} ON decisions "
-        f"BEGIN SELECT RAISE(ABORT, 'decisions are only ever added to'); END"
+        f"CREATE TRIGGER IF NOT EXISTS no_{what}_{table} BEFORE {what} ON {table} "
+        f"BEGIN SELECT RAISE(ABORT, '{table} are only ever added to'); END"
         for what in ("update", "delete")
+        for table in ("decisions", "steps")
     ],
     "postgresql": [
         "CREATE OR REPLACE FUNCTION forametric_only_added() RETURNS trigger AS $$ "
         "BEGIN RAISE EXCEPTION 'decisions are only ever added to'; END $$ LANGUAGE plpgsql",
-        "CREATE OR REPLACE TRIGGER no_change BEFORE UPDATE OR DELETE ON decisions "
-        "FOR EACH ROW EXECUTE FUNCTION forametric_only_added()",
+        *[
+            f"CREATE OR REPLACE TRIGGER no_change BEFORE UPDATE OR DELETE ON {table} "
+            f"FOR EACH ROW EXECUTE FUNCTION forametric_only_added()"
+            for table in ("decisions", "steps")
+        ],
     ],
 }
 
@@ -78,7 +94,8 @@ class Decision:
     specimen : str
         Its id.
     verdict : str
-        `taxon`; `unknown`: a shell, but of no taxon known here; `none`: no shell at all; `skip`.
+        `taxon`; `unknown`: a shell, but of no taxon known here; `none`: no shell at all;
+        `duplicate`: another picture of a specimen that is counted already; `skip`.
     taxon : str
         The name, for the verdict `taxon`; else empty.
     reviewer : str
@@ -180,8 +197,8 @@ class Decisions:
             return [self._add(database, one, None) for one in decisions]
 
     def unsaid(self, decisions: Sequence[Decision]) -> list[Decision]:
-        """Those that differ from what their reviewer says already: a table may be read twice."""
-        now = standing(self.history())
+        """Those that differ from what their reviewer says already: the same may be sent twice."""
+        now = standing(self.history(specimens=[d.specimen for d in decisions]), skipped=True)
         said = dict(
             zip(zip(now["specimen"], now["reviewer"], strict=True), now["name"], strict=True)
         )
@@ -201,12 +218,39 @@ class Decisions:
                 .order_by(_rows.c.number.desc())
                 .limit(1)
             ).first()
-            if last is None:
-                return None
-            fields = last._asdict()
-            taken = Decision(**{k: fields[k] for k in Decision.__dataclass_fields__})
-            self._add(database, taken, last.number)
+            return None if last is None else self._undone(database, last)
+
+    def take_back(self, numbers: Sequence[int]) -> list[Decision]:
+        """Undo decisions by their numbers, all or none; those undone already are left out."""
+        with self._engine.begin() as database:
+            undone = sql.select(_rows.c.undoes).where(_rows.c.undoes.is_not(None))
+            wanted = (
+                sql.select(_rows)
+                .where(_rows.c.number.in_(list(numbers)), _rows.c.verdict != UNDO)
+                .where(_rows.c.number.not_in(undone))
+            )
+            return [self._undone(database, row) for row in database.execute(wanted).all()]
+
+    def _undone(self, database: sql.Connection, row: Any) -> Decision:
+        fields = row._asdict()
+        taken = Decision(**{k: fields[k] for k in Decision.__dataclass_fields__})
+        self._add(database, taken, row.number)
         return taken
+
+    def add_step(self, reviewer: str, step: dict[str, Any]) -> int:
+        """Keep a step taken with groups of specimens (`forametric.review.groups`); its number."""
+        values = {"reviewer": reviewer, "time": _now(), "step": json.dumps(step)}
+        with self._engine.begin() as database:
+            key = database.execute(sql.insert(_steps).values(values)).inserted_primary_key
+        assert key is not None
+        return int(key[0])
+
+    def steps(self, after: int = 0) -> list[tuple[int, str, dict[str, Any]]]:
+        """The steps after a number, in their order: number, reviewer, step."""
+        wanted = sql.select(_steps).where(_steps.c.number > after).order_by(_steps.c.number)
+        with self._engine.connect() as database:
+            rows = database.execute(wanted).all()
+        return [(row.number, row.reviewer, json.loads(row.step)) for row in rows]
 
     def _add(self, database: sql.Connection, one: Decision, undoes: int | None) -> int:
         """A row, with what stood before it for this reviewer and specimen."""
@@ -220,7 +264,7 @@ class Decisions:
             "verdict": UNDO if undoes else one.verdict,
             "taxon": "" if undoes else one.taxon,
             "reviewer": one.reviewer,
-            "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "time": _now(),
             "previous": str(before["name"].iloc[0]) if len(before) else "",
             "suggested": one.suggested,
             "probability": one.probability,
@@ -231,10 +275,16 @@ class Decisions:
         assert key is not None
         return int(key[0])
 
-    def history(self) -> pd.DataFrame:
-        """Every row, in the order in which they came: the columns of the table."""
+    def history(self, after: int = 0, specimens: Sequence[str] | None = None) -> pd.DataFrame:
+        """Every row after a number, in the order in which they came: the columns of the table.
+
+        `specimens`: only the rows about these.
+        """
+        wanted = sql.select(_rows).where(_rows.c.number > after).order_by(_rows.c.number)
+        if specimens is not None:
+            wanted = wanted.where(_rows.c.specimen.in_(list(specimens)))
         with self._engine.connect() as database:
-            rows = database.execute(sql.select(_rows).order_by(_rows.c.number)).all()
+            rows = database.execute(wanted).all()
         return pd.DataFrame(rows, columns=COLUMNS)
 
     def write_csv(self, path: Path) -> None:
@@ -247,15 +297,16 @@ class Decisions:
         self._engine.dispose()
 
 
-def standing(history: pd.DataFrame) -> pd.DataFrame:
+def standing(history: pd.DataFrame, *, skipped: bool = False) -> pd.DataFrame:
     """What each reviewer says now: specimen, reviewer, verdict, taxon, name, time.
 
-    `name` is the taxon, or the verdict in angle brackets. Skipped specimens have no row.
+    `name` is the taxon, or the verdict in angle brackets. Skipped specimens have a row only if
+    asked for.
     """
-    gone = set(history["undoes"].dropna().astype(int))
+    gone = {int(number) for number in history["undoes"].dropna()}
     kept = history[(history["verdict"] != UNDO) & ~history["number"].isin(gone)]
     last = kept.drop_duplicates(["specimen", "reviewer"], keep="last")
-    last = last[last["verdict"] != SKIP].reset_index(drop=True)
+    last = last[skipped | (last["verdict"] != SKIP)].reset_index(drop=True)
     name = last["taxon"].where(last["verdict"] == TAXON, "<" + last["verdict"] + ">")
     return last.assign(name=name)[["specimen", "reviewer", "verdict", "taxon", "name", "time"]]
 
@@ -419,6 +470,10 @@ def decisions_in(table: pd.DataFrame, collection: Collection, reviewer: str) -> 
             )
         )
     return rows
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 def _text(value: object) -> str:

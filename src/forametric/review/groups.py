@@ -1,0 +1,82 @@
+"""Groups of specimens that experts put together: every step kept, every step undoable.
+
+A group is a number; 0 is none. A step says which specimens went from which group to which. Undoing
+one moves back those that are still where it had put them, so that two reviewers do not undo each
+other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from forametric.review.decisions import Decisions
+
+
+class Groups:
+    """The groups in a store of decisions, as all its reviewers have left them.
+
+    Attributes
+    ----------
+    of : dict of str to int
+        The group of each specimen that is in one.
+    names : dict of int to str
+        What the named groups are called.
+    """
+
+    def __init__(self, store: Decisions) -> None:
+        self._store = store
+        self._seen = 0
+        self._steps: dict[int, tuple[str, dict[str, Any]]] = {}  # those not undone
+        self.of: dict[str, int] = {}
+        self.names: dict[int, str] = {}
+        self._highest = 0
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Take in what was done since, here or elsewhere."""
+        for number, reviewer, step in self._store.steps(self._seen):
+            self._seen = number
+            undone = self._steps.pop(step["undoes"], None) if "undoes" in step else None
+            if undone is not None:
+                self._apply({i: (b, a) for i, (a, b) in undone[1]["moves"].items()})
+                self.names.pop(undone[1].get("group", -1), None)
+            elif "undoes" not in step:
+                self._steps[number] = (reviewer, step)
+                self._apply(step["moves"])
+                if step["kind"] == "name":
+                    self.names[step["group"]] = step["name"]
+
+    def _apply(self, moves: Mapping[str, Sequence[int]]) -> None:
+        for specimen, (before, after) in moves.items():
+            self._highest = max(self._highest, before, after)
+            if self.of.get(specimen, 0) == before:
+                self.of[specimen] = after
+                if not after:
+                    del self.of[specimen]
+
+    def next_number(self) -> int:
+        """A number that no group has had."""
+        return self._highest + 1
+
+    def members(self, group: int) -> list[str]:
+        """The specimens of a group."""
+        return [specimen for specimen, number in self.of.items() if number == group]
+
+    def move(self, reviewer: str, kind: str, to: Mapping[str, int], **more: Any) -> int:
+        """Take a step that puts specimens into groups; returns its number."""
+        moves = {i: [self.of.get(i, 0), after] for i, after in to.items()}
+        number = self._store.add_step(reviewer, {"kind": kind, "moves": moves, **more})
+        self.refresh()
+        return number
+
+    def undo(self, reviewer: str) -> dict[str, Any] | None:
+        """Take back a reviewer's last step; None when there is none."""
+        self.refresh()
+        mine = [n for n, (who, _) in self._steps.items() if who == reviewer]
+        if not mine:
+            return None
+        step = self._steps[max(mine)][1]
+        self._store.add_step(reviewer, {"kind": "undo", "undoes": max(mine)})
+        self.refresh()
+        return step
