@@ -27,6 +27,7 @@ from forametric.errors import InputError
 from forametric.files import atomic_path
 
 VERSION = 1
+FEW = 5000  # specimens that a query can name one by one
 TAXON, UNKNOWN, NONE, SKIP, UNDO = "taxon", "unknown", "none", "skip", "undo"
 DUPLICATE = "duplicate"
 VERDICTS = (TAXON, UNKNOWN, NONE, DUPLICATE, SKIP)
@@ -281,11 +282,14 @@ class Decisions:
         `specimens`: only the rows about these.
         """
         wanted = sql.select(_rows).where(_rows.c.number > after).order_by(_rows.c.number)
-        if specimens is not None:
+        few = specimens is not None and len(specimens) <= FEW
+        if specimens is not None and few:
             wanted = wanted.where(_rows.c.specimen.in_(list(specimens)))
         with self._engine.connect() as database:
-            rows = database.execute(wanted).all()
-        return pd.DataFrame(rows, columns=COLUMNS)
+            found = pd.DataFrame(database.execute(wanted).all(), columns=COLUMNS)
+        if specimens is None or few:
+            return found
+        return found[found["specimen"].isin(set(specimens))].reset_index(drop=True)
 
     def write_csv(self, path: Path) -> None:
         """The whole history as CSV."""

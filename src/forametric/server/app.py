@@ -222,7 +222,7 @@ def _looking(studio: Studio) -> APIRouter:
         """A sheet of 256 small pictures, in the order of `/map`."""
         if number >= sheets(studio.desk.prepared):
             raise Missing(f"there is no sheet {number}.")
-        return _kept(sheet(studio.desk.prepared, number).read_bytes())
+        return Response(sheet(studio.desk.prepared, number).read_bytes(), media_type="image/jpeg")
 
     @router.get("/pictures/{specimen}", response_class=Response, responses=_picture())
     def one_picture(specimen: Id, size: Literal["96", "160", "320", "640"] = "320") -> Response:
@@ -479,7 +479,7 @@ def _results(studio: Studio) -> APIRouter:
         return {
             "specimens": int((desk.samples == sample).sum()),
             "settled": int((desk.settled[desk.samples == sample] != "").sum()),
-            "width": round(float((common["high"] - common["low"]).mean()), 5),
+            "width": round(float((common["high"] - common["low"]).sum()) / max(len(common), 1), 5),
         }
 
     @router.post("/samples")
