@@ -28,7 +28,7 @@ from forametric.index import Index
 from forametric.review.decisions import TAXON, Decision, Decisions, consensus, standing
 from forametric.review.groups import Groups
 from forametric.review.project import Prepared
-from forametric.review.queue import priorities, taking_turns
+from forametric.review.queue import candidates, nearest_of, priorities, taking_turns
 
 CANDIDATES, REFERENCES = 4, 3  # taxa offered for a specimen, and pictures of each
 RENEW_AFTER = 25  # decisions with known names, after which names are made again
@@ -269,24 +269,12 @@ class Desk:
 
     def candidates(self, row: int) -> list[dict[str, Any]]:
         """The likeliest taxa of a specimen, each with its nearest references."""
-        naming = self.naming
-        ranks = np.argsort(-naming.ranking[row], kind="stable")[:CANDIDATES]
-        return [
-            {
-                "taxon": str(naming.taxa[taxon]),
-                "probability": round(float(naming.ranking[row, taxon]), 4),
-                "references": self.references(str(naming.taxa[taxon]), self.got.vectors[row]),
-            }
-            for taxon in ranks
-        ]
+        return self._candidates(self.naming.ranking[row], self.got.vectors[row])
 
-    def references(self, taxon: str, vector: npt.NDArray[np.float32]) -> list[dict[str, Any]]:
-        """A taxon's references that lie nearest to a vector: id and distance."""
-        gallery = self.naming.model.gallery
-        own = np.flatnonzero(gallery.taxa == taxon)
-        away = np.linalg.norm(gallery.vectors[own] - vector, axis=1)
-        nearest = np.argsort(away, kind="stable")[:REFERENCES]
-        return [{"id": gallery.ids[own[i]], "distance": round(float(away[i]), 3)} for i in nearest]
+    def _candidates(
+        self, ranking: npt.NDArray[np.float32], vector: npt.NDArray[np.float32]
+    ) -> list[dict[str, Any]]:
+        return candidates(self.naming.model.gallery, ranking, vector, CANDIDATES, REFERENCES)
 
     def evidence(self, row: int) -> str:
         """In words what speaks for the likeliest name."""
@@ -331,20 +319,12 @@ class Desk:
         naming = self.naming
         ranking = naming.model.predict_proba(got)
         said = name_vectors(naming.model, got, ranking).iloc[0]
-        ranks = np.argsort(-ranking[0], kind="stable")[:CANDIDATES]
         place = self.prepared.space.near(got.vectors)[0]
         return {
             **{c: str(said[c]) for c in ("taxon", "decision", "reason")},
             "probability": float(said["probability"]),
             "novelty": float(said["novelty"]),
-            "candidates": [
-                {
-                    "taxon": str(naming.taxa[t]),
-                    "probability": round(float(ranking[0, t]), 4),
-                    "references": self.references(str(naming.taxa[t]), got.vectors[0]),
-                }
-                for t in ranks
-            ],
+            "candidates": self._candidates(ranking[0], got.vectors[0]),
             "similar": self.similar(got.vectors[0]),
             "x": float(place[0]),
             "y": float(place[1]),
@@ -384,7 +364,8 @@ class Desk:
         """The groups, the largest first: their specimens, the most typical first, and what is like.
 
         Each with number, name ("" while unnamed), specimens (how many), members (ids), cohesion
-        (mean cosine to the centre), and nearest (known taxa with their distances).
+        (mean cosine to the centre), known (mean chance of being of a known taxon), and nearest
+        (known taxa with their distances, and the reference of each that is nearest).
         """
         with self.lock:
             self.groups.refresh()
@@ -396,6 +377,7 @@ class Desk:
         for group, members in table.groupby(table):
             rows = np.array([self.row_of[str(i)] for i in members.index])
             vectors = self.got.vectors[rows]
+            raw = vectors.mean(0)
             vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
             centre = vectors.mean(0) / max(float(np.linalg.norm(vectors.mean(0))), 1e-12)
             typical = vectors @ centre
@@ -408,8 +390,13 @@ class Desk:
                     "specimens": len(rows),
                     "members": [str(i) for i in self.ids[order[:MEMBERS]]],
                     "cohesion": round(float(typical.mean()), 3),
+                    "known": round(float(self.naming.table["known"].iloc[rows].mean()), 3),
                     "nearest": [
-                        {"taxon": str(taxa[t]), "distance": round(float(away[t]), 3)}
+                        {
+                            "taxon": str(taxa[t]),
+                            "distance": round(float(away[t]), 3),
+                            "reference": nearest_of(gallery, str(taxa[t]), raw, 1)[0]["id"],
+                        }
                         for t in np.argsort(away, kind="stable")[:3]
                     ],
                 }

@@ -21,6 +21,7 @@ from forametric.collection import Collection
 from forametric.embedder import Embedder
 from forametric.errors import InputError
 from forametric.files import atomic_folder, refuse_existing, write_json
+from forametric.gallery import Gallery
 from forametric.identify import embed_readable, name_vectors
 from forametric.page import thumbnail_url, write_page
 from forametric.review.decisions import Decisions, consensus
@@ -62,7 +63,8 @@ def priorities(
     Returns
     -------
     DataFrame
-        doubt: the chance that the decision is wrong; influence: how much of its sample's standard
+        known: the chance that it is of a known taxon; doubt: the chance that the decision is
+        wrong; influence: how much of its sample's standard
         error one specimen makes, 1 in the smallest sample; priority: their product.
     """
     known = chance_known(names["novelty"].to_numpy(np.float32), calibration)
@@ -70,7 +72,9 @@ def priorities(
     doubt = np.where(names["decision"] == "unknown", right, 1 - right)
     size = pd.Series(samples).map(pd.Series(samples).value_counts()).to_numpy(dtype=float)
     influence = np.sqrt(size.min() / size)
-    return pd.DataFrame({"doubt": doubt, "influence": influence, "priority": doubt * influence})
+    return pd.DataFrame(
+        {"known": known, "doubt": doubt, "influence": influence, "priority": doubt * influence}
+    )
 
 
 def taking_turns(priority: Floats, vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
@@ -98,7 +102,7 @@ def queue_of_collection(
     """Write the specimens in the order in which an expert should see them, to look at and fill in.
 
     `queue.csv`: rank, id, image, sample, best, best_probability, second, second_probability,
-    decision, reason, doubt, influence, priority, model (the hash of its weights), and an empty
+    decision, reason, known, doubt, influence, priority, model (the hash of its weights), and an empty
     column `expert`, which `decisions_in` reads. `queue.html`: the first 300 with their pictures,
     beside the likeliest taxa and, where the collection of the references is given, the pictures of
     the nearest ones of each.
@@ -167,14 +171,53 @@ def _card(
     places: dict[str, int],
 ) -> dict[str, Any]:
     """A specimen's picture, and its likeliest taxa each with its nearest reference."""
-    gallery = model.gallery
-    candidates = []
-    for taxon in np.argsort(-ranking, kind="stable")[:CANDIDATES]:
-        name = gallery.classes_[taxon]
-        own = np.flatnonzero(gallery.taxa == name)
-        nearest = own[np.linalg.norm(gallery.vectors[own] - vector, axis=1).argmin()]
+    found = []
+    for one in candidates(model.gallery, ranking, vector, CANDIDATES, 1):
         picture = ""
         if references is not None:
-            picture = thumbnail_url(references, places.get(gallery.ids[nearest]))
-        candidates.append({"taxon": name, "chance": float(ranking[taxon]), "picture": picture})
-    return {"picture": thumbnail_url(shells, row, 160), "candidates": candidates}
+            picture = thumbnail_url(references, places.get(one["references"][0]["id"]))
+        found.append({"taxon": one["taxon"], "chance": one["probability"], "picture": picture})
+    return {"picture": thumbnail_url(shells, row, 160), "candidates": found}
+
+
+def candidates(
+    gallery: Gallery,
+    ranking: npt.NDArray[np.float32],
+    vector: npt.NDArray[np.float32],
+    taxa: int,
+    references: int,
+) -> list[dict[str, Any]]:
+    """A specimen's likeliest taxa, each with its references that lie nearest to it.
+
+    Parameters
+    ----------
+    ranking : ndarray of float32, shape (gallery's taxa,)
+    taxa, references : int
+        How many taxa, and references of each.
+
+    Returns
+    -------
+    list of dict
+        taxon, probability, references (each with id and distance).
+    """
+    names = gallery.classes_
+    return [
+        {
+            "taxon": names[number],
+            "probability": round(float(ranking[number]), 4),
+            "references": nearest_of(gallery, names[number], vector, references),
+        }
+        for number in np.argsort(-ranking, kind="stable")[:taxa]
+    ]
+
+
+def nearest_of(
+    gallery: Gallery, taxon: str, vector: npt.NDArray[np.float32], most: int
+) -> list[dict[str, Any]]:
+    """A taxon's references that lie nearest to a vector: id and distance, nearest first."""
+    own = np.flatnonzero(gallery.taxa == taxon)
+    away = np.linalg.norm(gallery.vectors[own] - vector, axis=1)
+    return [
+        {"id": gallery.ids[own[i]], "distance": round(float(away[i]), 3)}
+        for i in np.argsort(away, kind="stable")[:most]
+    ]

@@ -470,16 +470,15 @@ def _results(studio: Studio) -> APIRouter:
 
     @router.get("/precision/{sample}")
     def precision(sample: Annotated[str, Field(max_length=200)]) -> dict[str, Any]:
-        """How wide the 95 % intervals of a sample's taxa are, on average of those above 1 %."""
+        """How wide the 95 % intervals of a sample's taxa, and of the unknown, are on average."""
         desk = studio.desk
         if not sample or not (desk.samples == sample).any():
             raise Missing(f"there is no sample {sample}.")
         shares = desk.assemblage(sample).shares
-        common = shares[shares["share"] > 0.01]
         return {
             "specimens": int((desk.samples == sample).sum()),
             "settled": int((desk.settled[desk.samples == sample] != "").sum()),
-            "width": round(float((common["high"] - common["low"]).sum()) / max(len(common), 1), 5),
+            "width": round(float((shares["high"] - shares["low"]).mean()), 5),
         }
 
     @router.post("/samples")

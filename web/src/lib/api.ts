@@ -31,7 +31,7 @@ export interface Identified {
 }
 export interface Morphotype {
   number: number; name: string; specimens: number; members: string[]; cohesion: number;
-  nearest: { taxon: string; distance: number }[];
+  known: number; nearest: { taxon: string; distance: number; reference: string }[];
 }
 export interface Finding {
   kind: string; id: string; image: string; label: string; other_id: string; other_image: string;

@@ -3,6 +3,12 @@ import { get, post, Refused, Unreachable, type Progress, type Project, type Stat
 
 export interface Word { specimen: string; verdict: Verdict; taxon: string }
 
+const WORDS: Record<string, string> = {
+  "<unknown>": "unknown", "<none>": "not a foraminifer", "<duplicate>": "a duplicate", "<skip>": "skipped",
+};
+/** A settled name in words: verdicts stand in angle brackets. */
+export const spoken = (name: string): string => WORDS[name] ?? name;
+
 class Desk {
   project = $state<Project | null>(null);
   status = $state<Status | null>(null);
@@ -104,7 +110,7 @@ class Desk {
       );
       this.progress = got.progress;
       this.version += 1;
-      this.say(got.specimen ? `Taken back: ${got.name}` : "There is nothing of yours to take back.");
+      this.say(got.specimen ? `Taken back: ${spoken(got.name ?? "")}` : "There is nothing of yours to take back.");
       return got.specimen;
     } catch (error) {
       this.failed(error);
