@@ -13,7 +13,7 @@ STAMP = "built-from.txt"  # the hash of the sources that the page was built from
 
 
 class PageBuildHook(BuildHookInterface):
-    """Run npm and Vite before a wheel or an editable installation, unless the page is up to date."""
+    """Run npm and Vite before anything is packed or installed, unless the page is up to date."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Build `web/` into the package's folder for static files."""

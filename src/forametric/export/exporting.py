@@ -78,8 +78,10 @@ def export_collection(
 
 def _joined(collection: Collection, names: pd.DataFrame | None, by: str) -> pd.DataFrame:
     table = collection.specimens.copy()
-    for column in ("identified_by", "score", "decision", "reason"):
+    for column in ("score", "decision", "reason"):
         table[column] = ""
+    # What experts have settled is theirs: see `forametric.review.decisions.labelled`.
+    table["identified_by"] = table.get("decided_by", pd.Series("", table.index)).fillna("")
     table["predicted"] = False
     if names is None:
         return table

@@ -102,10 +102,10 @@ def queue_of_collection(
     """Write the specimens in the order in which an expert should see them, to look at and fill in.
 
     `queue.csv`: rank, id, image, sample, best, best_probability, second, second_probability,
-    decision, reason, known, doubt, influence, priority, model (the hash of its weights), and an empty
-    column `expert`, which `decisions_in` reads. `queue.html`: the first 300 with their pictures,
-    beside the likeliest taxa and, where the collection of the references is given, the pictures of
-    the nearest ones of each.
+    decision, reason, known, doubt, influence, priority, model (the hash of its weights), and an
+    empty column `expert`, which `decisions_in` reads. `queue.html`: the first 300 with their
+    pictures, beside the likeliest taxa and, where the collection of the references is given, the
+    pictures of the nearest ones of each.
 
     Parameters
     ----------

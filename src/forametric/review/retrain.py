@@ -5,14 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from forametric import metrics
 from forametric.collection import Collection, content_of
 from forametric.embedder import Embedder
 from forametric.errors import InputError
 from forametric.evaluation.protocol import evaluate
 from forametric.review.decisions import Decisions, labelled
 from forametric.splits import draw_split
+
+LEAST = 10  # specimens that models can be compared by
 
 
 def training_set(
@@ -60,34 +64,43 @@ def training_set(
 def side_by_side(
     models: dict[str, Path], reviewed: Collection, decisions: Decisions, roles: pd.Series, out: Path
 ) -> dict[str, dict[str, Any]]:
-    """Measure models on the reviewed specimens that the newest did not learn.
+    """Measure models on the reviewed specimens that the newest did not learn, all on the same.
 
-    Writes `OUT/NAME` for each (`metrics.json`, `report.html`); returns their figures, a row a
-    measure: macro F1, accuracy with its interval, calibration error.
+    A name that a model does not know is one that it gets wrong. `OUT/NAME` has the report of each
+    model on those taxa that it does know (`forametric.evaluation.protocol.evaluate`).
+
+    Returns
+    -------
+    dict of str to dict
+        For each model: tested (specimens), accuracy with its 95 % interval, macro_f1, and ece, the
+        calibration error.
 
     Raises
     ------
     InputError
-        When fewer than ten reviewed specimens were kept for testing.
+        When fewer than ten reviewed specimens were kept for testing, or a model knows none of
+        their taxa.
     """
     named = labelled(reviewed, decisions)
     tested = roles.reindex(named.specimens["id"]).fillna("unused")
-    number = int((tested == "test").sum())
-    if number < 10:
-        raise InputError(
-            f"{number} reviewed specimens are kept for testing: too few to compare models by."
-        )
     tested[tested != "test"] = "unused"
+    chosen = named.select((tested == "test").to_numpy())
+    if len(chosen) < LEAST:
+        raise InputError(
+            f"{len(chosen)} reviewed specimens are kept for testing: too few to compare models by."
+        )
     found: dict[str, dict[str, Any]] = {}
     for name, folder in models.items():
-        result = evaluate(
-            Embedder.load(folder), named, tested, out / name, overwrite=True, split_name="reviewed"
-        )
+        model = Embedder.load(folder)
+        evaluate(model, named, tested, out / name, overwrite=True, split_name="reviewed")
+        got = model.embed_images(chosen.paths(), what="comparing")
+        truth, ranking = chosen.taxa()[got.rows].astype(str), model.ranking(got)
+        said = np.asarray(model.gallery.classes_)[ranking.argmax(1)]
         found[name] = {
-            "tested": result["n"]["test"],
-            "accuracy": result["known"]["accuracy"],
-            "accuracy_95": result["known"]["accuracy_95"],
-            "macro_f1": result["known"]["macro_f1"],
-            "ece": result["calibration"].get("ece"),
+            "tested": len(truth),
+            "accuracy": metrics.accuracy(truth, said),
+            "accuracy_95": metrics.bootstrap(metrics.accuracy, truth, said),
+            "macro_f1": metrics.macro_f1(truth, said),
+            "ece": metrics.calibration_error(ranking.max(1), truth == said),
         }
     return found

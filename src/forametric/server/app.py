@@ -105,7 +105,6 @@ ANSWERS: dict[int | str, dict[str, Any]] = {
         (401, "no token"),
         (403, "another origin or host"),
         (404, "there is no such thing"),
-        (409, "such work is under way"),
         (411, "a body of unknown length"),
         (413, "too large"),
     )
