@@ -26,8 +26,9 @@ class Desk {
   private sending = false;
 
   async open(): Promise<void> {
+    this.status = await get<Status>("status");
+    this.progress = this.status.progress;
     this.project = await get<Project>("project");
-    await this.look();
     window.setInterval(() => void this.look(), 2000);
   }
 
