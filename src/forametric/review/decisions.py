@@ -438,8 +438,8 @@ def decisions_in(table: pd.DataFrame, collection: Collection, reviewer: str) -> 
     ----------
     table : DataFrame
         `id` or `image` says which specimen; `expert` what it is: a name, `unknown`, `none` (no
-        shell), or nothing where the expert has not looked. `best`, `best_probability` and `model`,
-        as `queue` writes them, are kept as what the model had said.
+        shell), `duplicate`, or nothing where the expert has not looked. `best`,
+        `best_probability` and `model`, as `queue` writes them, are kept as what the model had said.
 
     Raises
     ------
@@ -460,7 +460,7 @@ def decisions_in(table: pd.DataFrame, collection: Collection, reviewer: str) -> 
         if str(row[key]) not in known:
             raise InputError(f"{row[key]} is no specimen of the collection.")
         said = " ".join(str(row["expert"]).split())
-        verdict = said.lower() if said.lower() in (UNKNOWN, NONE) else TAXON
+        verdict = said.lower() if said.lower() in (UNKNOWN, NONE, DUPLICATE) else TAXON
         sure = float(pd.to_numeric(row.get("best_probability", ""), errors="coerce"))
         rows.append(
             Decision(
