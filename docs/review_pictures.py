@@ -66,7 +66,7 @@ def _near(levels: np.ndarray, optimum: float) -> np.ndarray:
 
 
 def save(page: Page, name: str) -> None:
-    """What is on the screen, as PNG in the present folder's place and as JPEG for the docs."""
+    """What is on the screen, once pictures have come."""
     page.wait_for_timeout(1500)
     page.screenshot(path=IMAGES / f"review-{name}.jpg", type="jpeg", quality=82)
 
@@ -81,12 +81,9 @@ def main(folder: Path) -> None:
         page.get_by_label("Your name").fill("K. Lee")
         page.keyboard.press("Enter")
         page.get_by_text("Laying out").wait_for(state="detached")
-        page.get_by_label("Search specimens").fill("SIM 20 cm")
-        page.mouse.move(640, 10)
         page.evaluate(
             "window.forametricMap.plot.zoomToArea({x: -.45, y: -.35, width: .7, height: .7})"
         )
-        page.get_by_label("Search specimens").fill("")
         save(page, "map")
         page.get_by_role("link", name="Review", exact=True).click()
         page.get_by_role("button", name="Accept").wait_for()

@@ -1,7 +1,11 @@
 import os
+import shutil
+import socket
 import subprocess
 import sys
+import tempfile
 import threading
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -139,3 +143,29 @@ def many(tmp_path_factory) -> Path:
     import_collection(folder / "images", folder / "collection")
     (folder / "images" / "taxon 1" / "0007.png").write_bytes(b"broken")
     return folder / "collection"
+
+
+@pytest.fixture(scope="session")
+def postgresql():
+    """A PostgreSQL server of this machine's own, on loopback, for as long as the tests last."""
+    found = [shutil.which("initdb"), *sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))]
+    initdb = next((Path(place) for place in found if place), None)
+    if initdb is None:
+        pytest.skip("PostgreSQL is not installed")
+    folder = Path(tempfile.mkdtemp())
+    run_as = {}
+    if os.geteuid() == 0:  # PostgreSQL refuses to run as root
+        shutil.chown(folder, "postgres", "postgres")
+        run_as = {"user": "postgres", "group": "postgres"}
+    nowhere = subprocess.DEVNULL
+    run = partial(subprocess.run, check=True, stdout=nowhere, stderr=nowhere, cwd=folder, **run_as)
+    control = [initdb.with_name("pg_ctl"), "-D", folder / "data"]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    run([initdb, "-D", folder / "data", "-U", "forametric", "-A", "trust"])
+    options = f"-h 127.0.0.1 -p {port} -k {folder}"
+    run([*control, "-l", folder / "log", "-o", options, "-w", "start"])
+    yield f"postgresql://forametric@127.0.0.1:{port}/postgres"
+    run([*control, "-m", "fast", "stop"])
+    shutil.rmtree(folder)

@@ -2,16 +2,11 @@
 
 import os
 import random
-import shutil
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
-import tempfile
 import threading
-from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -51,13 +46,13 @@ def test_undo_goes_back_step_by_step_and_forgets_nothing(store):
     store.record([_is("s1", "Aa bb"), _is("s2", "Cc dd")])
     store.record([_is("s1", "Ee ff")])
     store.record([_is("s9", "Gg hh", "B")])
-    taken = [store.undo("A") for _ in range(4)]
-    assert [t and (t.specimen, t.taxon) for t in taken] == [
-        ("s1", "Ee ff"), ("s2", "Cc dd"), ("s1", "Aa bb"), None,
-    ]  # fmt: skip
+    taken = [[(t.specimen, t.taxon) for t in store.undo("A")] for _ in range(3)]
+    together = [("s1", "Aa bb"), ("s2", "Cc dd")]
+    assert taken == [[("s1", "Ee ff")], together, []]
     rows = store.history()
     assert len(rows) == 7
-    assert rows["undoes"].dropna().tolist() == [3, 2, 1]
+    assert rows["undoes"].dropna().tolist() == [3, 1, 2]
+    assert rows["previous"].tolist() == ["", "", "Aa bb", "", "Ee ff", "Aa bb", "Cc dd"]
     assert standing(rows)["specimen"].tolist() == ["s9"], "another's decision is not touched"
 
 
@@ -67,6 +62,21 @@ def test_the_database_itself_refuses_to_change_a_row(store):
     for change in ("UPDATE decisions SET taxon = 'x'", "DELETE FROM decisions"):
         with pytest.raises(sqlite3.IntegrityError, match="only ever added to"):
             raw.execute(change)
+
+
+def test_decisions_are_taken_back_by_their_numbers_once(store):
+    numbers = store.record([_is(f"s{n}", "Aa bb") for n in range(3)])
+    assert len(store.take_back(numbers[:2])) == 2
+    assert [t.specimen for t in store.take_back(numbers)] == ["s2"]
+    assert not len(standing(store.history()))
+
+
+def test_who_skips_what_was_judged_has_not_changed_the_judgement(store):
+    store.record([_is("s1", "Aa bb")])
+    store.record([Decision("s1", "skip", "", "A"), Decision("s2", "skip", "", "A")])
+    assert standing(store.history())["name"].tolist() == ["Aa bb"]
+    assert set(standing(store.history(), skipped=True)["name"]) == {"Aa bb", "<skip>"}
+    assert store.unsaid([_is("s1", "Aa bb"), Decision("s2", "skip", "", "A")]) == []
 
 
 def test_conflicts_are_shown_and_a_majority_settles(store):
@@ -79,6 +89,7 @@ def test_conflicts_are_shown_and_a_majority_settles(store):
     assert found["verdict"].to_dict() == {"s1": "taxon", "s2": "", "s3": "taxon"}
     assert found["conflict"].to_dict() == {"s1": True, "s2": True, "s3": False}
     assert found["reviewers"]["s3"] == "A"
+    assert found["agreeing"].to_dict() == {"s1": "A|B", "s2": "", "s3": "A"}
 
 
 def test_kappa_of_published_examples():
@@ -201,36 +212,11 @@ def test_a_thousand_decisions_with_kills_between_are_all_there(tmp_path):
     assert rows["number"].is_unique
 
 
-@pytest.fixture(scope="module")
-def postgresql():
-    """A PostgreSQL server of this machine's own, on loopback, for as long as the tests last."""
-    found = [shutil.which("initdb"), *sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))]
-    initdb = next((Path(place) for place in found if place), None)
-    if initdb is None:
-        pytest.skip("PostgreSQL is not installed")
-    folder = Path(tempfile.mkdtemp())
-    run_as = {}
-    if os.geteuid() == 0:  # PostgreSQL refuses to run as root
-        shutil.chown(folder, "postgres", "postgres")
-        run_as = {"user": "postgres", "group": "postgres"}
-    nowhere = subprocess.DEVNULL
-    run = partial(subprocess.run, check=True, stdout=nowhere, stderr=nowhere, cwd=folder, **run_as)
-    control = [initdb.with_name("pg_ctl"), "-D", folder / "data"]
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    run([initdb, "-D", folder / "data", "-U", "forametric", "-A", "trust"])
-    options = f"-h 127.0.0.1 -p {port} -k {folder}"
-    run([*control, "-l", folder / "log", "-o", options, "-w", "start"])
-    yield f"postgresql://forametric@127.0.0.1:{port}/postgres"
-    run([*control, "-m", "fast", "stop"])
-    shutil.rmtree(folder)
-
-
 def test_postgresql_keeps_them_as_sqlite_does(postgresql):
     store = Decisions(postgresql)
-    store.record([_is("s1", "Aa bb"), _is("s1", "Cc dd", "B"), _is("s1", "Cc dd")])
-    assert store.undo("A").taxon == "Cc dd"
+    for one in (_is("s1", "Aa bb"), _is("s1", "Cc dd", "B"), _is("s1", "Cc dd")):
+        store.record([one])
+    assert store.undo("A")[0].taxon == "Cc dd"
     again = Decisions.existing(postgresql)
     rows = again.history()
     assert rows["previous"].tolist() == ["", "", "Aa bb", "Cc dd"]

@@ -12,7 +12,7 @@ from tests.test_identify import A, _calibration
 
 
 def _names(rows):
-    return pd.DataFrame(rows, columns=["decision", "best_probability", "novelty"]).assign(taxon=A)
+    return pd.DataFrame(rows, columns=["decision", "probability", "novelty"]).assign(taxon=A)
 
 
 def test_the_chance_of_being_known_falls_with_novelty():

@@ -355,7 +355,10 @@ def train(
     collection: Path,
     output: Output,
     split: SplitOption = "",
-    recipe: Annotated[str, typer.Option(help="A recipe's name or TOML file.")] = "default",
+    recipe: Annotated[
+        str,
+        typer.Option(help="A recipe's name or TOML file; else that of --from, or default."),
+    ] = "",
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="Change the recipe: key=value.")
     ] = None,
@@ -370,7 +373,7 @@ def train(
         str, typer.Option(help="A store of decisions: train with the names that reviewers settled.")
     ] = "",
     base: Annotated[
-        Path | None, typer.Option(help="With --decisions: a collection to learn as well.")
+        list[Path] | None, typer.Option(help="With --decisions: a collection to learn as well.")
     ] = None,
     seed: Seed = 0,
     overwrite: Overwrite = False,
@@ -391,17 +394,22 @@ def train(
     from forametric.splits import load_split
 
     shells = Collection.open(collection)
+    started = Embedder.load(start) if start else None
+    if started and not recipe:
+        chosen = started.card.recipe.with_settings(settings or [])
+    else:
+        chosen = Recipe.load(recipe or "default", settings or [])
     if again:
         chosen, seed, roles = made_with(again, shells)
         split = str(again / "split.csv")
     elif split and not decisions:
-        chosen, roles = Recipe.load(recipe, settings or []), load_split(shells, split)
+        roles = load_split(shells, split)
     elif decisions and not split:
         from forametric.review import Decisions, training_set
 
-        others = Collection.open(base) if base else None
+        others = [Collection.open(other) for other in base or []]
         shells, roles = training_set(shells, Decisions.existing(decisions), others, seed=seed)
-        chosen, split = Recipe.load(recipe, settings or []), "decisions"
+        split = "decisions"
     else:
         raise InputError(
             "say what to train on: --split SPLIT, --again RESULTS, or --decisions STORE."
@@ -414,7 +422,7 @@ def train(
         seed=seed,
         overwrite=overwrite,
         split_name=split,
-        start=Embedder.load(start) if start else None,
+        start=started,
     )
     result = {
         "model": str(output),

@@ -7,6 +7,7 @@ import json
 import math
 import os
 import shutil
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -60,7 +61,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
     'whole'
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
+    one = f"{os.getpid()}-{threading.get_ident()}"  # several threads may write the same
+    temporary = path.with_name(f".{path.stem}.{one}.partial{path.suffix}")
     try:
         yield temporary
         with temporary.open("rb+") as file:

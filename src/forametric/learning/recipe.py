@@ -126,7 +126,14 @@ class Recipe(_Part):
         >>> Recipe.load("default", ["epochs=3", "network.size=96"]).network.size
         96
         """
-        data = _read(name)
+        return cls._made(_read(name), name, settings)
+
+    def with_settings(self, settings: Sequence[str]) -> Recipe:
+        """This recipe, changed by `key=value` settings; `RecipeError` as in `load`."""
+        return self._made(self.model_dump(mode="json"), self.name, settings)
+
+    @classmethod
+    def _made(cls, data: dict[str, Any], name: str | Path, settings: Sequence[str]) -> Recipe:
         for setting in settings:
             _set(data, setting)
         try:

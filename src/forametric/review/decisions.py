@@ -9,7 +9,8 @@ not undone; of several reviewers what more than half of them say.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import combinations
@@ -27,6 +28,7 @@ from forametric.errors import InputError
 from forametric.files import atomic_path
 
 VERSION = 1
+WRITER = 0x666F72616D  # PostgreSQL's name for the right to write: "foram"
 FEW = 5000  # specimens that a query can name one by one
 TAXON, UNKNOWN, NONE, SKIP, UNDO = "taxon", "unknown", "none", "skip", "undo"
 DUPLICATE = "duplicate"
@@ -153,8 +155,7 @@ class Decisions:
             self._engine = sql.create_engine(url)
             if not remote:
                 sql.event.listen(self._engine, "connect", _durable)
-                sql.event.listen(self._engine, "begin", _one_writer)
-            with self._engine.begin() as database:
+            with self._writing() as database:
                 self._prepare(database)
         except ModuleNotFoundError as error:
             raise InputError(
@@ -186,6 +187,19 @@ class Decisions:
                 f"{self.place} is of version {version}, this Forametric knows {VERSION}; update it."
             )
 
+    @contextmanager
+    def _writing(self) -> Iterator[sql.Connection]:
+        """A transaction of the only writer there is meanwhile.
+
+        So what stood before is still so when a row is added, and rows become visible in the order
+        of their numbers: who asks for those after the last one seen misses none.
+        """
+        with self._engine.begin() as database:
+            sqlite = self._engine.dialect.name == "sqlite"
+            taking = "BEGIN IMMEDIATE" if sqlite else f"SELECT pg_advisory_xact_lock({WRITER})"
+            database.exec_driver_sql(taking)
+            yield database
+
     def record(self, decisions: Sequence[Decision]) -> list[int]:
         """Add decisions, all or none; once this returns, they are on the disk.
 
@@ -194,8 +208,8 @@ class Decisions:
         list of int
             Their numbers, by which they can be undone.
         """
-        with self._engine.begin() as database:
-            return [self._add(database, one, None) for one in decisions]
+        with self._writing() as database:
+            return self._add(database, [(one, None) for one in decisions])
 
     def unsaid(self, decisions: Sequence[Decision]) -> list[Decision]:
         """Those that differ from what their reviewer says already: the same may be sent twice."""
@@ -205,43 +219,39 @@ class Decisions:
         )
         return [one for one in decisions if said.get((one.specimen, one.reviewer)) != one.name]
 
-    def undo(self, reviewer: str) -> Decision | None:
-        """Take back a reviewer's last decision that stands; None when there is none.
+    def undo(self, reviewer: str) -> list[Decision]:
+        """Take back what a reviewer recorded last, of what stands; empty when there is nothing.
 
-        The decision stays on record, followed by one that undoes it.
+        Decisions that were recorded together are taken back together. They stay on record, followed
+        by rows that undo them.
         """
-        with self._engine.begin() as database:
-            undone = sql.select(_rows.c.undoes).where(_rows.c.undoes.is_not(None))
-            last = database.execute(
-                sql.select(_rows)
-                .where(_rows.c.reviewer == reviewer, _rows.c.verdict != UNDO)
-                .where(_rows.c.number.not_in(undone))
-                .order_by(_rows.c.number.desc())
-                .limit(1)
-            ).first()
-            return None if last is None else self._undone(database, last)
+        with self._writing() as database:
+            mine = _not_undone().where(_rows.c.reviewer == reviewer)
+            last = database.execute(mine.order_by(_rows.c.number.desc()).limit(1)).first()
+            if last is None:
+                return []
+            return self._undone(database, mine.where(_rows.c.time == last.time))
 
     def take_back(self, numbers: Sequence[int]) -> list[Decision]:
         """Undo decisions by their numbers, all or none; those undone already are left out."""
-        with self._engine.begin() as database:
-            undone = sql.select(_rows.c.undoes).where(_rows.c.undoes.is_not(None))
-            wanted = (
-                sql.select(_rows)
-                .where(_rows.c.number.in_(list(numbers)), _rows.c.verdict != UNDO)
-                .where(_rows.c.number.not_in(undone))
-            )
-            return [self._undone(database, row) for row in database.execute(wanted).all()]
+        taken: list[Decision] = []
+        with self._writing() as database:
+            for start in range(0, len(numbers), FEW):
+                some = list(numbers[start : start + FEW])
+                taken += self._undone(database, _not_undone().where(_rows.c.number.in_(some)))
+        return taken
 
-    def _undone(self, database: sql.Connection, row: Any) -> Decision:
-        fields = row._asdict()
-        taken = Decision(**{k: fields[k] for k in Decision.__dataclass_fields__})
-        self._add(database, taken, row.number)
+    def _undone(self, database: sql.Connection, wanted: sql.Select[Any]) -> list[Decision]:
+        rows = [row._asdict() for row in database.execute(wanted.order_by(_rows.c.number))]
+        taken = [Decision(**{k: row[k] for k in Decision.__dataclass_fields__}) for row in rows]
+        undoes = [row["number"] for row in rows]
+        self._add(database, list(zip(taken, undoes, strict=True)))
         return taken
 
     def add_step(self, reviewer: str, step: dict[str, Any]) -> int:
         """Keep a step taken with groups of specimens (`forametric.review.groups`); its number."""
         values = {"reviewer": reviewer, "time": _now(), "step": json.dumps(step)}
-        with self._engine.begin() as database:
+        with self._writing() as database:
             key = database.execute(sql.insert(_steps).values(values)).inserted_primary_key
         assert key is not None
         return int(key[0])
@@ -253,28 +263,40 @@ class Decisions:
             rows = database.execute(wanted).all()
         return [(row.number, row.reviewer, json.loads(row.step)) for row in rows]
 
-    def _add(self, database: sql.Connection, one: Decision, undoes: int | None) -> int:
-        """A row, with what stood before it for this reviewer and specimen."""
-        mine = sql.select(_rows).where(
-            _rows.c.specimen == one.specimen, _rows.c.reviewer == one.reviewer
-        )
-        rows = pd.DataFrame(database.execute(mine).all(), columns=COLUMNS)
-        before = standing(rows)
-        values = {
-            "specimen": one.specimen,
-            "verdict": UNDO if undoes else one.verdict,
-            "taxon": "" if undoes else one.taxon,
-            "reviewer": one.reviewer,
-            "time": _now(),
-            "previous": str(before["name"].iloc[0]) if len(before) else "",
-            "suggested": one.suggested,
-            "probability": one.probability,
-            "model": one.model,
-            "undoes": undoes,
-        }
-        key = database.execute(sql.insert(_rows).values(values)).inserted_primary_key
-        assert key is not None
-        return int(key[0])
+    def _add(
+        self, database: sql.Connection, decisions: Sequence[tuple[Decision, int | None]]
+    ) -> list[int]:
+        """Rows with what stood before them for their reviewer and specimen; their numbers."""
+        stood: dict[tuple[str, str], str] = {}
+        specimens = sorted({one.specimen for one, _ in decisions})
+        for start in range(0, len(specimens), FEW):
+            some = sql.select(_rows).where(_rows.c.specimen.in_(specimens[start : start + FEW]))
+            rows = database.execute(some.order_by(_rows.c.number)).all()
+            for said in standing(pd.DataFrame(rows, columns=COLUMNS)).to_dict("records"):
+                stood[said["specimen"], said["reviewer"]] = said["name"]
+        time, values = _now(), []
+        for one, undoes in decisions:
+            whose = (one.specimen, one.reviewer)
+            values.append(
+                {
+                    "specimen": one.specimen,
+                    "verdict": UNDO if undoes else one.verdict,
+                    "taxon": "" if undoes else one.taxon,
+                    "reviewer": one.reviewer,
+                    "time": time,
+                    "previous": stood.get(whose, ""),
+                    "suggested": one.suggested,
+                    "probability": one.probability,
+                    "model": one.model,
+                    "undoes": undoes,
+                }
+            )
+            if not undoes and one.verdict != SKIP:
+                stood[whose] = one.name
+        if not values:
+            return []
+        added = sql.insert(_rows).returning(_rows.c.number, sort_by_parameter_order=True)
+        return [int(number) for number in database.execute(added, values).scalars()]
 
     def history(self, after: int = 0, specimens: Sequence[str] | None = None) -> pd.DataFrame:
         """Every row after a number, in the order in which they came: the columns of the table.
@@ -309,8 +331,12 @@ def standing(history: pd.DataFrame, *, skipped: bool = False) -> pd.DataFrame:
     """
     gone = {int(number) for number in history["undoes"].dropna()}
     kept = history[(history["verdict"] != UNDO) & ~history["number"].isin(gone)]
-    last = kept.drop_duplicates(["specimen", "reviewer"], keep="last")
-    last = last[skipped | (last["verdict"] != SKIP)].reset_index(drop=True)
+    # Who skips what was judged before has not changed the judgement.
+    said = kept[kept["verdict"] != SKIP].drop_duplicates(["specimen", "reviewer"], keep="last")
+    if skipped:
+        both = pd.concat([kept[kept["verdict"] == SKIP], said])
+        said = both.drop_duplicates(["specimen", "reviewer"], keep="last")
+    last = said.reset_index(drop=True)
     name = last["taxon"].where(last["verdict"] == TAXON, "<" + last["verdict"] + ">")
     return last.assign(name=name)[["specimen", "reviewer", "verdict", "taxon", "name", "time"]]
 
@@ -327,7 +353,10 @@ def consensus(history: pd.DataFrame) -> pd.DataFrame:
     """
     said = standing(history)
     answers = said.groupby(["specimen", "name"], sort=False).agg(
-        votes=("reviewer", "size"), verdict=("verdict", "first"), taxon=("taxon", "first")
+        votes=("reviewer", "size"),
+        verdict=("verdict", "first"),
+        taxon=("taxon", "first"),
+        agreeing=("reviewer", lambda names: "|".join(sorted(names))),
     )
     answers = answers.reset_index()
     of = answers.groupby("specimen", sort=False)
@@ -340,6 +369,7 @@ def consensus(history: pd.DataFrame) -> pd.DataFrame:
             "verdict": found["verdict"].where(settled, ""),
             "taxon": found["taxon"].where(settled, ""),
             "reviewers": by["reviewer"].agg("|".join),
+            "agreeing": found["agreeing"].where(settled, ""),
             "agreement": share.round(3),
             "conflict": of.size() > 1,
             "time": by["time"].max(),
@@ -425,7 +455,7 @@ def labelled(collection: Collection, decisions: Decisions) -> Collection:
     name = found["taxon"].where(found["verdict"] == TAXON, None)
     table["taxon"] = table["taxon"].where(~settled, name)
     for column, source in (
-        ("decided", "verdict"), ("decided_by", "reviewers"), ("decided_on", "time"),
+        ("decided", "verdict"), ("decided_by", "agreeing"), ("decided_on", "time"),
     ):  # fmt: skip
         table[column] = found[source].where(settled, None)
     return Collection(table, collection.images, collection.info)
@@ -459,14 +489,13 @@ def decisions_in(table: pd.DataFrame, collection: Collection, reviewer: str) -> 
     for row in filled.to_dict("records"):
         if str(row[key]) not in known:
             raise InputError(f"{row[key]} is no specimen of the collection.")
-        said = " ".join(str(row["expert"]).split())
-        verdict = said.lower() if said.lower() in (UNKNOWN, NONE, DUPLICATE) else TAXON
+        verdict, taxon = verdict_of(str(row["expert"]))
         sure = float(pd.to_numeric(row.get("best_probability", ""), errors="coerce"))
         rows.append(
             Decision(
                 known[str(row[key])],
                 verdict,
-                said if verdict == TAXON else "",
+                taxon,
                 reviewer,
                 suggested=_text(row.get("best")),
                 probability=None if np.isnan(sure) else sure,
@@ -476,8 +505,25 @@ def decisions_in(table: pd.DataFrame, collection: Collection, reviewer: str) -> 
     return rows
 
 
+def verdict_of(said: str) -> tuple[str, str]:
+    """What somebody wrote, as a verdict and a name: `unknown`, `none`, `duplicate` are no names.
+
+    >>> verdict_of(" Orbulina  universa"), verdict_of("None")
+    (('taxon', 'Orbulina universa'), ('none', ''))
+    """
+    said = " ".join(said.split())
+    plain = said.lower() in (UNKNOWN, NONE, DUPLICATE)
+    return (said.lower(), "") if plain else (TAXON, said)
+
+
+def _not_undone() -> sql.Select[Any]:
+    """All decisions that stand, or are superseded: those that were not taken back."""
+    undone = sql.select(_rows.c.undoes).where(_rows.c.undoes.is_not(None))
+    return sql.select(_rows).where(_rows.c.verdict != UNDO, _rows.c.number.not_in(undone))
+
+
 def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
+    return datetime.now(UTC).isoformat(timespec="microseconds")
 
 
 def _text(value: object) -> str:
@@ -490,13 +536,8 @@ def _first(error: Exception) -> str:
 
 def _durable(connection: Any, _: Any) -> None:
     """Readers do not wait for writers, and what is committed is on the disk."""
-    connection.isolation_level = None  # transactions begin where `_one_writer` says
+    connection.isolation_level = None  # transactions begin where `_writing` says
     cursor = connection.cursor()
     for pragma in ("busy_timeout=10000", "journal_mode=WAL", "synchronous=FULL"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
-
-
-def _one_writer(database: sql.Connection) -> None:
-    """Take turns from the start, so that what stood before is still so when a row is added."""
-    database.exec_driver_sql("BEGIN IMMEDIATE")

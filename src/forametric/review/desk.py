@@ -25,7 +25,14 @@ from forametric.embedder import Embedder, Vectors
 from forametric.errors import InputError
 from forametric.identify import name_vectors
 from forametric.index import Index
-from forametric.review.decisions import TAXON, Decision, Decisions, consensus, standing
+from forametric.review.decisions import (
+    TAXON,
+    Decision,
+    Decisions,
+    consensus,
+    standing,
+    verdict_of,
+)
 from forametric.review.groups import Groups
 from forametric.review.project import Prepared
 from forametric.review.queue import candidates, nearest_of, priorities, taking_turns
@@ -36,6 +43,17 @@ LENT = 120.0  # seconds for which a specimen that one reviewer has on screen is 
 FOUND = 500  # specimens that a search lists at most
 MEMBERS = 400  # of a group that are listed at most
 Names = npt.NDArray[np.object_]
+
+
+@dataclass(frozen=True)
+class Word:
+    """A verdict on a specimen, and what the page had shown beside it, where that is known."""
+
+    specimen: str
+    verdict: str
+    taxon: str = ""
+    suggested: str | None = None
+    probability: float | None = None
 
 
 @dataclass(frozen=True)
@@ -53,6 +71,9 @@ class Naming:
         `identify.name_vectors`, and `priorities`.
     order : ndarray of int64, shape (n,)
         The order in which to ask an expert.
+    own : frozenset of int
+        Rows of the settled specimens among the references. They are named without any of these:
+        what a second reviewer is shown is not the first one's answer.
     """
 
     number: int
@@ -60,6 +81,7 @@ class Naming:
     ranking: npt.NDArray[np.float32]
     table: pd.DataFrame
     order: npt.NDArray[np.int64]
+    own: frozenset[int]
 
     @cached_property
     def taxa(self) -> Names:
@@ -101,10 +123,11 @@ class Desk:
         self._lent_to: Names = np.full(len(self.ids), "", dtype=object)
         self._lent_at = np.full(len(self.ids), -np.inf)
         self._estimates: dict[str, Shares] = {}
-        self._estimated_with: tuple[int, int] = (0, 0)
+        self._estimated_with: tuple[int, tuple[str, ...]] = (0, ())
+        self._changes: dict[str, int] = {}  # how often decisions have changed a sample
         self.refresh()
-        self.naming = self._name(1)
         self._as_named = self.settled.copy()
+        self.naming = self._name(1, self._as_named)
 
     # Decisions
 
@@ -134,12 +157,13 @@ class Desk:
                     self.conflict[row] = one["conflict"]
             for sample in set(self.samples[rows].tolist()):
                 self._estimates.pop(sample, None)
+                self._changes[sample] = self._changes.get(sample, 0) + 1
 
     def _said_by(self, reviewer: str) -> npt.NDArray[np.bool_]:
         return self._said.setdefault(reviewer, np.zeros(len(self.ids), bool))
 
-    def decide(self, reviewer: str, words: Sequence[tuple[str, str, str]]) -> list[int]:
-        """Record verdicts (specimen, verdict, taxon); returns their numbers, once they are kept.
+    def decide(self, reviewer: str, words: Sequence[Word]) -> list[int]:
+        """Record verdicts; returns their numbers, once they are kept.
 
         What the reviewer says already is not recorded again.
 
@@ -148,18 +172,21 @@ class Desk:
         InputError
             When a specimen is not of the collection, or a verdict says nothing.
         """
-        decisions = []
-        for specimen, verdict, taxon in words:
-            row = self.row(specimen)
-            said = self.naming.table.iloc[row]
+        naming, decisions = self.naming, []
+        for word in words:
+            said = naming.table.iloc[self.row(word.specimen)]
+            verdict, taxon = word.verdict, word.taxon
+            if verdict == TAXON:
+                verdict, taxon = verdict_of(taxon)
+            shown = word.suggested is not None
             decisions.append(
                 Decision(
-                    specimen,
+                    word.specimen,
                     verdict,
-                    " ".join(taxon.split()),
+                    taxon,
                     reviewer,
-                    suggested=str(said["best"]),
-                    probability=float(said["best_probability"]),
+                    suggested=str(word.suggested if shown else said["best"]),
+                    probability=word.probability if shown else float(said["best_probability"]),
                     model=self.prepared.model.weights,
                 )
             )
@@ -167,8 +194,8 @@ class Desk:
         self.refresh()
         return numbers
 
-    def undo(self, reviewer: str) -> Decision | None:
-        """Take back a reviewer's last decision; None when there is none."""
+    def undo(self, reviewer: str) -> list[Decision]:
+        """Take back what a reviewer recorded last; empty when there is nothing."""
         taken = self.store.undo(reviewer)
         self.refresh()
         return taken
@@ -195,24 +222,31 @@ class Desk:
         """Name all specimens again, with what is settled by now among the references."""
         with self.lock:
             number, as_named = self.naming.number + 1, self.settled.copy()
-        naming = self._name(number)
+        naming = self._name(number, as_named)
         with self.lock:
             self.naming, self._as_named = naming, as_named
 
-    def _name(self, number: int) -> Naming:
-        model, settled = self.prepared.model, self.settled
-        own = set(model.gallery.ids)
-        rows = [i for i in np.flatnonzero(_is_taxon(settled)).tolist() if self.ids[i] not in own]
+    def _name(self, number: int, settled: Names) -> Naming:
+        plain = self.prepared.model
+        there = set(plain.gallery.ids)
+        rows = [i for i in np.flatnonzero(_is_taxon(settled)).tolist() if self.ids[i] not in there]
+        model, ranking = plain, plain.predict_proba(self.got)
+        table = name_vectors(plain, self.got, ranking)
         if rows:
-            more = model.gallery.with_more(
-                self.ids[rows].tolist(), settled[rows], self.got.vectors[rows]
-            )
-            model = model.with_gallery(more)
-        ranking = model.predict_proba(self.got)
-        table = name_vectors(model, self.got, ranking)
+            ids = self.ids[rows].tolist()
+            more = plain.gallery.with_more(ids, settled[rows], self.got.vectors[rows])
+            model = plain.with_gallery(more)
+            taxa = more.classes_
+            own = np.zeros((len(rows), len(taxa)), np.float32)
+            own[:, np.searchsorted(taxa, plain.gallery.classes_)] = ranking[rows]
+            before = table.iloc[rows]
+            ranking = model.predict_proba(self.got)
+            table = name_vectors(model, self.got, ranking)
+            ranking[rows], table.iloc[rows] = own, before
         worth = priorities(table, self.samples, model.calibrated)
         order = taking_turns(worth["priority"].to_numpy(), self.got.vectors)
-        return Naming(number, model, ranking, pd.concat([table, worth], axis=1), order)
+        everything = pd.concat([table, worth], axis=1)
+        return Naming(number, model, ranking, everything, order, frozenset(rows))
 
     def names(self) -> Names:
         """What each specimen is called now: as settled, else as the model says; "" for unknown."""
@@ -251,7 +285,9 @@ class Desk:
         with self.lock:
             now = time.monotonic()
             open_ = (self.settled == "") & ~self._said_by(reviewer)
-            open_[[self.row_of[i] for i in held if i in self.row_of]] = False
+            on_screen = [self.row_of[i] for i in held if i in self.row_of]
+            open_[on_screen] = False
+            self._lent_to[on_screen], self._lent_at[on_screen] = reviewer, now
             lent = (now - self._lent_at < LENT) & (self._lent_to != reviewer)
             order = self.naming.order
             rows = order[(open_ & ~lent)[order]][:count]
@@ -269,18 +305,19 @@ class Desk:
 
     def candidates(self, row: int) -> list[dict[str, Any]]:
         """The likeliest taxa of a specimen, each with its nearest references."""
-        return self._candidates(self.naming.ranking[row], self.got.vectors[row])
-
-    def _candidates(
-        self, ranking: npt.NDArray[np.float32], vector: npt.NDArray[np.float32]
-    ) -> list[dict[str, Any]]:
-        return candidates(self.naming.model.gallery, ranking, vector, CANDIDATES, REFERENCES)
+        naming = self.naming
+        ranking, vector = naming.ranking[row], self.got.vectors[row]
+        return candidates(
+            naming.model.gallery, ranking, vector, CANDIDATES, REFERENCES, str(self.ids[row])
+        )
 
     def evidence(self, row: int) -> str:
         """In words what speaks for the likeliest name."""
         naming = self.naming
-        _, near = naming.model.gallery.nearest(self.got.vectors[row : row + 1])
-        taxa = pd.Series(naming.model.gallery.taxa[near[0]]).value_counts()
+        plain = self.prepared.model.gallery
+        gallery = plain if row in naming.own else naming.model.gallery
+        _, near = gallery.nearest(self.got.vectors[row : row + 1])
+        taxa = pd.Series(gallery.taxa[near[0]]).value_counts()
         votes = ", ".join(f"{count} {taxon}" for taxon, count in taxa.items())
         reason = naming.table["reason"].iloc[row]
         return f"{reason}; of its {len(near[0])} nearest references {votes}"
@@ -324,7 +361,9 @@ class Desk:
             **{c: str(said[c]) for c in ("taxon", "decision", "reason")},
             "probability": float(said["probability"]),
             "novelty": float(said["novelty"]),
-            "candidates": self._candidates(ranking[0], got.vectors[0]),
+            "candidates": candidates(
+                naming.model.gallery, ranking[0], got.vectors[0], CANDIDATES, REFERENCES
+            ),
             "similar": self.similar(got.vectors[0]),
             "x": float(place[0]),
             "y": float(place[1]),
@@ -352,6 +391,7 @@ class Desk:
             self.got.vectors[rows], model.gallery, model.calibration, learned=model.learned
         )
         with self.lock:
+            self.groups.refresh()
             first = self.groups.next_number() - 1
             to = dict.fromkeys(self.groups.of, 0)
             for row, group in zip(rows, found.morphotype.tolist(), strict=True):
@@ -434,11 +474,14 @@ class Desk:
 
     def name_group(self, reviewer: str, group: int, name: str) -> int:
         """Call all specimens of a group by one name; returns how many decisions that made."""
+        if verdict_of(name)[0] != TAXON:
+            raise InputError(f"{name!r} is a verdict, not a name.")
         with self.lock:
+            self.groups.refresh()
             members = [i for i in self.groups.members(group) if i in self.row_of]
             if not members:
                 raise InputError(f"there is no group {group}.")
-            numbers = self.decide(reviewer, [(i, TAXON, name) for i in members])
+            numbers = self.decide(reviewer, [Word(i, TAXON, name) for i in members])
             more = {"group": group, "name": " ".join(name.split()), "decisions": numbers}
             self.groups.move(reviewer, "name", {}, **more)
         return len(numbers)
@@ -446,11 +489,12 @@ class Desk:
     def undo_step(self, reviewer: str) -> dict[str, Any] | None:
         """Take back a reviewer's last step with groups, and the decisions it made."""
         with self.lock:
-            step = self.groups.undo(reviewer)
-            if step is not None and step.get("decisions"):
-                self.store.take_back(step["decisions"])
+            found = self.groups.last(reviewer)
+            if found is not None and found[1].get("decisions"):
+                # These first: a step that is undone is not found again.
+                self.store.take_back(found[1]["decisions"])
                 self.refresh()
-            return step
+            return self.groups.undo(reviewer)
 
     def vectors_of(self, specimens: Sequence[str]) -> npt.NDArray[np.float32]:
         """The vectors of specimens, in the order given."""
@@ -470,11 +514,11 @@ class Desk:
         """
         with self.lock:
             naming, settled = self.naming, self.settled.copy()
-            new = {n for n in settled[_is_taxon(settled)].tolist()} - set(naming.taxa.tolist())
-            if self._estimated_with != (naming.number, hash(frozenset(new))):
-                self._estimates = {}
-                self._estimated_with = (naming.number, hash(frozenset(new)))
-            estimates = self._estimates
+            new = sorted({*settled[_is_taxon(settled)].tolist()} - set(naming.taxa.tolist()))
+            # Estimates have one number for each taxon: of other taxa they are of no use.
+            if self._estimated_with != (naming.number, tuple(new)):
+                self._estimates, self._estimated_with = {}, (naming.number, tuple(new))
+            estimates, changes = dict(self._estimates), dict(self._changes)
         plain = np.array([name.strip("<>") if name.startswith("<") else name for name in settled])
         wanted = self.samples == sample if sample else self.samples != ""
         rows = np.flatnonzero(wanted & ~np.isin(plain, NOT_COUNTED))
@@ -483,13 +527,18 @@ class Desk:
         shares, samples = count_samples(
             self.shells.specimens.iloc[rows].reset_index(drop=True),
             naming.table.iloc[rows].reset_index(drop=True),
-            naming.ranking[rows],
-            naming.model.gallery.classes_,
+            np.pad(naming.ranking[rows], ((0, 0), (0, len(new)))),
+            [*naming.taxa.tolist(), *new],
             naming.model.calibrated,
             plain[rows].astype(object),
             depth=self.depth,
             estimates=estimates,
         )
+        with self.lock:  # what was decided meanwhile is not in these estimates
+            if self._estimated_with == (naming.number, tuple(new)):
+                for name, found in estimates.items():
+                    if self._changes.get(name) == changes.get(name):
+                        self._estimates[name] = found
         skipped = pd.DataFrame(list(self.prepared.skipped.items()), columns=["image", "reason"])
         return Assemblage(shares, samples, skipped, int((self.samples == "").sum()))
 
@@ -508,7 +557,7 @@ class Desk:
         table.loc[taxon, "taxon"] = settled[taxon]
         table["decided"] = [name.strip("<>") if name.startswith("<") else "taxon" * bool(name)
                             for name in settled]  # fmt: skip
-        by = together["reviewers"].reindex(table["id"]).fillna("").to_numpy()
+        by = together["agreeing"].reindex(table["id"]).fillna("").to_numpy()
         table["decided_by"] = np.where(settled == "", "", by)
         open_ = (settled == "") & (table["taxon"].fillna("") == "").to_numpy()
         names = naming.table[open_].assign(image=table["image"][open_])

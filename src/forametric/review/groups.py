@@ -70,13 +70,17 @@ class Groups:
         self.refresh()
         return number
 
-    def undo(self, reviewer: str) -> dict[str, Any] | None:
-        """Take back a reviewer's last step; None when there is none."""
+    def last(self, reviewer: str) -> tuple[int, dict[str, Any]] | None:
+        """A reviewer's last step that was not undone, and its number; None when there is none."""
         self.refresh()
         mine = [n for n, (who, _) in self._steps.items() if who == reviewer]
-        if not mine:
+        return (max(mine), self._steps[max(mine)][1]) if mine else None
+
+    def undo(self, reviewer: str) -> dict[str, Any] | None:
+        """Take back a reviewer's last step; None when there is none."""
+        found = self.last(reviewer)
+        if found is None:
             return None
-        step = self._steps[max(mine)][1]
-        self._store.add_step(reviewer, {"kind": "undo", "undoes": max(mine)})
+        self._store.add_step(reviewer, {"kind": "undo", "undoes": found[0]})
         self.refresh()
-        return step
+        return found[1]

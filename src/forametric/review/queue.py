@@ -68,8 +68,8 @@ def priorities(
         error one specimen makes, 1 in the smallest sample; priority: their product.
     """
     known = chance_known(names["novelty"].to_numpy(np.float32), calibration)
-    right = known * names["best_probability"].to_numpy(float)
-    doubt = np.where(names["decision"] == "unknown", right, 1 - right)
+    right = known * names["probability"].to_numpy(float)
+    doubt = np.where(names["decision"] == "unknown", known, 1 - right)
     size = pd.Series(samples).map(pd.Series(samples).value_counts()).to_numpy(dtype=float)
     influence = np.sqrt(size.min() / size)
     return pd.DataFrame(
@@ -186,6 +186,7 @@ def candidates(
     vector: npt.NDArray[np.float32],
     taxa: int,
     references: int,
+    without: str = "",
 ) -> list[dict[str, Any]]:
     """A specimen's likeliest taxa, each with its references that lie nearest to it.
 
@@ -194,6 +195,8 @@ def candidates(
     ranking : ndarray of float32, shape (gallery's taxa,)
     taxa, references : int
         How many taxa, and references of each.
+    without : str
+        The specimen's own id, where it may be a reference itself.
 
     Returns
     -------
@@ -205,17 +208,18 @@ def candidates(
         {
             "taxon": names[number],
             "probability": round(float(ranking[number]), 4),
-            "references": nearest_of(gallery, names[number], vector, references),
+            "references": nearest_of(gallery, names[number], vector, references, without),
         }
         for number in np.argsort(-ranking, kind="stable")[:taxa]
     ]
 
 
 def nearest_of(
-    gallery: Gallery, taxon: str, vector: npt.NDArray[np.float32], most: int
+    gallery: Gallery, taxon: str, vector: npt.NDArray[np.float32], most: int, without: str = ""
 ) -> list[dict[str, Any]]:
     """A taxon's references that lie nearest to a vector: id and distance, nearest first."""
     own = np.flatnonzero(gallery.taxa == taxon)
+    own = own[[gallery.ids[i] != without for i in own]]
     away = np.linalg.norm(gallery.vectors[own] - vector, axis=1)
     return [
         {"id": gallery.ids[own[i]], "distance": round(float(away[i]), 3)}

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from forametric import metrics
@@ -20,45 +23,54 @@ LEAST = 10  # specimens that models can be compared by
 
 
 def training_set(
-    reviewed: Collection, decisions: Decisions, base: Collection | None = None, *, seed: int = 0
+    reviewed: Collection, decisions: Decisions, bases: Sequence[Collection] = (), *, seed: int = 0
 ) -> tuple[Collection, pd.Series]:
-    """What to train a new model on: the base and all labels, and who plays which role.
+    """What to train a new model on: the bases and all labels, and who plays which role.
 
     Of the reviewed collection those specimens that have a name by now: settled by its reviewers,
-    or from before. A fifth of them, stratified, are kept for testing; of the base none are, since
-    the older model has learnt it.
+    or from before. A fifth of them are kept for testing, always the same ones (by a hash of the
+    file, or of the group), so that models trained one after the other can be compared. Of the bases
+    none are: the older model has learnt them.
 
     Parameters
     ----------
-    base : Collection, optional
+    bases : sequence of Collection
         What the older model was trained on.
 
     Returns
     -------
     Collection, Series
-        And the roles, as `forametric.splits.draw_split` gives them.
+        And the roles: train, val, test.
 
     Raises
     ------
     InputError
-        When the decisions settle nothing.
+        When the decisions settle nothing, or too little is left to learn.
     """
     named = labelled(reviewed, decisions)
-    named = named.select(named.taxa() != "")
-    if base is None:
-        return named, draw_split(named, seed=seed)
-    base = base.select((base.taxa() != "") & ~base.specimens["id"].isin(named.specimens["id"]))
-    together = named.merge(base)
-    roles = draw_split(together, seed=seed)
-    from_base = roles.index.isin(base.specimens["id"])
-    # A base specimen that is a copy or group mate of a tested one must not be learnt either.
-    table = together.specimens.set_index("id", drop=False)
-    held = (roles == "test") & ~from_base
-    mates = content_of(table["id"]).isin(content_of(table["id"][held]))
-    mates |= table["group"].isin(table["group"][held].dropna())
-    roles[from_base & (roles == "test")] = "train"
-    roles[from_base & mates.to_numpy()] = "unused"
-    return together, roles
+    together = named.select(named.taxa() != "")
+    tested = _fifth(together.specimens)
+    for base in bases:
+        new = (base.taxa() != "") & ~base.specimens["id"].isin(together.specimens["id"])
+        together = together.merge(base.select(new.to_numpy()))
+    # Copies and group mates of the tested are not learnt either.
+    of = _unit(together.specimens)
+    held = of.isin(set(of[: len(tested)][tested])).to_numpy()
+    learnt = together.select(~held)
+    drawn = draw_split(learnt, seed=seed).replace("test", "train")
+    roles = drawn.reindex(together.specimens["id"])
+    roles[held] = np.where(np.arange(len(together)) < len(tested), "test", "unused")[held]
+    return together, roles.rename("role")
+
+
+def _unit(specimens: pd.DataFrame) -> pd.Series:
+    """What must not be cut: a specimen's group, or the content of its file."""
+    return specimens["group"].fillna(content_of(specimens["id"])).astype(str)
+
+
+def _fifth(specimens: pd.DataFrame) -> npt.NDArray[np.bool_]:
+    hashed = [hashlib.sha256(unit.encode()).digest()[0] for unit in _unit(specimens)]
+    return np.asarray(np.array(hashed, int) % 5 == 0, bool)
 
 
 def side_by_side(
@@ -83,7 +95,8 @@ def side_by_side(
     """
     named = labelled(reviewed, decisions)
     tested = roles.reindex(named.specimens["id"]).fillna("unused")
-    tested[tested != "test"] = "unused"
+    learnt = {i for folder in models.values() for i in Embedder.load(folder).gallery.ids}
+    tested[(tested != "test") | tested.index.isin(learnt)] = "unused"
     chosen = named.select((tested == "test").to_numpy())
     if len(chosen) < LEAST:
         raise InputError(

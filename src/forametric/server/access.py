@@ -50,6 +50,8 @@ class Access:
 
     def __init__(self, app: ASGIApp, token: str, loopback: bool) -> None:
         self.app, self.token, self.loopback = app, token, loopback
+        # What the cookie holds: it may be of other letters than a password.
+        self._secret = hmac.new(token.encode(), b"forametric review", "sha256").hexdigest()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or pass on what may pass."""
@@ -111,8 +113,10 @@ class Access:
 
     def _welcome(self, request: Request) -> Response:
         answer = RedirectResponse("/", 303)
+        # "lax": who follows the link from a mail is let in; what changes anything is a POST, with
+        # which other sites' pages send no cookie.
         answer.set_cookie(
-            _cookie(request), self.token, max_age=MONTH, httponly=True, samesite="strict"
+            _cookie(request), self._secret, max_age=MONTH, httponly=True, samesite="lax"
         )
         return answer
 
@@ -120,7 +124,8 @@ class Access:
         kind, _, bearer = request.headers.get("authorization", "").partition(" ")
         if kind.lower() == "bearer" and self._is_token(bearer):
             return True
-        return self._is_token(request.cookies.get(_cookie(request), ""))
+        given = request.cookies.get(_cookie(request), "").encode()
+        return hmac.compare_digest(given, self._secret.encode())
 
     def _is_token(self, given: str) -> bool:
         return hmac.compare_digest(given.encode(), self.token.encode())

@@ -17,11 +17,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
 from forametric import __version__
-from forametric.assemblage import downcore_figure, write_book
+from forametric.assemblage import NOT_COUNTED, downcore_figure, write_book
 from forametric.errors import ForametricError, InputError
 from forametric.export import export_collection
 from forametric.export.exporting import FORMATS
-from forametric.review.decisions import TAXON, agreement, consensus
+from forametric.review.decisions import TAXON, agreement, consensus, standing
+from forametric.review.desk import Word
 from forametric.review.pictures import ACROSS, PER_SHEET, THUMB, picture, sheet, sheets
 from forametric.server.access import Access
 from forametric.server.studio import Studio
@@ -52,6 +53,8 @@ class Said(Body):
     specimen: Id
     verdict: Literal["taxon", "unknown", "none", "duplicate", "skip"]
     taxon: Name = ""
+    suggested: Name | None = None
+    probability: Annotated[float, Field(ge=0, le=1)] | None = None
 
 
 class Decided(Body):
@@ -202,7 +205,9 @@ def _looking(studio: Studio) -> APIRouter:
         return _packed({"ids": [str(i) for i in studio.desk.ids[prepared.order]]}, places, "<f4")
 
     @router.get(
-        "/columns/{name}", response_class=Response, responses=_binary("uint16 codes or float32")
+        "/columns/{name:path}",
+        response_class=Response,
+        responses=_binary("codes or numbers"),
     )
     def column(name: str) -> Response:
         """A column to colour the map by, in the order of `/map`.
@@ -333,19 +338,20 @@ def _deciding(studio: Studio) -> APIRouter:
         """Keep verdicts; once this answers, they are on the disk."""
         for said in asked.decisions:
             _row(studio, said.specimen)
-        words = [(said.specimen, said.verdict, said.taxon) for said in asked.decisions]
+        words = [Word(**said.model_dump()) for said in asked.decisions]
         numbers = studio.desk.decide(asked.reviewer, words)
         studio.after_decision()
         return {"numbers": numbers, "progress": studio.desk.progress()}
 
     @router.post("/undo")
     def undo(asked: By) -> dict[str, Any]:
-        """Take back the reviewer's last decision."""
+        """Take back what the reviewer decided last; what was decided together, together."""
         taken = studio.desk.undo(asked.reviewer)
         studio.after_decision()
         return {
-            "specimen": taken.specimen if taken else None,
-            "name": taken.name if taken else None,
+            "specimen": taken[0].specimen if taken else None,
+            "name": taken[0].name if taken else None,
+            "count": len(taken),
             "progress": studio.desk.progress(),
         }
 
@@ -355,7 +361,8 @@ def _deciding(studio: Studio) -> APIRouter:
         history = studio.store.history()
         together = consensus(history)
         conflicts = together[together["conflict"]]
-        words = history[history["specimen"].isin(conflicts["specimen"])]
+        words = standing(history)
+        words = words[words["specimen"].isin(conflicts["specimen"])]
         return {
             "decisions": len(history),
             "reviewers": sorted(history["reviewer"].unique().tolist()),
@@ -445,8 +452,13 @@ def _results(studio: Studio) -> APIRouter:
             return {"made": False, "findings": []}
         desk = studio.desk
         table = table[table["id"].isin(desk.row_of)]
-        rows = [desk.row_of[i] for i in table["id"]]
+        rows = np.array([desk.row_of[i] for i in table["id"]], int)
         table = table[desk.settled[rows] == ""]
+        # What each is called by its accepted name: `label` is verbatim.
+        taxon = dict(zip(desk.ids, desk.shells.taxa(), strict=True))
+        table = table.assign(
+            taxon=table["id"].map(taxon), other_taxon=table["other_id"].map(taxon).fillna("")
+        )
         return {"made": True, "findings": json.loads(table.to_json(orient="records"))}
 
     @router.post("/audit")
@@ -467,7 +479,7 @@ def _results(studio: Studio) -> APIRouter:
             "samples": json.loads(found.samples.to_json(orient="records")),
         }
 
-    @router.get("/precision/{sample}")
+    @router.get("/precision/{sample:path}")
     def precision(sample: Annotated[str, Field(max_length=200)]) -> dict[str, Any]:
         """How wide the 95 % intervals of a sample's taxa, and of the unknown, are on average."""
         desk = studio.desk
@@ -526,19 +538,23 @@ def _results(studio: Studio) -> APIRouter:
 
 def _write_export(studio: Studio, kind: str, path: Path) -> None:
     """Write one of the files that can be taken away."""
+    desk = studio.desk
     if kind == "history":
         studio.store.write_csv(path)
     elif kind in FORMATS:
-        collection, names = studio.desk.named()
+        collection, names = desk.named()
+        if kind == "darwin-core":  # what is no organism, or counted already, is no occurrence
+            there = ~collection.specimens["decided"].isin(NOT_COUNTED)
+            collection = collection.select(there.to_numpy())
         export_collection(
             collection,
             path,
             kind,
             names=names if len(names) else None,
-            identified_by=studio.desk.prepared.model.card.title,
+            identified_by=desk.prepared.model.card.title,
         )
     else:
-        counts = studio.desk.assemblage()
+        counts = desk.assemblage()
         if kind == "assemblage":
             write_book(counts, path)
         elif kind == "figure":

@@ -19,15 +19,22 @@ class Job:
 
 
 class Jobs:
-    """A queue of work with one worker; of each kind at most one piece waits or runs."""
+    """A queue of work with one worker, and another for what takes hours.
+
+    Of each kind at most one piece waits or runs.
+    """
 
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="job")
+        self._long = ThreadPoolExecutor(1, thread_name_prefix="long-job")
         self._lock = threading.Lock()
         self._jobs: dict[str, Job] = {}
 
-    def start(self, kind: str, work: Callable[[], str]) -> bool:
-        """Do some work, which returns what to say of it; False when such work is under way."""
+    def start(self, kind: str, work: Callable[[], str], *, apart: bool = False) -> bool:
+        """Do some work, which returns what to say of it; False when such work is under way.
+
+        `apart`: so that nothing else has to wait for it.
+        """
         with self._lock:
             if self._jobs.get(kind, Job()).state in ("waiting", "running"):
                 return False
@@ -43,7 +50,7 @@ class Jobs:
                 job.says, job.state = f"{type(error).__name__}: {error}", "failed"
                 raise
 
-        self._pool.submit(run)
+        (self._long if apart else self._pool).submit(run)
         return True
 
     def say(self, kind: str, says: str) -> None:
@@ -57,4 +64,5 @@ class Jobs:
 
     def stop(self) -> None:
         """Begin nothing more."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        for pool in (self._pool, self._long):
+            pool.shutdown(wait=False, cancel_futures=True)

@@ -28,6 +28,7 @@ from forametric.server.jobs import Jobs
 
 FINDINGS = "findings.csv"
 MOST_LEVELS = 300  # a column of text with more different values is not offered for colouring
+COMPUTED = ("name", "decision", "probability", "doubt", "novelty", "morphotype")
 OWN = ("id", "image", "group", "taxon", "sample", "label", "um_per_px")
 
 
@@ -120,7 +121,7 @@ class Studio:
         own = [
             str(name)
             for name in table.columns
-            if name not in OWN
+            if name not in (*OWN, *COMPUTED)
             and table[name].notna().any()
             and (
                 pd.api.types.is_numeric_dtype(table[name])
@@ -129,8 +130,7 @@ class Studio:
         ]
         label = ["label"] if table["label"].notna().any() else []
         sample = ["sample"] if (self.desk.samples != "").any() else []
-        return ["name", "decision", "probability", "doubt", "novelty", "morphotype", *sample,
-                *label, *own]  # fmt: skip
+        return [*COMPUTED, *sample, *label, *own]
 
     def column(self, name: str) -> Column:
         """One of `column_names`; `InputError` for another."""
@@ -165,8 +165,10 @@ class Studio:
             self.jobs.start("naming", self._renew)
 
     def _renew(self) -> str:
-        self.desk.renew()
-        return f"named {len(self.desk.ids)} specimens again"
+        desk = self.desk
+        while desk.is_stale():  # again, if more was settled meanwhile
+            desk.renew()
+        return f"named {len(desk.ids)} specimens again"
 
     def group(self, reviewer: str) -> bool:
         """Group the unknown; False when that is under way."""
@@ -176,11 +178,12 @@ class Studio:
 
     def identify(self, path: Path) -> dict[str, Any]:
         """Name an uploaded image; `InputError` when it cannot be read."""
+        desk = self.desk  # the same throughout, even if another model takes over meanwhile
         with self._embedding:
-            got = self.desk.prepared.model.embed_images([path], what="")
+            got = desk.prepared.model.embed_images([path], what="")
         if got.failures:
             raise InputError(f"the image {got.failures[0]}.")
-        return self.desk.identified(Vectors([0], got.vectors, got.head, {}))
+        return desk.identified(Vectors([0], got.vectors, got.head, {}))
 
     def audit(self) -> bool:
         """Look the collection over; False when that is under way."""
@@ -243,27 +246,37 @@ class Studio:
         raise InputError(f"there is no report of a model {number}.")
 
     def train(self, seed: int = 0) -> bool:
-        """Train a new model beside the old, and measure both; False when that is under way."""
+        """Train a new model beside the old, and measure both; False when that is under way.
+
+        Raises
+        ------
+        InputError
+            When the project names no collection of references: the new model would forget them.
+        """
         project, store = self.project, self.store
+        if not project.references:
+            raise InputError(
+                "this project names no collection of references, so a new model would know only "
+                "what is settled here; train with: forametric train --decisions"
+            )
         stamp = datetime.now().strftime("%Y-%m-%d-%H%M%S")
         target = project.folder / "models" / f"model-{stamp}"
 
         def work() -> str:
-            base = project.references[0] if project.references else None
             command = [sys.executable, "-m", "forametric.cli", "train", str(project.collection),
                        "--decisions", store.place, "--from", str(project.model),
                        "-o", str(target), "--seed", str(seed)]  # fmt: skip
-            command += ["--base", str(base)] if base else []
+            for base in project.references:
+                command += ["--base", str(base)]
             self.jobs.say("training", "training; this takes minutes, on a large collection hours")
             done = subprocess.run(command, capture_output=True, text=True, check=False)
-            if done.returncode == 2:
+            if done.returncode not in (0, 1) or not (target / "model.json").is_file():
                 lines = done.stderr.strip().splitlines() or ["it ended without a word"]
-                raise InputError(lines[-1].removeprefix("error: "))
+                raise InputError(f"no new model: {lines[-1].removeprefix('error: ')}")
             self.project = self.project.with_model(target)
             reviewed = Collection.open(project.collection)
-            _, roles = training_set(
-                reviewed, store, Collection.open(base) if base else None, seed=seed
-            )
+            bases = [Collection.open(base) for base in project.references]
+            _, roles = training_set(reviewed, store, bases, seed=seed)
             self.jobs.say("training", "measuring both models")
             models = {project.model.name: project.model, target.name: target}
             try:
@@ -273,7 +286,7 @@ class Studio:
             write_json(self._reports / "comparison.json", found)
             return f"{target.name} is trained and compared"
 
-        return self.jobs.start("training", work)
+        return self.jobs.start("training", work, apart=True)
 
     def switch(self, number: int) -> bool:
         """Let another model name the specimens; False when that is under way.

@@ -35,7 +35,7 @@ export interface Morphotype {
 }
 export interface Finding {
   kind: string; id: string; image: string; label: string; other_id: string; other_image: string;
-  other_label: string; score: number; says: string;
+  other_label: string; taxon: string; other_taxon: string; score: number; says: string;
 }
 export interface Conflict {
   specimen: string;

@@ -1,7 +1,7 @@
 // What all views share: the project, how the server is, who reviews, and decisions on their way.
 import { get, post, Refused, Unreachable, type Progress, type Project, type Status, type Verdict } from "./api";
 
-export interface Word { specimen: string; verdict: Verdict; taxon: string }
+export interface Word { specimen: string; verdict: Verdict; taxon: string; suggested?: string; probability?: number }
 
 const WORDS: Record<string, string> = {
   "<unknown>": "unknown", "<none>": "not a foraminifer", "<duplicate>": "a duplicate", "<skip>": "skipped",
@@ -47,8 +47,8 @@ class Desk {
       if (!this.connected) {
         this.connected = true;
         this.say("The server is back.");
-        void this.send();
       }
+      void this.send();
     } catch (error) {
       this.failed(error);
     }
@@ -86,13 +86,18 @@ class Desk {
     try {
       while (this.pending.length) {
         const { reviewer, words } = this.pending[0];
-        const got = await post<{ progress: Progress }>("decisions", { reviewer, decisions: words });
+        try {
+          const got = await post<{ progress: Progress }>("decisions", { reviewer, decisions: words });
+          this.progress = got.progress;
+          this.version += 1;
+        } catch (error) {
+          // What makes no sense to the server never will; all else waits, and is sent again.
+          if (!(error instanceof Refused && [400, 404, 422].includes(error.status))) throw error;
+          this.failed(error);
+        }
         this.pending.shift();
-        this.progress = got.progress;
-        this.version += 1;
       }
     } catch (error) {
-      if (error instanceof Refused && this.pending.length) this.pending.shift();
       this.failed(error);
     } finally {
       this.sending = false;
@@ -106,12 +111,13 @@ class Desk {
       return null;
     }
     try {
-      const got = await post<{ specimen: string | null; name: string | null; progress: Progress }>(
+      const got = await post<{ specimen: string | null; name: string | null; count: number; progress: Progress }>(
         "undo", { reviewer: this.reviewer },
       );
       this.progress = got.progress;
       this.version += 1;
-      this.say(got.specimen ? `Taken back: ${spoken(got.name ?? "")}` : "There is nothing of yours to take back.");
+      const many = got.count > 1 ? ` for ${got.count} specimens` : "";
+      this.say(got.specimen ? `Taken back: ${spoken(got.name ?? "")}${many}` : "There is nothing of yours to take back.");
       return got.specimen;
     } catch (error) {
       this.failed(error);
