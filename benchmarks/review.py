@@ -123,13 +123,16 @@ def one_reviewer(address: str, count: int) -> dict[str, Any]:
     return {"decision_ms": quantiles(deciding), "queue_of_20_ms": quantiles(asking)}
 
 
-def many_reviewers(address: str, clients: int, seconds: float) -> dict[str, Any]:
+def many_reviewers(
+    address: str, clients: int, seconds: float, token: str = TOKEN
+) -> dict[str, Any]:
     """So many clients at once that look, decide and undo: requests, errors, milliseconds."""
     end, taken, errors = time.monotonic() + seconds, list[float](), list[str]()
 
     def work(number: int) -> None:
         who = f"reviewer {number}"
-        with httpx.Client(base_url=address, headers=HEADERS, timeout=60) as client:
+        headers = {"Authorization": f"Bearer {token}"}
+        with httpx.Client(base_url=address, headers=headers, timeout=60) as client:
             while time.monotonic() < end:
                 asked = [("POST", "/api/queue?count=5", {"reviewer": who})]
                 try:

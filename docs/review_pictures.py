@@ -21,8 +21,8 @@ from forametric.sources import import_collection
 from forametric.sources.shells import FORMS, write_shells
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from benchmarks.review import FLAGS
 from tests.serving import running
-from tests.test_review_page import FLAGS
 
 IMAGES = Path(__file__).parent / "images"
 TOKEN = "a-token-for-pictures"

@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from benchmarks.review import FLAGS, many_reviewers
 from forametric.collection import Collection
 from forametric.review import Decisions
 from forametric.review.project import STORE, Project, prepare
@@ -21,10 +22,6 @@ from tests.serving import running
 playwright = pytest.importorskip("playwright.sync_api")
 pytestmark = pytest.mark.slow
 TOKEN = "a-token-for-tests"
-FLAGS = [
-    "--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader",
-    "--ignore-gpu-blocklist", "--disable-background-networking", "--disable-component-update",
-]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -276,6 +273,15 @@ def test_unknown_pictures_are_grouped_and_a_step_is_undone(folder, visiting):
         page.wait_for_function(
             "n => document.querySelectorAll('section h3').length === n", arg=before
         )
+
+
+def test_fifty_reviewers_at_once_for_a_minute_without_an_error(folder):
+    with running(folder, TOKEN) as (address, _):
+        found = many_reviewers(address, 50, 60, TOKEN)
+    assert found["errors"] == []
+    assert found["requests"] > 500
+    rows = history(folder)
+    assert rows["reviewer"].nunique() == 50
 
 
 def test_without_webgl_a_message_stands_in_place_of_the_map(folder, browser):
