@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 from forametric.cli import app
 from forametric.collection import Collection
 from forametric.embedder import Embedder
+from forametric.embedding import embed_to_file, vectors_of
 from forametric.errors import InputError, ModelError
 from forametric.learning.network import SpecimenNetwork
 from forametric.learning.recipe import Recipe
@@ -117,6 +118,21 @@ def test_vectors_of_another_model_are_refused(
     done = forametric("map", model_folder, more_shells, *asked)
     assert done.returncode == 2
     assert "another collection" in done.stderr
+
+
+def test_a_file_of_vectors_names_specimens_without_their_images(model_folder, shells, tmp_path):
+    model = Embedder.load(model_folder)
+    embed_to_file(model, shells, tmp_path / "v.parquet")
+    plain, read = (
+        model.embed_images(shells.paths()),
+        vectors_of(model, shells, tmp_path / "v.parquet"),
+    )
+    assert read.rows == plain.rows
+    assert np.allclose(read.head, plain.head, atol=1e-6)
+    assert np.allclose(model.scores(read), model.scores(plain), atol=1e-5)
+    backwards = shells.select(list(range(len(shells)))[::-1])
+    turned = vectors_of(model, backwards, tmp_path / "v.parquet")
+    assert np.array_equal(turned.head, read.head[::-1])
 
 
 def test_a_map_of_vectors_made_before_is_the_same_map(model_folder, shells_folder, tmp_path):
