@@ -778,6 +778,7 @@ def test_a_new_model_is_trained_with_the_decisions_measured_and_taken_back(
         (["PROJECT", "--database", "postgresql://x/y"], "kept in its folder"),
         (["PROJECT", "--host", "0.0.0.0"], "FORAMETRIC_TOKEN"),
         (["new", "--collection", "nowhere", "--model", "nowhere"], "nowhere"),
+        (["docs", "--collection", "x", "--model", "x"], "holds something else"),
     ],
 )
 def test_review_says_what_is_wrong(folder, arguments, message):

@@ -40,7 +40,6 @@ from forametric.review.queue import candidates, nearest_of, priorities, taking_t
 CANDIDATES, REFERENCES = 4, 3  # taxa offered for a specimen, and pictures of each
 RENEW_AFTER = 25  # decisions with known names, after which names are made again
 LENT = 120.0  # seconds for which a specimen that one reviewer has on screen is not shown to another
-FOUND = 500  # specimens that a search lists at most
 MEMBERS = 400  # of a group that are listed at most
 Names = npt.NDArray[np.object_]
 

@@ -23,7 +23,7 @@ from forametric.collection import Collection
 from forametric.embedder import Embedder, Vectors, read_card
 from forametric.embedding import embed_to_file, vectors_of
 from forametric.errors import InputError
-from forametric.files import read_json, refuse_existing, write_json
+from forametric.files import read_json, write_json
 from forametric.morphospace import Morphospace
 
 FORMAT = 1
@@ -78,7 +78,8 @@ class Project:
             When the folder holds something, or collection, model or column are not what they
             should be.
         """
-        refuse_existing(folder)
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise InputError(f"{folder} holds something else; name a new folder for the project.")
         shells = Collection.open(collection)
         read_card(model)
         for other in references:
