@@ -133,10 +133,12 @@ def test_a_damaged_project_is_refused_with_a_sentence(tmp_path, text, message):
 def test_a_model_without_calibration_is_refused_before_the_long_work(
     model_folder, more_shells, tmp_path
 ):
-    project = Project.create(tmp_path / "p", more_shells, model_folder)
     with pytest.raises(ModelError, match="forametric calibrate"):
-        prepare(project)
-    assert not (tmp_path / "p" / "cache").exists()
+        Project.create(tmp_path / "p", more_shells, model_folder)
+    assert not (tmp_path / "p").exists()
+    with pytest.raises(ModelError, match="forametric calibrate"):
+        prepare(Project(tmp_path / "p", more_shells, (model_folder,)))
+    assert not (tmp_path / "p").exists()
 
 
 def test_sheets_follow_the_map_so_that_neighbours_share_one(folder):
@@ -792,3 +794,25 @@ def test_desk_names_are_those_of_the_model_with_what_is_settled(studio):
     assert isinstance(desk, Desk)
     plain = desk.prepared.model.ranking(desk.got)
     assert np.array_equal(plain, desk.naming.ranking)
+
+
+def test_what_reviewers_reject_is_not_learnt_from_the_base_again(more_shells, tmp_path):
+    core = Collection.open(more_shells)
+    ids = core.specimens["id"].tolist()
+    store = Decisions(tmp_path / "d.sqlite")
+    verdicts = ["none", "duplicate", "unknown"]
+    store.record([Decision(i, v, "", "A") for i, v in zip(ids, verdicts, strict=False)])
+    store.record([Decision(ids[3], "taxon", "single sphere", "A")])
+    together, roles = training_set(core, store, [core])
+    assert set(ids[3:]) == set(together.specimens["id"]) == set(roles.index)
+
+
+def test_undoing_a_second_name_of_a_group_leaves_the_first(tmp_path):
+    groups = Groups(Decisions(tmp_path / "d.sqlite"))
+    groups.move("A", "move", {"p": 1})
+    groups.move("A", "name", {}, group=1, name="Alpha")
+    groups.move("A", "name", {}, group=1, name="Beta")
+    groups.undo("A")
+    assert groups.names == {1: "Alpha"}
+    groups.undo("A")
+    assert groups.names == {}

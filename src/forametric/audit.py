@@ -9,7 +9,7 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,15 +19,13 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import KFold
 
 from forametric.collection import Collection, content_of
+from forametric.embedder import Embedder, Vectors
 from forametric.errors import ImageError, InputError
 from forametric.gallery import Gallery
 from forametric.images import decode, photograph, prepare
 from forametric.page import thumbnail_url, write_page
 from forametric.progress import in_parallel
 from forametric.splits import ROLES, small_taxa
-
-if TYPE_CHECKING:
-    from forametric.embedder import Vectors
 
 THUMB = 32  # px, the side of the picture by which near copies are told
 BLOCK = 2048  # pictures compared with as many others at once
@@ -77,7 +75,7 @@ def check_collection(collection: Collection, got: Vectors | None = None) -> Audi
     Parameters
     ----------
     got : Vectors, optional
-        What a model made of the collection: `Embedder.embed_images(collection.paths())`.
+        What a model made of its named specimens: `embed_labelled`, or of all.
     """
     thumbs, deviations, sides, failures = _read(collection)
     rows: list[dict[str, Any]] = []
@@ -149,6 +147,14 @@ def _standardised(thumbs: npt.NDArray[np.uint16]) -> Floats:
     flat -= flat.mean(1, keepdims=True)
     flat /= np.linalg.norm(flat, axis=1, keepdims=True)
     return flat
+
+
+def embed_labelled(model: Embedder, collection: Collection) -> Vectors:
+    """The vectors of the specimens that have a name; others cannot have a wrong one."""
+    rows = np.flatnonzero(collection.taxa() != "").tolist()
+    paths = collection.paths()
+    got = model.embed_images([paths[row] for row in rows], what="comparing with neighbours")
+    return Vectors([rows[i] for i in got.rows], got.vectors, got.head, {})
 
 
 def label_errors(collection: Collection, got: Vectors) -> list[tuple[int, int, float, str]]:

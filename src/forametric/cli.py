@@ -270,7 +270,7 @@ def check(
 
     Example: forametric check collections/plates --model models/plates -o check --fix clean
     """
-    from forametric.audit import KINDS, check_collection, fixed, write_audit
+    from forametric.audit import KINDS, check_collection, embed_labelled, fixed, write_audit
     from forametric.collection import Collection
     from forametric.files import atomic_folder, refuse_existing
 
@@ -282,7 +282,7 @@ def check(
     if model is not None:
         from forametric.embedder import Embedder
 
-        got = Embedder.load(model).embed_images(shells.paths())
+        got = embed_labelled(Embedder.load(model), shells)
     audit = check_collection(shells, got)
     if output is not None:
         with atomic_folder(output, overwrite) as temporary:

@@ -67,9 +67,10 @@ class Gallery:
             Positions in the gallery; k is lowered to the gallery's size.
         """
         k = min(k, len(self.ids))
-        if self._last.get("of") is not vectors or self._last["k"] != k:
-            self._last.update({"of": vectors, "k": k, "found": self._index.nearest(vectors, k)})
-        distances, rows = self._last["found"]
+        last = self._last.get("search")  # taken once: another thread may put its own there
+        if last is None or last[0] is not vectors or last[1] != k:
+            last = self._last["search"] = (vectors, k, self._index.nearest(vectors, k))
+        distances, rows = last[2]
         return distances.copy(), rows.copy()
 
     def votes(self, vectors: Floats, k: int = 5) -> Floats:

@@ -436,9 +436,9 @@ def fleiss_kappa(answers: np.ndarray[Any, Any]) -> float | None:
 def labelled(collection: Collection, decisions: Decisions) -> Collection:
     """The collection as its reviewers see it: a name that they agree on takes the taxon's place.
 
-    What they call unknown, or no shell, loses its name. Where they differ, the old name stays.
-    `label` is never touched. Columns are added: `decided` (the verdict), `decided_by` and
-    `decided_on`.
+    What they call unknown, no shell or a duplicate loses its name. Where they differ, the old name
+    stays. `label` is never touched. Columns are added: `decided` (the verdict), `decided_by` (those
+    who say so) and `decided_on`.
 
     Raises
     ------

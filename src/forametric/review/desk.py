@@ -392,7 +392,7 @@ class Desk:
         with self.lock:
             self.groups.refresh()
             first = self.groups.next_number() - 1
-            to = dict.fromkeys(self.groups.of, 0)
+            to = {specimen: 0 for specimen in self.groups.of if specimen in self.row_of}
             for row, group in zip(rows, found.morphotype.tolist(), strict=True):
                 if group:
                     to[str(self.ids[row])] = first + group

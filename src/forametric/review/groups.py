@@ -40,7 +40,7 @@ class Groups:
             undone = self._steps.pop(step["undoes"], None) if "undoes" in step else None
             if undone is not None:
                 self._apply({i: (b, a) for i, (a, b) in undone[1]["moves"].items()})
-                self.names.pop(undone[1].get("group", -1), None)
+                self._name_again(undone[1].get("group", -1))
             elif "undoes" not in step:
                 self._steps[number] = (reviewer, step)
                 self._apply(step["moves"])
@@ -54,6 +54,13 @@ class Groups:
                 self.of[specimen] = after
                 if not after:
                     del self.of[specimen]
+
+    def _name_again(self, group: int) -> None:
+        """A group is called what the last naming that stands says."""
+        self.names.pop(group, None)
+        for _, step in self._steps.values():
+            if step["kind"] == "name" and step["group"] == group:
+                self.names[group] = step["name"]
 
     def next_number(self) -> int:
         """A number that no group has had."""

@@ -20,7 +20,7 @@ import pandas as pd
 
 from forametric import __version__
 from forametric.collection import Collection
-from forametric.embedder import Embedder, Vectors, read_card
+from forametric.embedder import Embedder, Vectors
 from forametric.embedding import embed_to_file, vectors_of
 from forametric.errors import InputError
 from forametric.files import read_json, write_json
@@ -75,13 +75,14 @@ class Project:
         Raises
         ------
         InputError
-            When the folder holds something, or collection, model or column are not what they
-            should be.
+            When the folder holds something, or collection or column are not what they should be.
+        ModelError
+            For a model that cannot be loaded or has no calibration.
         """
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise InputError(f"{folder} holds something else; name a new folder for the project.")
         shells = Collection.open(collection)
-        read_card(model)
+        Embedder.load(model).calibrated  # noqa: B018  refuse before there is a project
         for other in references:
             Collection.open(other)
         if depth and depth not in shells.specimens:
@@ -206,7 +207,7 @@ def prepare(project: Project) -> Prepared:
     InputError
         When the collection or the model cannot be opened, or no image can be read.
     ModelError
-        For a model without calibration: nothing could be said of how sure a name is.
+        When the model cannot be loaded, or has no calibration.
     """
     model = Embedder.load(project.model)
     model.calibrated  # noqa: B018  refuse before the long work

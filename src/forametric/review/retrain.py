@@ -50,8 +50,11 @@ def training_set(
     named = labelled(reviewed, decisions)
     together = named.select(named.taxa() != "")
     tested = _fifth(together.specimens)
+    # What was called unknown, no shell or a duplicate does not come back under its old name.
+    judged = {*together.specimens["id"], *named.specimens["id"][named.specimens["decided"].notna()]}
     for base in bases:
-        new = (base.taxa() != "") & ~base.specimens["id"].isin(together.specimens["id"])
+        new = (base.taxa() != "") & ~base.specimens["id"].isin(judged)
+        judged |= set(base.specimens["id"])
         together = together.merge(base.select(new.to_numpy()))
     # Copies and group mates of the tested are not learnt either.
     of = _unit(together.specimens)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -87,6 +87,7 @@ class Studio:
     def status(self) -> dict[str, Any]:
         """How far everything is: what the page asks for every few seconds."""
         self.desk.refresh()
+        self.after_decision()  # somebody may have decided elsewhere, on the same store
         return {
             "naming": self.desk.naming.number,
             "model": self.project.current,
@@ -300,13 +301,11 @@ class Studio:
             raise InputError(f"there is no model {number}; there are {len(self.project.models)}.")
 
         def work() -> str:
-            changed = self.project.switched(number)
-            try:
-                desk = Desk(prepare(changed), self.store, changed.depth)
-            except ForametricError:
-                self.project.save()  # as it was
-                raise
-            self.project, self.desk, self.counts = changed, desk, None
-            return f"{changed.model.name} names the specimens now"
+            wanted = replace(self.project, current=number)
+            desk = Desk(prepare(wanted), self.store, wanted.depth)
+            # Only now, and from what the project is now: a new model may have come meanwhile.
+            self.project = self.project.switched(number)
+            self.desk, self.counts = desk, None
+            return f"{self.project.model.name} names the specimens now"
 
         return self.jobs.start("switching", work)

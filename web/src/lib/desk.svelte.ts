@@ -131,7 +131,11 @@ class Desk {
       await new Promise((resolve) => window.setTimeout(resolve, 400));
       await this.look();
       const job = this.status?.jobs[kind];
-      if (!this.connected || !job) continue;
+      if (!this.connected) continue;
+      if (!job) {
+        this.problem = "The server was started again; ask for it once more.";
+        return null;
+      }
       if (job.state === "done") return job.says;
       if (job.state === "failed") {
         this.problem = job.says;
