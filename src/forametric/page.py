@@ -40,11 +40,16 @@ def data_url(data: bytes, kind: str) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
 
 
+def jpeg(square: npt.NDArray[np.uint8], quality: int = 85) -> bytes:
+    """Pixels as a JPEG file."""
+    buffer = io.BytesIO()
+    Image.fromarray(square).save(buffer, "JPEG", quality=quality)
+    return buffer.getvalue()
+
+
 def picture_url(square: npt.NDArray[np.uint8]) -> str:
     """A square of pixels as a JPEG inside the page."""
-    buffer = io.BytesIO()
-    Image.fromarray(square).save(buffer, "JPEG", quality=85)
-    return data_url(buffer.getvalue(), "jpeg")
+    return data_url(jpeg(square), "jpeg")
 
 
 def thumbnail_url(collection: Collection, row: int | None, size: int = THUMB) -> str:

@@ -19,7 +19,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from forametric.assemblage import NOT_COUNTED, UNKNOWN, Assemblage, Shares, count_samples
-from forametric.collection import Collection
+from forametric.collection import CORE_COLUMNS, Collection
 from forametric.discover import LEAST, discover, groups_of
 from forametric.embedder import Embedder, Vectors
 from forametric.errors import InputError
@@ -41,6 +41,8 @@ CANDIDATES, REFERENCES = 4, 3  # taxa offered for a specimen, and pictures of ea
 RENEW_AFTER = 25  # decisions with known names, after which names are made again
 LENT = 120.0  # seconds for which a specimen that one reviewer has on screen is not shown to another
 MEMBERS = 400  # of a group that are listed at most
+MOST_LEVELS = 300  # a column of text with more different values is not offered for colouring
+COMPUTED = ("name", "decision", "probability", "doubt", "novelty", "morphotype")
 Names = npt.NDArray[np.object_]
 
 
@@ -229,19 +231,20 @@ class Desk:
         plain = self.prepared.model
         there = set(plain.gallery.ids)
         rows = [i for i in np.flatnonzero(_is_taxon(settled)).tolist() if self.ids[i] not in there]
-        model, ranking = plain, plain.predict_proba(self.got)
-        table = name_vectors(plain, self.got, ranking)
+        model = plain
         if rows:
             ids = self.ids[rows].tolist()
             more = plain.gallery.with_more(ids, settled[rows], self.got.vectors[rows])
             model = plain.with_gallery(more)
-            taxa = more.classes_
-            own = np.zeros((len(rows), len(taxa)), np.float32)
-            own[:, np.searchsorted(taxa, plain.gallery.classes_)] = ranking[rows]
-            before = table.iloc[rows]
-            ranking = model.predict_proba(self.got)
-            table = name_vectors(model, self.got, ranking)
-            ranking[rows], table.iloc[rows] = own, before
+        ranking = model.predict_proba(self.got)
+        table = name_vectors(model, self.got, ranking)
+        if rows:
+            some = Vectors(rows, self.got.vectors[rows], self.got.head[rows], {})
+            own = plain.predict_proba(some)
+            table.iloc[rows] = name_vectors(plain, some, own)
+            columns = np.searchsorted(model.gallery.classes_, plain.gallery.classes_)
+            ranking[rows] = 0
+            ranking[np.ix_(np.array(rows), columns)] = own
         worth = priorities(table, self.samples, model.calibrated)
         order = taking_turns(worth["priority"].to_numpy(), self.got.vectors)
         everything = pd.concat([table, worth], axis=1)
@@ -301,6 +304,24 @@ class Desk:
             return int(((self.settled == "") & ~self._said_by(reviewer)).sum())
 
     # Looking
+
+    @cached_property
+    def columns(self) -> list[str]:
+        """What the map can be coloured by: what is known of names, and the collection's columns."""
+        table = self.shells.specimens
+        own = [
+            str(name)
+            for name in table.columns
+            if name not in (*CORE_COLUMNS, *COMPUTED)
+            and table[name].notna().any()
+            and (
+                pd.api.types.is_numeric_dtype(table[name])
+                or table[name].astype(str).nunique() <= MOST_LEVELS
+            )
+        ]
+        label = ["label"] if table["label"].notna().any() else []
+        sample = ["sample"] if (self.samples != "").any() else []
+        return [*COMPUTED, *sample, *label, *own]
 
     def candidates(self, row: int) -> list[dict[str, Any]]:
         """The likeliest taxa of a specimen, each with its nearest references."""

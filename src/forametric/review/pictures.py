@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from forametric.collection import Collection
 from forametric.errors import InputError
 from forametric.files import atomic_path
 from forametric.images import load_square
+from forametric.page import jpeg
 from forametric.progress import in_parallel
 from forametric.review.project import Prepared
 
@@ -22,16 +21,9 @@ PER_SHEET = ACROSS * ACROSS
 GREY = 160  # where a picture cannot be read
 
 
-def jpeg(square: npt.NDArray[np.uint8], quality: int = 88) -> bytes:
-    """Pixels as a JPEG file."""
-    buffer = io.BytesIO()
-    Image.fromarray(square).save(buffer, "JPEG", quality=quality)
-    return buffer.getvalue()
-
-
 def picture(collection: Collection, row: int, size: int) -> bytes:
     """A specimen's picture, a square JPEG; `ImageError` when it cannot be read any more."""
-    return jpeg(load_square(collection.path(row), size))
+    return jpeg(load_square(collection.path(row), size), 88)
 
 
 def sheets(prepared: Prepared) -> int:

@@ -19,7 +19,6 @@ from forametric.page import render
 
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 MOST_BYTES = 32 * 1024 * 1024  # of an upload
-SAFE = ("GET", "HEAD", "OPTIONS")
 MONTH = 30 * 24 * 3600
 # The map's library writes its shaders' callers as code ('unsafe-eval') and works in a thread of its
 # own (blob:); nothing may come from another place.
@@ -97,17 +96,17 @@ class Access:
         if path == "/" and request.method == "GET" and given is not None:
             if self._is_token(given):
                 return self._welcome(request)
-            return _login(request, "This link is not, or no longer, valid.", 401)
+            return _login("This link is not, or no longer, valid.", 401)
         if path == "/login" and request.method == "POST":
             form = parse_qs((await _body(request, 4096)).decode("utf-8", "replace"))
             if self._is_token(form.get("token", [""])[0]):
                 return self._welcome(request)
             await asyncio.sleep(0.5)  # guessing should take long
-            return _login(request, "That is not the password.", 401)
+            return _login("That is not the password.", 401)
         if self._knows(request):
             return None
         if path == "/" and request.method == "GET":
-            return _login(request, "", 401)
+            return _login("", 401)
         return _says(401, "a token is needed: in the cookie that the opening link gives, or as "
                           "Authorization: Bearer TOKEN.")  # fmt: skip
 
@@ -141,7 +140,7 @@ def _says(status: int, detail: str) -> Response:
     return JSONResponse({"detail": detail}, status, headers)
 
 
-def _login(request: Request, says: str, status: int) -> Response:
+def _login(says: str, status: int) -> Response:
     return HTMLResponse(render("login.html", title="Forametric", says=says), status)
 
 

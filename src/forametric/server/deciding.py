@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
+import pandas as pd
 from fastapi import APIRouter, Query
 
 from forametric.review.decisions import TAXON, agreement, consensus, standing
@@ -25,15 +26,15 @@ def router_of(studio: Studio) -> APIRouter:
         """The specimens that a reviewer should see next; they are lent to the reviewer."""
         desk = studio.desk
         desk.refresh()
-        found = []
+        labels, found = desk.shells.specimens["label"], []
         for specimen in desk.next_for(asked.reviewer, count, held or []):
             row = desk.row_of[specimen]
-            said = desk.naming.table.iloc[row]
+            said, label = desk.naming.table.iloc[row], labels.iloc[row]
             found.append(
                 {
                     "id": specimen,
                     "image": str(desk.shells.specimens["image"].iloc[row]),
-                    "label": str(desk.shells.specimens["label"].fillna("").iloc[row]),
+                    "label": "" if pd.isna(label) else str(label),
                     "sample": str(desk.samples[row]),
                     "decision": str(said["decision"]),
                     "suggested": str(said["best"]),

@@ -44,7 +44,7 @@ def router_of(studio: Studio) -> APIRouter:
                 )
                 for synonym in filter(None, synonyms.split("|"))
             },
-            "columns": studio.column_names(),
+            "columns": desk.columns,
             "sheets": {"count": sheets(desk.prepared), "across": ACROSS, "thumb": THUMB,
                        "per_sheet": PER_SHEET},
             "exports": [*FORMATS, *TABLES],
@@ -75,9 +75,10 @@ def router_of(studio: Studio) -> APIRouter:
         First the length of a JSON text (uint32), the text with the levels, blanks up to a multiple
         of four; then a uint16 code or a float32 for each specimen. Little-endian.
         """
-        if name not in studio.column_names():
-            raise Missing(f"there is no column {name}.")
-        found = studio.column(name)
+        try:
+            found = studio.column(name)
+        except InputError as error:
+            raise Missing(str(error)) from None
         values = found.values[studio.desk.prepared.order]
         return packed({"levels": found.levels}, values, "<u2" if found.levels else "<f4")
 

@@ -27,9 +27,6 @@ from forametric.review.retrain import side_by_side, training_set
 from forametric.server.jobs import Jobs
 
 FINDINGS = "findings.csv"
-MOST_LEVELS = 300  # a column of text with more different values is not offered for colouring
-COMPUTED = ("name", "decision", "probability", "doubt", "novelty", "morphotype")
-OWN = ("id", "image", "group", "taxon", "sample", "label", "um_per_px")
 
 
 @dataclass(frozen=True)
@@ -116,27 +113,10 @@ class Studio:
                 return collection, places[specimen]
         raise InputError(f"there is no picture of {specimen} here.")
 
-    def column_names(self) -> list[str]:
-        """The columns that the map can be coloured by."""
-        table = self.desk.shells.specimens
-        own = [
-            str(name)
-            for name in table.columns
-            if name not in (*OWN, *COMPUTED)
-            and table[name].notna().any()
-            and (
-                pd.api.types.is_numeric_dtype(table[name])
-                or table[name].astype(str).nunique() <= MOST_LEVELS
-            )
-        ]
-        label = ["label"] if table["label"].notna().any() else []
-        sample = ["sample"] if (self.desk.samples != "").any() else []
-        return [*COMPUTED, *sample, *label, *own]
-
     def column(self, name: str) -> Column:
-        """One of `column_names`; `InputError` for another."""
+        """One of `Desk.columns`; `InputError` for another."""
         desk = self.desk
-        if name not in self.column_names():
+        if name not in desk.columns:
             raise InputError(f"there is no column {name}.")
         table = desk.naming.table
         values: Any
@@ -225,7 +205,7 @@ class Studio:
 
     def models(self) -> list[dict[str, Any]]:
         """The models of the project, and what the last comparison found of each."""
-        path = self.project.folder / "reports" / "comparison.json"
+        path = self._reports / "comparison.json"
         measured = read_json(path) if path.is_file() else {}
         return [
             {"number": number, "name": model.name, "current": number == self.project.current,
