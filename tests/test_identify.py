@@ -51,12 +51,13 @@ def _calibration(**changes) -> Calibration:
 def test_calibration_undoes_scores_that_are_too_sure_or_not_sure_enough(sharpness):
     scores, truth = _drawn(2000, sharpness)
     novelty = np.linspace(0, 1, 2000, dtype=np.float32)
-    found = fit_calibration(scores, [A, B, C], truth, novelty, novelty + 2)
+    near = np.zeros_like(scores)
+    found = fit_calibration(scores, near, [A, B, C], truth, novelty, novelty + 2)
     assert found.temperature == pytest.approx(sharpness, rel=0.2)
     assert found.strange == pytest.approx(0.95, abs=0.01)
     assert min(found.novelty_if_new) > max(found.novelty)
     fresh, names = _drawn(4000, sharpness, seed=1)
-    better = found.probabilities(fresh, [A, B, C])
+    better = found.probabilities(fresh, np.zeros_like(fresh), [A, B, C])
     assert better.sum(1) == pytest.approx(1, abs=1e-5)
     columns = np.array([A, B, C])
 
@@ -70,22 +71,42 @@ def test_calibration_undoes_scores_that_are_too_sure_or_not_sure_enough(sharpnes
         assert covered == pytest.approx(1 - wrong, abs=0.03)
 
 
+def test_what_lies_nearer_a_taxon_is_likelier_of_it_where_that_told_the_right_name():
+    far, truth = _drawn(2000, 1.0)
+    remoteness = -np.log(far) / 3
+    silent = np.full_like(far, 1 / 3)
+    novelty = np.linspace(0, 1, 2000, dtype=np.float32)
+    found = fit_calibration(silent, remoteness, [A, B, C], truth, novelty, novelty)
+    assert found.closeness == pytest.approx(3, rel=0.2)
+    assert found.probabilities(silent, remoteness, [A, B, C]) == pytest.approx(far, abs=0.06)
+
+
+def test_a_calibration_from_before_remoteness_was_heeded_reads_and_heeds_none(tmp_path):
+    older = _calibration(temperature=2.0).model_dump(mode="json")
+    del older["closeness"]
+    (tmp_path / "calibration.json").write_text(json.dumps(older))
+    read = Calibration.load(tmp_path / "calibration.json")
+    scores, far = np.float32([[0.8, 0.2]]), np.float32([[9.0, 0.0]])
+    # (0.8 / 0.2) ** (1 / 2) = 2 to 1
+    assert read.probabilities(scores, far, [A, B])[0] == pytest.approx([2 / 3, 1 / 3], abs=1e-3)
+
+
 def test_a_species_with_few_specimens_keeps_to_the_common_temperature():
     scores = np.tile(np.float32([[0.8, 0.1, 0.1]]), (60, 1))
     often = np.array([A] * 30 + [B] * 30)
     rarely = np.array([A] * 59 + [B])
     novelty = np.linspace(0, 1, 60, dtype=np.float32)
     shift = [
-        fit_calibration(scores, [A, B, C], truth, novelty, novelty).shift[B]
+        fit_calibration(scores, 0 * scores, [A, B, C], truth, novelty, novelty).shift[B]
         for truth in (often, rarely)
     ]
     assert shift[0] > 2 * abs(shift[1])
 
 
 def test_too_few_specimens_are_not_calibrated_on():
-    few = np.zeros(3, np.float32)
+    few, scores = np.zeros(3, np.float32), np.ones((3, 1), np.float32)
     with pytest.raises(InputError, match="at least 20"):
-        fit_calibration(np.ones((3, 1), np.float32), [A], np.array([A] * 3), few, few)
+        fit_calibration(scores, scores, [A], np.array([A] * 3), few, few)
 
 
 def test_prediction_sets_by_hand():
@@ -100,6 +121,13 @@ def test_prediction_sets_by_hand():
         calibration.prediction_sets(p, 0.001)
     with pytest.raises(InputError, match="between 0 and 1"):
         calibration.prediction_sets(p, 0)
+
+
+def test_remoteness_by_hand():
+    vectors = np.float32([[2, 0], [2, 0], [2, 0], [0, 2]])
+    gallery = Gallery(["1", "2", "3", "4"], np.array([A, A, A, B], object), vectors)
+    # From the centres (2, 0) and (0, 2).
+    assert gallery.remoteness(np.float32([[1, 0]]))[0] == pytest.approx([1, 5])
 
 
 def test_decisions_by_hand():

@@ -23,6 +23,7 @@ FORMAT = 1
 FLOOR = 1e-4  # a score below it says no more than it does
 SPREAD = 0.25  # standard deviation of a species' own correction before its specimens are seen
 REJECTED = 0.05  # share of known validation specimens that the threshold calls unknown
+WEIGHT = 7.0  # no evidence weighs more than e^7 or less than e^-7
 LEAST = 20  # validation specimens, below which nothing is calibrated
 QUANTILES = 1000  # of a figure of the validation specimens that are kept at most
 Floats = npt.NDArray[np.float32]
@@ -35,7 +36,10 @@ class Calibration(BaseModel):
     Attributes
     ----------
     temperature : float
-        Log scores are divided by it: above 1 they were too sure, below 1 not sure enough.
+        Log scores are divided by it.
+    closeness : float
+        This times its remoteness (`Gallery.remoteness`) is taken from a taxon's log-odds; 0 in
+        models calibrated before remoteness was heeded.
     shift : dict of str to float
         What is added to a taxon's log-odds; shrunk to 0 where it has few validation specimens.
     strange : float
@@ -57,6 +61,7 @@ class Calibration(BaseModel):
     format: int = FORMAT
     specimens: int
     temperature: float
+    closeness: float = 0.0
     shift: dict[str, float]
     strange: float
     rejected: float
@@ -65,13 +70,14 @@ class Calibration(BaseModel):
     prior: dict[str, float]
     nonconformity: list[float]
 
-    def probabilities(self, scores: Floats, taxa: Sequence[str]) -> Floats:
-        """Calibrated probabilities from scores of shape (n, taxa); each row sums to 1.
+    def probabilities(self, scores: Floats, remoteness: Floats, taxa: Sequence[str]) -> Floats:
+        """Calibrated probabilities from scores and remoteness, each of shape (n, taxa).
 
-        They are the chances of each taxon *given that the specimen is of one of them*.
+        Each row sums to 1. They are the chances of each taxon *given that the specimen is of one of
+        them*.
         """
-        shift = np.array([self.shift.get(t, 0.0) for t in taxa])
-        logits = np.log(scores + FLOOR) / self.temperature + shift
+        shift = np.array([self.shift.get(t, 0.0) for t in taxa], np.float32)
+        logits = np.log(scores + FLOOR) / self.temperature - self.closeness * remoteness + shift
         return np.asarray(softmax(logits, axis=1), dtype=np.float32)
 
     def prediction_sets(self, probabilities: Floats, error: float) -> npt.NDArray[np.bool_]:
@@ -125,6 +131,7 @@ class Calibration(BaseModel):
 
 def fit_calibration(
     scores: Floats,
+    remoteness: Floats,
     taxa: Sequence[str],
     truth: Strings,
     novelty: Floats,
@@ -134,17 +141,20 @@ def fit_calibration(
 ) -> Calibration:
     """Fit a calibration on validation specimens.
 
-    Shifts are those of the greatest posterior probability: cross-entropy of the specimens, with
-    each shift normal around 0 beforehand (standard deviation `SPREAD`), so that a species with few
-    specimens keeps to the common temperature (Guo et al. 2017, with a prior on its vector scaling).
-    The temperature is then the one at which the best names are on average as probable as they are
-    right (Clarté et al. 2023, "Expectation consistency"): that of the least cross-entropy was too
-    sure by five points on validation specimens of plankton that it had not been fitted on.
+    How much the scores and the remoteness weigh, and the shifts, are those of the greatest
+    posterior probability: cross-entropy of the specimens, with each shift normal around 0
+    beforehand (standard deviation `SPREAD`), so that a species with few specimens keeps to the
+    common weights (Guo et al. 2017, with a prior on its vector scaling). The temperature is then
+    the one at which the best names are on average as probable as they are right (Clarté et al.
+    2023, "Expectation consistency"): that of the least cross-entropy was too sure by five points on
+    validation specimens of plankton that it had not been fitted on.
 
     Parameters
     ----------
     scores : ndarray of float32, shape (n, taxa)
-        As `Embedder.predict_proba` gives them.
+        As `Embedder.scores` gives them.
+    remoteness : ndarray of float32, shape (n, taxa)
+        As `Gallery.remoteness` gives it.
     taxa : list of str
         What the columns stand for.
     truth : ndarray of str, shape (n,)
@@ -164,10 +174,10 @@ def fit_calibration(
     Examples
     --------
     >>> scores = np.tile(np.float32([[0.9, 0.1]]), (100, 1))
-    >>> truth = np.array(["a"] * 70 + ["b"] * 30)
+    >>> truth, far = np.array(["a"] * 70 + ["b"] * 30), np.zeros((100, 2), np.float32)
     >>> novelty = np.linspace(0, 1, 100)
-    >>> got = fit_calibration(scores, ["a", "b"], truth, novelty, novelty + 1)
-    >>> got.probabilities(scores[:1], ["a", "b"]).round(1).tolist()
+    >>> got = fit_calibration(scores, far, ["a", "b"], truth, novelty, novelty + 1)
+    >>> got.probabilities(scores[:1], far[:1], ["a", "b"]).round(1).tolist()
     [[0.699999988079071, 0.30000001192092896]]
     """
     if len(truth) < LEAST:
@@ -175,29 +185,32 @@ def fit_calibration(
             f"{len(truth)} validation specimens are too few to calibrate; at least {LEAST} are "
             f"needed."
         )
-    logs = np.log(scores.astype(np.float64) + FLOOR)
+    evidence = np.stack([np.log(scores + FLOOR), -remoteness]).astype(np.float64)
     right = np.searchsorted(np.asarray(taxa), truth.astype(str))
     each = np.arange(len(truth))
-    hits = np.zeros_like(logs)
+    hits = np.zeros(scores.shape)
     hits[each, right] = 1
 
     def loss(free: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:
-        sharpness, shift = np.exp(free[0]), free[1:]
-        logits = logs * sharpness + shift
+        weights, shift = np.exp(free[:2]), free[2:]
+        logits = np.tensordot(weights, evidence, 1) + shift
         value = (logsumexp(logits, axis=1) - logits[each, right]).sum()
         slope = softmax(logits, axis=1) - hits
         return (
             float(value + (shift**2).sum() / (2 * SPREAD**2)),
-            np.r_[(slope * logs).sum() * sharpness, slope.sum(0) + shift / SPREAD**2],
+            np.r_[(evidence * slope).sum((1, 2)) * weights, slope.sum(0) + shift / SPREAD**2],
         )
 
-    found = minimize(loss, np.zeros(1 + len(taxa)), jac=True, method="L-BFGS-B").x
+    limits = [(-WEIGHT, WEIGHT)] * 2 + [(None, None)] * len(taxa)
+    start = np.zeros(2 + len(taxa))
+    found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=limits).x
     strange = float(np.quantile(novelty, 1 - rejected, method="higher"))
     counts = np.bincount(right, minlength=len(taxa)) + 1  # a taxon may be missing by chance
     calibration = Calibration(
         specimens=len(truth),
         temperature=round(float(np.exp(-found[0])), 6),
-        shift={t: round(float(s), 6) for t, s in zip(taxa, found[1:], strict=True)},
+        closeness=round(float(np.exp(found[1])), 6),
+        shift={t: round(float(s), 6) for t, s in zip(taxa, found[2:], strict=True)},
         strange=round(strange, 6),
         rejected=rejected,
         novelty=_quantiles(novelty),
@@ -205,8 +218,8 @@ def fit_calibration(
         prior={t: round(float(c / counts.sum()), 6) for t, c in zip(taxa, counts, strict=True)},
         nonconformity=[],
     )
-    calibration.temperature = _consistent(calibration, scores, taxa, right)
-    missed = 1 - calibration.probabilities(scores, taxa)[each, right]
+    calibration = _consistent(calibration, scores, remoteness, taxa, right)
+    missed = 1 - calibration.probabilities(scores, remoteness, taxa)[each, right]
     calibration.nonconformity = _quantiles(missed)
     return calibration
 
@@ -214,23 +227,30 @@ def fit_calibration(
 def _consistent(
     calibration: Calibration,
     scores: Floats,
+    remoteness: Floats,
     taxa: Sequence[str],
     right: npt.NDArray[np.int64],
-) -> float:
-    """The temperature at which the mean probability of the best names is the share of right ones.
+) -> Calibration:
+    """The same, made as sure of its best names on average as they are right.
 
-    The one that is there, where none between a tenth and ten times it is so: all right, say.
+    As it was, where nothing between a tenth and ten times as sure is so: all are right, say.
     """
-    correct = float((calibration.probabilities(scores, taxa).argmax(1) == right).mean())
+    best = calibration.probabilities(scores, remoteness, taxa).argmax(1)
+    correct = float((best == right).mean())
+
+    def softer(factor: float) -> Calibration:
+        changed = {
+            "temperature": round(calibration.temperature * factor, 6),
+            "closeness": round(calibration.closeness / factor, 6),
+        }
+        return calibration.model_copy(update=changed)
 
     def too_sure(factor: float) -> float:
-        other = calibration.model_copy(update={"temperature": calibration.temperature * factor})
-        return float(other.probabilities(scores, taxa).max(1).mean()) - correct
+        return float(softer(factor).probabilities(scores, remoteness, taxa).max(1).mean()) - correct
 
     if too_sure(0.1) * too_sure(10.0) >= 0:
-        return calibration.temperature
-    factor = float(brentq(too_sure, 0.1, 10.0, xtol=1e-6))
-    return round(calibration.temperature * factor, 6)
+        return calibration
+    return softer(float(brentq(too_sure, 0.1, 10.0, xtol=1e-6)))
 
 
 def _quantiles(values: Floats) -> list[float]:

@@ -593,14 +593,16 @@ def calibrate(
     fitted = chosen.calibrated
     result = {
         "model": str(output),
-        **fitted.model_dump(include={"specimens", "temperature", "strange", "rejected"}),
+        **fitted.model_dump(
+            include={"specimens", "temperature", "closeness", "strange", "rejected"}
+        ),
         "skipped": failures.to_dict("records"),
     }
 
     def say() -> None:
         out.print(
-            f"[bold]{output}[/]: calibrated on {fitted.specimens} specimens, "
-            f"temperature {fitted.temperature:.2f}; unknown above novelty {fitted.strange:.2f}",
+            f"[bold]{output}[/]: calibrated on {fitted.specimens} specimens; "
+            f"unknown above novelty {fitted.strange:.2f}",
             soft_wrap=True,
         )
 

@@ -343,7 +343,9 @@ class Embedder:
         ModelError
             For a model that was not calibrated.
         """
-        return self.calibrated.probabilities(self.scores(got), self.gallery.classes_)
+        return self.calibrated.probabilities(
+            self.scores(got), self.gallery.remoteness(got.vectors), self.gallery.classes_
+        )
 
     def ranking(self, got: Vectors) -> Floats:
         """Probabilities, or scores where there is no calibration: what specimens are named by."""
@@ -361,6 +363,7 @@ class Embedder:
         vectors, taxa = got.vectors[known], taxa[known]
         self.calibration = fit_calibration(
             self.scores(got)[known],
+            self.gallery.remoteness(vectors),
             self.gallery.classes_,
             taxa,
             self.gallery.novelty(vectors),

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from sklearn.metrics import pairwise_distances_argmin_min
+from sklearn.metrics import euclidean_distances, pairwise_distances_argmin_min
 
 from forametric.errors import InputError
 from forametric.index import Index
@@ -108,6 +108,11 @@ class Gallery:
         lengths = np.bincount(of, np.linalg.norm(self.vectors, axis=1)) / np.bincount(of)
         norms = np.maximum(np.linalg.norm(sums, axis=1), 1e-12)
         return np.asarray(sums * (lengths / norms)[:, None], dtype=np.float32)
+
+    def remoteness(self, vectors: Floats) -> Floats:
+        """The squared distance of each vector to each taxon's centre, shape (m, classes)."""
+        found = euclidean_distances(vectors, self.centres, squared=True)
+        return np.asarray(found, dtype=np.float32)
 
     def novelty(self, vectors: Floats, k: int = 5) -> Floats:
         """How strange each vector is, shape (m,): the larger, the stranger.

@@ -59,7 +59,7 @@ def draw_split(
         sorted(counts.index[counts >= 5]) if (counts >= 5).sum() >= unseen else sorted(counts.index)
     )
     held_out = set(rng.choice(eligible, unseen, replace=False))
-    groups = _groups(table)
+    groups = kept_together(table)
     roles = pd.Series("unused", index=table.index)
     roles[taxa.isin(held_out)] = "unseen"
     for taxon in sorted(set(counts.index) - held_out):
@@ -135,7 +135,7 @@ def split_hash(roles: pd.Series) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
 
-def _groups(table: pd.DataFrame) -> pd.Series:
+def kept_together(table: pd.DataFrame) -> pd.Series:
     """The group of each specimen; identical files share one, the groupless stand alone."""
     own = table["group"].where(table["group"].notna(), "id:" + table["id"].astype(str)).astype(str)
     return own.groupby(content_of(table["id"])).transform("first")
