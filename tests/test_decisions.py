@@ -226,6 +226,16 @@ def test_postgresql_keeps_them_as_sqlite_does(postgresql):
             raw.exec_driver_sql(change)
 
 
+def test_a_password_is_neither_shown_nor_lost(postgresql):
+    store = Decisions(postgresql.replace("forametric@", "forametric:s%40cret@"))
+    assert store.place == postgresql
+    assert store.environment == {"PGPASSWORD": "s@cret"}
+    assert Decisions(postgresql).environment == {}
+    with pytest.raises(InputError, match="cannot hold decisions") as refused:
+        Decisions("postgresql://nobody:s%40cret@127.0.0.1:1/none")
+    assert "cret" not in str(refused.value)
+
+
 def test_a_postgresql_that_does_not_answer_is_said():
     with pytest.raises(InputError, match="cannot hold decisions"):
         Decisions("postgresql://nobody@127.0.0.1:1/none")

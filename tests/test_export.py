@@ -72,6 +72,20 @@ def test_ecotaxa_round_trip(core, names, tmp_path):
     assert set(second) == {"[t]", "[f]"}
 
 
+def test_ecotaxa_keeps_the_status_of_what_nobody_named_anew(core, names, tmp_path):
+    core.specimens["object_annotation_status"] = ["dubious", "predicted", "predicted", "", *"v" * 8]
+    core.specimens["decided_by"] = [None, None, "R. Mayer", *[None] * 9]
+
+    def statuses(names):
+        export_collection(core, tmp_path / "out.zip", "ecotaxa", names=names, overwrite=True)
+        with zipfile.ZipFile(tmp_path / "out.zip") as archive:
+            table = pd.read_csv(archive.open("ecotaxa_forametric.tsv"), sep="\t", skiprows=[1])
+        return table["object_annotation_status"].tolist()
+
+    assert statuses(None) == ["dubious", "predicted", "validated", "validated", *"v" * 8]
+    assert statuses(names) == ["dubious", *["predicted"] * 5, *"v" * 6]
+
+
 def test_particle_trieur_round_trip(core, tmp_path):
     export_collection(core, core.images / "out.csv", "particle-trieur", overwrite=True)
     header = (core.images / "out.csv").read_text().splitlines()[0]

@@ -6,6 +6,7 @@ import re
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from forametric.errors import InputError
@@ -15,6 +16,7 @@ from forametric.sources.ecotaxa import PIXEL_MM
 
 PREFIXES = ("object_", "sample_", "acq_", "process_", "img_")
 TABLE = "ecotaxa_forametric.tsv"
+STATUS = "object_annotation_status"
 
 
 def write_ecotaxa(records: Records, path: Path) -> None:
@@ -36,8 +38,6 @@ def write_ecotaxa(records: Records, path: Path) -> None:
 def ecotaxa_table(records: Records) -> pd.DataFrame:
     """The table of an export, without its line of types."""
     rows = records.table
-    predicted = rows["predicted"].to_numpy(bool)
-    known = records.text("taxon") != ""
     sample = records.text("sample").where(records.text("sample") != "", "unknown")
     table = pd.DataFrame(
         {
@@ -45,10 +45,7 @@ def ecotaxa_table(records: Records) -> pd.DataFrame:
             "img_file_name": rows["image"].astype(str),
             "img_rank": 0,
             "object_annotation_category": records.text("taxon"),
-            "object_annotation_status": [
-                ("predicted" if p else "validated") if k else ""
-                for p, k in zip(predicted, known, strict=True)
-            ],
+            STATUS: _statuses(records),
             "object_annotation_person_name": records.text("identified_by"),
             "object_label": records.text("label"),
             "sample_id": sample,
@@ -64,3 +61,13 @@ def ecotaxa_table(records: Records) -> pd.DataFrame:
         if name not in table:
             table[name] = records.text(column).str.replace(r"[\t\r\n]", " ", regex=True)
     return table
+
+
+def _statuses(records: Records) -> pd.Series:
+    """`predicted` by a model, `validated` by a person, or what it was where neither renamed it."""
+    named = np.where(records.table["predicted"], "predicted", "validated")
+    if STATUS in records.table:
+        untouched = ~records.table["predicted"] & (records.text("identified_by") == "")
+        before = records.text(STATUS)
+        named = np.where(untouched & (before != ""), before, named)
+    return pd.Series(named, records.table.index).where(records.text("taxon") != "", "")

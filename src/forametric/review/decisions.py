@@ -136,6 +136,11 @@ class Decisions:
     place : str or Path
         A file, for SQLite, made if it is not there; or `postgresql://user@host/database`.
 
+    Attributes
+    ----------
+    place : str
+        The same, without a password.
+
     Raises
     ------
     InputError
@@ -143,11 +148,11 @@ class Decisions:
     """
 
     def __init__(self, place: str | Path) -> None:
-        self.place = str(place)
+        self.place, self._password = _without_password(str(place))
         remote = "://" in self.place
         if remote and not self.place.startswith(("postgresql://", "postgresql+")):
             raise InputError(f"{self.place} is neither a file nor a postgresql:// address.")
-        url = self.place if remote else f"sqlite:///{self.place}"
+        url = str(place) if remote else f"sqlite:///{place}"
         url = url.replace("postgresql://", "postgresql+psycopg://", 1)
         if not remote:
             Path(self.place).parent.mkdir(parents=True, exist_ok=True)
@@ -163,6 +168,11 @@ class Decisions:
             ) from None
         except SQLAlchemyError as error:
             raise InputError(f"{self.place} cannot hold decisions: {_first(error)}") from None
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What another process needs beside `place` to open the same store: libpq's variable."""
+        return {"PGPASSWORD": self._password} if self._password else {}
 
     @classmethod
     def existing(cls, place: str | Path) -> Decisions:
@@ -528,6 +538,20 @@ def _now() -> str:
 
 def _text(value: object) -> str:
     return "" if value is None or value != value else str(value)
+
+
+def _without_password(place: str) -> tuple[str, str]:
+    """An address without its password, and that, "" where there is none; a file as it is."""
+    if "://" not in place:
+        return place, ""
+    try:
+        url = sql.make_url(place)
+    except SQLAlchemyError:
+        raise InputError("that is no address of a database: postgresql://host/name") from None
+    plain = sql.URL.create(
+        url.drivername, url.username, None, url.host, url.port, url.database, url.query
+    )
+    return plain.render_as_string(), str(url.password or "")
 
 
 def _first(error: Exception) -> str:

@@ -22,7 +22,7 @@ from forametric.assemblage import NOT_COUNTED, UNKNOWN, Assemblage, Shares, coun
 from forametric.collection import CORE_COLUMNS, Collection
 from forametric.discover import LEAST, discover, groups_of
 from forametric.embedder import Embedder, Vectors
-from forametric.errors import InputError
+from forametric.errors import AbsentError, InputError
 from forametric.identify import name_vectors
 from forametric.index import Index
 from forametric.review.decisions import (
@@ -202,9 +202,9 @@ class Desk:
         return taken
 
     def row(self, specimen: str) -> int:
-        """The row of a specimen; `InputError` when it is not of the collection."""
+        """The row of a specimen; `AbsentError` when it is not of the collection."""
         if specimen not in self.row_of:
-            raise InputError(f"{specimen} is no specimen of this collection.")
+            raise AbsentError(f"{specimen} is no specimen of this collection.")
         return self.row_of[specimen]
 
     # Names

@@ -11,10 +11,10 @@ from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
 
 from forametric import __version__
-from forametric.errors import ForametricError
+from forametric.errors import AbsentError, ForametricError
 from forametric.server import deciding, grouping, looking, results
 from forametric.server.access import Access
-from forametric.server.messages import ANSWERS, Missing
+from forametric.server.messages import ANSWERS
 from forametric.server.studio import Studio
 
 STATIC = Path(__file__).parent / "static"
@@ -44,8 +44,8 @@ def make_app(studio: Studio, token: str, *, loopback: bool = True) -> FastAPI:
     async def _refused(_: Request, error: ForametricError) -> JSONResponse:
         return JSONResponse({"detail": str(error)}, 400)
 
-    @app.exception_handler(Missing)
-    async def _missing(_: Request, error: Missing) -> JSONResponse:
+    @app.exception_handler(AbsentError)
+    async def _absent(_: Request, error: AbsentError) -> JSONResponse:
         return JSONResponse({"detail": str(error)}, 404)
 
     def described() -> dict[str, Any]:

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query
 
 from forametric.review.decisions import TAXON, agreement, consensus, standing
 from forametric.review.desk import Word
-from forametric.server.messages import By, Decided, Id, row_of
+from forametric.server.messages import By, Decided, Id
 from forametric.server.studio import Studio
 
 
@@ -50,7 +50,7 @@ def router_of(studio: Studio) -> APIRouter:
     def decide(asked: Decided) -> dict[str, Any]:
         """Keep verdicts; once this answers, they are on the disk."""
         for said in asked.decisions:
-            row_of(studio, said.specimen)
+            studio.desk.row(said.specimen)
         words = [Word(**said.model_dump()) for said in asked.decisions]
         numbers = studio.desk.decide(asked.reviewer, words)
         studio.after_decision()

@@ -6,7 +6,8 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from forametric.server.messages import By, Group, Merged, Missing, Moved, Named, row_of, started
+from forametric.errors import AbsentError
+from forametric.server.messages import By, Group, Merged, Moved, Named, started
 from forametric.server.studio import Studio
 
 
@@ -29,12 +30,12 @@ def router_of(studio: Studio) -> APIRouter:
         """Put specimens into a group, out of all, or into a new one."""
         desk = studio.desk
         for specimen in asked.specimens:
-            row_of(studio, specimen)
+            desk.row(specimen)
         with desk.lock:
             desk.groups.refresh()
             group = desk.groups.next_number() if asked.group is None else asked.group
             if asked.group and not desk.groups.members(asked.group):
-                raise Missing(f"there is no group {asked.group}.")
+                raise AbsentError(f"there is no group {asked.group}.")
             desk.groups.move(asked.reviewer, "move", dict.fromkeys(asked.specimens, group))
         return {"group": group}
 
@@ -46,7 +47,7 @@ def router_of(studio: Studio) -> APIRouter:
             desk.groups.refresh()
             for group in asked.groups:
                 if not desk.groups.members(group):
-                    raise Missing(f"there is no group {group}.")
+                    raise AbsentError(f"there is no group {group}.")
             to = {i: first for group in others for i in desk.groups.members(group)}
             desk.groups.move(asked.reviewer, "merge", to)
         return {"group": first}

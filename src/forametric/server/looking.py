@@ -12,10 +12,10 @@ from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
 from forametric import __version__
-from forametric.errors import InputError
+from forametric.errors import AbsentError, InputError
 from forametric.export.exporting import FORMATS
 from forametric.review.pictures import ACROSS, PER_SHEET, THUMB, picture, sheet, sheets
-from forametric.server.messages import Id, Missing, a_picture, binary, kept, packed, row_of
+from forametric.server.messages import Id, a_picture, binary, kept, packed
 from forametric.server.results import TABLES
 from forametric.server.studio import Studio
 from forametric.taxonomy import Taxonomy
@@ -75,10 +75,7 @@ def router_of(studio: Studio) -> APIRouter:
         First the length of a JSON text (uint32), the text with the levels, blanks up to a multiple
         of four; then a uint16 code or a float32 for each specimen. Little-endian.
         """
-        try:
-            found = studio.column(name)
-        except InputError as error:
-            raise Missing(str(error)) from None
+        found = studio.column(name)
         values = found.values[studio.desk.prepared.order]
         return packed({"levels": found.levels}, values, "<u2" if found.levels else "<f4")
 
@@ -86,23 +83,23 @@ def router_of(studio: Studio) -> APIRouter:
     def pictures(number: Annotated[int, Field(ge=0, le=10**6)]) -> Response:
         """A sheet of 256 small pictures, in the order of `/map`."""
         if number >= sheets(studio.desk.prepared):
-            raise Missing(f"there is no sheet {number}.")
+            raise AbsentError(f"there is no sheet {number}.")
         return Response(sheet(studio.desk.prepared, number).read_bytes(), media_type="image/jpeg")
 
     @router.get("/pictures/{specimen}", response_class=Response, responses=a_picture())
     def one_picture(specimen: Id, size: Literal["96", "160", "320", "640"] = "320") -> Response:
         """The picture of a specimen or of a reference, as a square JPEG."""
+        collection, row = studio.where(specimen)
         try:
-            collection, row = studio.where(specimen)
             return kept(picture(collection, row, int(size)))
-        except InputError as error:
-            raise Missing(f"{specimen}: {error}") from None
+        except InputError as error:  # the file is gone, or is no image any more
+            raise AbsentError(f"{specimen}: {error}") from None
 
     @router.get("/specimens/{specimen}")
     def specimen_(specimen: Id) -> dict[str, Any]:
         """Everything known of a specimen: names, evidence, columns, and who decided what."""
         desk = studio.desk
-        row = row_of(studio, specimen)
+        row = desk.row(specimen)
         said = desk.naming.table.iloc[row]
         own = desk.shells.specimens.iloc[row]
         history = desk.store.history(specimens=[specimen])
@@ -127,7 +124,7 @@ def router_of(studio: Studio) -> APIRouter:
     def similar(specimen: Id) -> list[dict[str, Any]]:
         """The specimens most like one of the collection, nearest first."""
         desk = studio.desk
-        return desk.similar(desk.got.vectors[row_of(studio, specimen)])
+        return desk.similar(desk.got.vectors[desk.row(specimen)])
 
     @router.get("/search")
     def search(text: Annotated[str, Query(min_length=1, max_length=200)]) -> dict[str, Any]:

@@ -10,9 +10,6 @@ import numpy as np
 from fastapi import Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from forametric.errors import InputError
-from forametric.server.studio import Studio
-
 Id = Annotated[str, Field(min_length=1, max_length=80, pattern=r"^[\w.-]+$")]
 # No control characters, and none of the signs that stand around verdicts and between reviewers.
 PLAIN = r"^[^\x00-\x1f<>|\x7f-\x9f]*$"
@@ -92,18 +89,6 @@ ANSWERS: dict[int | str, dict[str, Any]] = {
         (413, "too large"),
     )
 }
-
-
-class Missing(Exception):
-    """What was asked for by its address is not there."""
-
-
-def row_of(studio: Studio, specimen: str) -> int:
-    """The row of a specimen; `Missing` when it is not of the collection."""
-    try:
-        return studio.desk.row(specimen)
-    except InputError as error:
-        raise Missing(str(error)) from None
 
 
 def started(begun: bool) -> dict[str, bool]:

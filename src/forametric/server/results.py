@@ -13,10 +13,10 @@ from fastapi.responses import FileResponse
 from pydantic import Field
 
 from forametric.assemblage import NOT_COUNTED, downcore_figure, write_book
-from forametric.errors import InputError
+from forametric.errors import AbsentError
 from forametric.export import export_collection
 from forametric.export.exporting import FORMATS
-from forametric.server.messages import Missing, Switch, a_page, binary, started
+from forametric.server.messages import Switch, a_page, binary, started
 from forametric.server.studio import Studio
 
 TABLES = {
@@ -69,7 +69,7 @@ def router_of(studio: Studio) -> APIRouter:
         """How wide the 95 % intervals of a sample's taxa, and of the unknown, are on average."""
         desk = studio.desk
         if not sample or not (desk.samples == sample).any():
-            raise Missing(f"there is no sample {sample}.")
+            raise AbsentError(f"there is no sample {sample}.")
         shares = desk.assemblage(sample).shares
         return {
             "specimens": int((desk.samples == sample).sum()),
@@ -86,7 +86,7 @@ def router_of(studio: Studio) -> APIRouter:
     def export(kind: str, later: BackgroundTasks) -> Response:
         """A file to take away: specimens in a format of another program, counts, or the history."""
         if kind not in (*FORMATS, *TABLES):
-            raise Missing(f"there is no export {kind}.")
+            raise AbsentError(f"there is no export {kind}.")
         suffix = TABLES.get(kind) or FORMATS[kind].suffix
         folder = tempfile.TemporaryDirectory()
         later.add_task(folder.cleanup)
@@ -103,10 +103,7 @@ def router_of(studio: Studio) -> APIRouter:
     @router.get("/models/{number}/report", response_class=Response, responses=a_page())
     def report(number: Annotated[int, Field(ge=0, le=1000)]) -> Response:
         """The page of figures that the last comparison wrote for a model."""
-        try:
-            return Response(studio.report(number).read_bytes(), media_type="text/html")
-        except InputError as error:
-            raise Missing(str(error)) from None
+        return Response(studio.report(number).read_bytes(), media_type="text/html")
 
     @router.post("/models")
     def train() -> dict[str, bool]:

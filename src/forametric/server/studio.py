@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -18,7 +19,7 @@ from forametric.assemblage import Assemblage
 from forametric.audit import check_collection
 from forametric.collection import Collection
 from forametric.embedder import Vectors
-from forametric.errors import ForametricError, InputError
+from forametric.errors import AbsentError, ForametricError, InputError
 from forametric.files import atomic_path, read_json, write_json
 from forametric.review.decisions import Decisions
 from forametric.review.desk import Desk
@@ -111,13 +112,13 @@ class Studio:
         for collection, places in zip(self._pictures, self._places, strict=True):
             if specimen in places:
                 return collection, places[specimen]
-        raise InputError(f"there is no picture of {specimen} here.")
+        raise AbsentError(f"there is no picture of {specimen} here.")
 
     def column(self, name: str) -> Column:
-        """One of `Desk.columns`; `InputError` for another."""
+        """One of `Desk.columns`; `AbsentError` for another."""
         desk = self.desk
         if name not in desk.columns:
-            raise InputError(f"there is no column {name}.")
+            raise AbsentError(f"there is no column {name}.")
         table = desk.naming.table
         values: Any
         if name == "name":
@@ -224,7 +225,7 @@ class Studio:
             path = self._reports / self.project.models[number].name / "report.html"
             if path.is_file():
                 return path
-        raise InputError(f"there is no report of a model {number}.")
+        raise AbsentError(f"there is no report of a model {number}.")
 
     def train(self, seed: int = 0) -> bool:
         """Train a new model beside the old, and measure both; False when that is under way.
@@ -250,7 +251,9 @@ class Studio:
             for base in project.references:
                 command += ["--base", str(base)]
             self.jobs.say("training", "training; this takes minutes, on a large collection hours")
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            # A password does not belong where every user of the machine can read it.
+            known = os.environ | store.environment
+            done = subprocess.run(command, capture_output=True, text=True, check=False, env=known)
             if done.returncode not in (0, 1) or not (target / "model.json").is_file():
                 lines = done.stderr.strip().splitlines() or ["it ended without a word"]
                 raise InputError(f"no new model: {lines[-1].removeprefix('error: ')}")
