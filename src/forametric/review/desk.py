@@ -44,6 +44,8 @@ MEMBERS = 400  # of a group that are listed at most
 MOST_LEVELS = 300  # a column of text with more different values is not offered for colouring
 COMPUTED = ("name", "decision", "probability", "doubt", "novelty", "morphotype")
 Names = npt.NDArray[np.object_]
+Rows = slice | list[int]
+ALL = slice(None)
 
 
 @dataclass(frozen=True)
@@ -250,19 +252,20 @@ class Desk:
         everything = pd.concat([table, worth], axis=1)
         return Naming(number, model, ranking, everything, order, frozenset(rows))
 
-    def names(self) -> Names:
-        """What each specimen is called now: as settled, else as the model says; "" for unknown."""
+    def names(self, rows: Rows = ALL) -> Names:
+        """What specimens are called now: as settled, else as the model says; "" for unknown."""
         with self.lock:
-            settled, named = self.settled, self.naming.table["taxon"].to_numpy(dtype=object)
+            settled = self.settled[rows]
+            named = self.naming.table["taxon"].to_numpy(dtype=object)[rows]
             plain = np.where(_is_taxon(settled), settled, "")
             return np.asarray(np.where(settled == "", named, plain), dtype=object)
 
-    def states(self) -> Names:
-        """How each name came about: settled, conflict, or the model's accepted, genus, unknown."""
+    def states(self, rows: Rows = ALL) -> Names:
+        """How names came about: settled, conflict, or the model's accepted, genus, unknown."""
         with self.lock:
-            said = self.naming.table["decision"].to_numpy(dtype=object)
-            found = np.where(self.settled != "", "settled", said)
-            return np.asarray(np.where(self.conflict, "conflict", found), dtype=object)
+            said = self.naming.table["decision"].to_numpy(dtype=object)[rows]
+            found = np.where(self.settled[rows] != "", "settled", said)
+            return np.asarray(np.where(self.conflict[rows], "conflict", found), dtype=object)
 
     def progress(self) -> dict[str, float]:
         """How many are settled, and the share of right names to be expected over all."""

@@ -106,8 +106,8 @@ def router_of(studio: Studio) -> APIRouter:
         shown = own.drop("id").dropna()
         return {
             "id": specimen,
-            "name": str(desk.names()[row]),
-            "state": str(desk.states()[row]),
+            "name": str(desk.names([row])[0]),
+            "state": str(desk.states([row])[0]),
             "settled": str(desk.settled[row]),
             "suggested": str(said["best"]),
             "probability": round(float(said["best_probability"]), 4),
