@@ -71,13 +71,14 @@ def test_calibration_undoes_scores_that_are_too_sure_or_not_sure_enough(sharpnes
         assert covered == pytest.approx(1 - wrong, abs=0.03)
 
 
-def test_what_lies_nearer_a_taxon_is_likelier_of_it_where_that_told_the_right_name():
+@pytest.mark.parametrize("scale", [1e-4, 1.0, 1e5])
+def test_what_lies_nearer_a_taxon_is_likelier_of_it_where_that_told_the_right_name(scale):
     far, truth = _drawn(2000, 1.0)
-    remoteness = -np.log(far) / 3
+    remoteness = -np.log(far) / 3 * np.float32(scale)
     silent = np.full_like(far, 1 / 3)
     novelty = np.linspace(0, 1, 2000, dtype=np.float32)
     found = fit_calibration(silent, remoteness, [A, B, C], truth, novelty, novelty)
-    assert found.closeness == pytest.approx(3, rel=0.2)
+    assert found.closeness * scale == pytest.approx(3, rel=0.2)
     assert found.probabilities(silent, remoteness, [A, B, C]) == pytest.approx(far, abs=0.06)
 
 

@@ -185,7 +185,8 @@ def fit_calibration(
             f"{len(truth)} validation specimens are too few to calibrate; at least {LEAST} are "
             f"needed."
         )
-    evidence = np.stack([np.log(scores + FLOOR), -remoteness]).astype(np.float64)
+    scale = float(remoteness.mean()) or 1.0  # vectors may be of any length
+    evidence = np.stack([np.log(scores + FLOOR), -remoteness / scale]).astype(np.float64)
     right = np.searchsorted(np.asarray(taxa), truth.astype(str))
     each = np.arange(len(truth))
     hits = np.zeros(scores.shape)
@@ -209,7 +210,7 @@ def fit_calibration(
     calibration = Calibration(
         specimens=len(truth),
         temperature=round(float(np.exp(-found[0])), 6),
-        closeness=round(float(np.exp(found[1])), 6),
+        closeness=float(np.exp(found[1])) / scale,
         shift={t: round(float(s), 6) for t, s in zip(taxa, found[2:], strict=True)},
         strange=round(strange, 6),
         rejected=rejected,
@@ -241,7 +242,7 @@ def _consistent(
     def softer(factor: float) -> Calibration:
         changed = {
             "temperature": round(calibration.temperature * factor, 6),
-            "closeness": round(calibration.closeness / factor, 6),
+            "closeness": calibration.closeness / factor,
         }
         return calibration.model_copy(update=changed)
 
