@@ -5,7 +5,12 @@ python benchmarks/folds.py COLLECTION --split closed -o FOLDER
 A test set of 400 specimens shows a calibration error of 0.04 even where the probabilities are
 perfect. Here the train, val and test specimens of a split are dealt into ten parts (groups kept on
 one side, taxa spread evenly); in each of five turns two parts are tested, one is for validation,
-seven are learnt from. FOLDER keeps models and results: stopped, the same command goes on.
+seven are learnt from. Names are calibrated in two ways: on the turn's validation specimens, as
+`train` does; and on what the other four turns' models say of their test specimens, which is much
+like `calibrate --folds` does. (Those models have learnt from this turn's test specimens; the
+calibration is fitted on other specimens all the same.)
+
+FOLDER keeps the models: stopped, the same command goes on.
 """
 
 from __future__ import annotations
@@ -18,16 +23,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from sklearn.model_selection import StratifiedGroupKFold
 
 from forametric import metrics
+from forametric.calibration import Calibration, Evidence, fit_calibration
 from forametric.collection import Collection
 from forametric.embedder import Embedder
-from forametric.evaluation.protocol import evaluate
 from forametric.files import write_json
 from forametric.learning.recipe import Recipe
 from forametric.learning.train import train
-from forametric.splits import kept_together, load_split
+from forametric.splits import deal, kept_together, load_split
 
 PARTS, DRAWS = 10, 500
 
@@ -36,11 +40,7 @@ def turns(collection: Collection, split: str, seed: int = 0) -> list[pd.Series]:
     """Five splits; each known specimen is tested in one of them."""
     roles = load_split(collection, split)
     known = np.flatnonzero(roles.isin(("train", "val", "test")) & (collection.taxa() != ""))
-    taxa = collection.taxa()[known].astype(str)
-    groups = kept_together(collection.specimens).to_numpy()[known]
-    deal = StratifiedGroupKFold(PARTS, shuffle=True, random_state=seed)
-    parts = [known[rows] for _, rows in deal.split(known, taxa, groups)]
-    found = []
+    parts, found = deal(collection, known, PARTS, seed), []
     for first in range(0, PARTS, 2):
         turn = pd.Series("unused", index=roles.index, name="role")
         turn.iloc[known] = "train"
@@ -50,20 +50,32 @@ def turns(collection: Collection, split: str, seed: int = 0) -> list[pd.Series]:
     return found
 
 
-def tested(collection: Collection, turn: pd.Series, folder: Path) -> pd.DataFrame:
-    """Train and evaluate one turn, unless that is done; its test specimens with their names."""
-    model, results = folder / "model", folder / "results"
-    if not model.exists():
-        train(collection, turn, Recipe.load("default"), model)
-    if not results.exists():
-        evaluate(Embedder.load(model), collection, turn, results)
-    return pd.read_csv(results / "specimens.csv", keep_default_na=False)
+def tested(collection: Collection, turn: pd.Series, folder: Path) -> tuple[Evidence, Calibration]:
+    """What the model of a turn says of its test specimens, and its own calibration."""
+    if not folder.exists():
+        train(collection, turn, Recipe.load("default"), folder)
+    model = Embedder.load(folder)
+    rows = np.flatnonzero(turn == "test")
+    got = model.embed_images([collection.paths()[i] for i in rows])
+    if got.failures or not np.isin(collection.taxa()[rows], model.classes_).all():
+        raise SystemExit("some test specimens cannot be read, or are of taxa not learnt.")
+    return model.evidence(got, collection.taxa()[rows]), model.calibrated
 
 
-def whole(table: pd.DataFrame, groups: npt.NDArray[Any]) -> dict[str, Any]:
+def figures(
+    said: list[Evidence], fitted: list[Calibration], groups: npt.NDArray[Any]
+) -> dict[str, Any]:
     """The figures of all specimens together; the interval by drawing groups with return."""
-    truth, named = table["taxon"].to_numpy(str), table["named"].to_numpy(str)
-    score, right = table["score"].to_numpy(float), truth == named
+    chances = [
+        c.probabilities(e.scores, e.remoteness, e.taxa) for e, c in zip(said, fitted, strict=True)
+    ]
+    truth = np.concatenate([e.truth for e in said])
+    named = np.concatenate(
+        [np.array(e.taxa)[p.argmax(1)] for e, p in zip(said, chances, strict=True)]
+    )
+    score, right = np.concatenate([p.max(1) for p in chances]), truth == named
+    ends = np.cumsum([len(p) for p in chances])
+    pieces = [slice(end - len(p), end) for end, p in zip(ends, chances, strict=True)]
     of = [np.flatnonzero(groups == g) for g in np.unique(groups)]
     rng, scores = np.random.default_rng(0), []
     for _ in range(DRAWS):
@@ -71,7 +83,7 @@ def whole(table: pd.DataFrame, groups: npt.NDArray[Any]) -> dict[str, Any]:
         scores.append(metrics.macro_f1(truth[rows], named[rows]))
     mean, hits, counts = metrics.reliability(score, right)
     return {
-        "specimens": len(table),
+        "specimens": len(truth),
         "taxa": len(np.unique(truth)),
         "groups": len(of),
         "accuracy": metrics.accuracy(truth, named),
@@ -80,6 +92,8 @@ def whole(table: pd.DataFrame, groups: npt.NDArray[Any]) -> dict[str, Any]:
         "mean_probability": float(score.mean()),
         "ece": metrics.calibration_error(score, right),
         "ece_if_perfect": metrics.calibration_error_by_chance(score),
+        "ece_of_turns": [metrics.calibration_error(score[p], right[p]) for p in pieces],
+        "ece_of_turns_if_perfect": [metrics.calibration_error_by_chance(score[p]) for p in pieces],
         "reliability": [
             {"probability": float(m), "right": float(h), "specimens": int(c)}
             for m, h, c in zip(mean, hits, counts, strict=True)
@@ -94,20 +108,18 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, required=True)
     asked = parser.parse_args()
     shells = Collection.open(asked.collection)
-    tables = []
-    for number, turn in enumerate(turns(shells, asked.split), 1):
-        table = tested(shells, turn, asked.output / f"turn_{number}")
-        known = table[table["role"] == "test"]
-        tables.append(known)
-        right = (known["taxon"] == known["named"]).to_numpy()
-        error = metrics.calibration_error(known["score"].to_numpy(float), right)
-        print(f"turn {number}: {len(known)} tested, {right.mean():.3f} right, ECE {error:.3f}")
-    together = pd.concat(tables)
-    groups = kept_together(shells.specimens)
-    groups.index = pd.Index(shells.specimens["id"])
-    found = whole(together, groups[together["id"]].to_numpy())
-    print(json.dumps(found, indent=2))
-    write_json(asked.output / "folds.json", found)
+    dealt = turns(shells, asked.split)
+    said = [tested(shells, t, asked.output / f"turn-{n}") for n, t in enumerate(dealt, 1)]
+    found = [evidence for evidence, _ in said]
+    others = [Evidence.joined([e for e in found if e is not own]) for own in found]
+    rows = np.concatenate([np.flatnonzero(turn == "test") for turn in dealt])
+    groups = kept_together(shells.specimens).to_numpy()[rows]
+    result = {
+        "on_validation": figures(found, [fitted for _, fitted in said], groups),
+        "out_of_fold": figures(found, [fit_calibration(e) for e in others], groups),
+    }
+    print(json.dumps(result, indent=2))
+    write_json(asked.output / "folds.json", result)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forametric import metrics
-from forametric.calibration import Calibration, fit_calibration
+from forametric.calibration import Calibration, Evidence, fit_calibration
 from forametric.collection import Collection
 from forametric.embedder import Embedder
 from forametric.errors import InputError, ModelError
@@ -32,6 +32,11 @@ def _drawn(count: int, sharpness: float, seed: int = 0):
     return (scores / scores.sum(1, keepdims=True)).astype(np.float32), truth
 
 
+def _evidence(scores, remoteness, truth) -> Evidence:
+    novelty = np.linspace(0, 1, len(truth), dtype=np.float32)
+    return Evidence([A, B, C], scores, remoteness, truth, novelty, novelty + 2)
+
+
 def _calibration(**changes) -> Calibration:
     known = {
         "specimens": 99,
@@ -50,9 +55,7 @@ def _calibration(**changes) -> Calibration:
 @pytest.mark.parametrize("sharpness", [0.5, 3.0])
 def test_calibration_undoes_scores_that_are_too_sure_or_not_sure_enough(sharpness):
     scores, truth = _drawn(2000, sharpness)
-    novelty = np.linspace(0, 1, 2000, dtype=np.float32)
-    near = np.zeros_like(scores)
-    found = fit_calibration(scores, near, [A, B, C], truth, novelty, novelty + 2)
+    found = fit_calibration(_evidence(scores, 0 * scores, truth))
     assert found.temperature == pytest.approx(sharpness, rel=0.2)
     assert found.strange == pytest.approx(0.95, abs=0.01)
     assert min(found.novelty_if_new) > max(found.novelty)
@@ -76,8 +79,7 @@ def test_what_lies_nearer_a_taxon_is_likelier_of_it_where_that_told_the_right_na
     far, truth = _drawn(2000, 1.0)
     remoteness = -np.log(far) / 3 * np.float32(scale)
     silent = np.full_like(far, 1 / 3)
-    novelty = np.linspace(0, 1, 2000, dtype=np.float32)
-    found = fit_calibration(silent, remoteness, [A, B, C], truth, novelty, novelty)
+    found = fit_calibration(_evidence(silent, remoteness, truth))
     assert found.closeness * scale == pytest.approx(3, rel=0.2)
     assert found.probabilities(silent, remoteness, [A, B, C]) == pytest.approx(far, abs=0.06)
 
@@ -96,18 +98,16 @@ def test_a_species_with_few_specimens_keeps_to_the_common_temperature():
     scores = np.tile(np.float32([[0.8, 0.1, 0.1]]), (60, 1))
     often = np.array([A] * 30 + [B] * 30)
     rarely = np.array([A] * 59 + [B])
-    novelty = np.linspace(0, 1, 60, dtype=np.float32)
     shift = [
-        fit_calibration(scores, 0 * scores, [A, B, C], truth, novelty, novelty).shift[B]
-        for truth in (often, rarely)
+        fit_calibration(_evidence(scores, 0 * scores, truth)).shift[B] for truth in (often, rarely)
     ]
     assert shift[0] > 2 * abs(shift[1])
 
 
 def test_too_few_specimens_are_not_calibrated_on():
-    few, scores = np.zeros(3, np.float32), np.ones((3, 1), np.float32)
+    few = _evidence(np.ones((3, 3), np.float32), np.ones((3, 3), np.float32), np.array([A] * 3))
     with pytest.raises(InputError, match="at least 20"):
-        fit_calibration(scores, scores, [A], np.array([A] * 3), few, few)
+        fit_calibration(few)
 
 
 def test_prediction_sets_by_hand():

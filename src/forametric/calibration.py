@@ -7,6 +7,7 @@ beside the model as `calibration.json`.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,41 @@ LEAST = 20  # validation specimens, below which nothing is calibrated
 QUANTILES = 1000  # of a figure of the validation specimens that are kept at most
 Floats = npt.NDArray[np.float32]
 Strings = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a model says of specimens that it never learnt from, and what they are.
+
+    Attributes
+    ----------
+    taxa : list of str
+        What the columns stand for.
+    scores, remoteness : ndarray of float32, shape (n, taxa)
+        As `Embedder.scores` and `Gallery.remoteness` give them.
+    truth : ndarray of str, shape (n,)
+        The right names, all among `taxa`.
+    novelty : ndarray of float32, shape (n,)
+        How strange each is, as `Gallery.novelty` gives it.
+    novelty_if_new : ndarray of float32, shape (n,)
+        How strange each would be to the gallery without its own taxon.
+    """
+
+    taxa: list[str]
+    scores: Floats
+    remoteness: Floats
+    truth: Strings
+    novelty: Floats
+    novelty_if_new: Floats
+
+    @classmethod
+    def joined(cls, parts: Sequence[Evidence]) -> Evidence:
+        """All specimens of several models of the same taxa."""
+
+        def together(name: str) -> Any:
+            return np.concatenate([getattr(part, name) for part in parts])
+
+        return cls(parts[0].taxa, *(together(field.name) for field in fields(cls)[1:]))
 
 
 class Calibration(BaseModel):
@@ -129,42 +165,21 @@ class Calibration(BaseModel):
             raise ModelError(f"{path} is damaged: {first['loc']}: {first['msg']}.") from None
 
 
-def fit_calibration(
-    scores: Floats,
-    remoteness: Floats,
-    taxa: Sequence[str],
-    truth: Strings,
-    novelty: Floats,
-    novelty_if_new: Floats,
-    *,
-    rejected: float = REJECTED,
-) -> Calibration:
-    """Fit a calibration on validation specimens.
+def fit_calibration(evidence: Evidence, *, rejected: float = REJECTED) -> Calibration:
+    """Fit a calibration on specimens that the network never learnt from.
 
     How much the scores and the remoteness weigh, and the shifts, are those of the greatest
     posterior probability: cross-entropy of the specimens, with each shift normal around 0
     beforehand (standard deviation `SPREAD`), so that a species with few specimens keeps to the
-    common weights (Guo et al. 2017, with a prior on its vector scaling). The temperature is then
-    the one at which the best names are on average as probable as they are right (Clarté et al.
-    2023, "Expectation consistency"): that of the least cross-entropy was too sure by five points on
-    validation specimens of plankton that it had not been fitted on.
+    common weights (Guo et al. 2017, with a prior on its vector scaling). Both weights are then
+    made larger or smaller until the best names are on average as probable as they are right
+    (Clarté et al. 2023, "Expectation consistency"): those of the least cross-entropy were too sure
+    by five points on validation specimens of plankton that they had not been fitted on.
 
     Parameters
     ----------
-    scores : ndarray of float32, shape (n, taxa)
-        As `Embedder.scores` gives them.
-    remoteness : ndarray of float32, shape (n, taxa)
-        As `Gallery.remoteness` gives it.
-    taxa : list of str
-        What the columns stand for.
-    truth : ndarray of str, shape (n,)
-        The right names, all among `taxa`.
-    novelty : ndarray of float32, shape (n,)
-        How strange each is, as `Gallery.novelty` gives it.
-    novelty_if_new : ndarray of float32, shape (n,)
-        How strange each would be to the gallery without its own taxon.
     rejected : float
-        Share of them that may be called unknown.
+        Share of the specimens that may be called unknown.
 
     Raises
     ------
@@ -175,18 +190,19 @@ def fit_calibration(
     --------
     >>> scores = np.tile(np.float32([[0.9, 0.1]]), (100, 1))
     >>> truth, far = np.array(["a"] * 70 + ["b"] * 30), np.zeros((100, 2), np.float32)
-    >>> novelty = np.linspace(0, 1, 100)
-    >>> got = fit_calibration(scores, far, ["a", "b"], truth, novelty, novelty + 1)
+    >>> novelty = np.linspace(0, 1, 100, dtype=np.float32)
+    >>> got = fit_calibration(Evidence(["a", "b"], scores, far, truth, novelty, novelty + 1))
     >>> got.probabilities(scores[:1], far[:1], ["a", "b"]).round(1).tolist()
     [[0.699999988079071, 0.30000001192092896]]
     """
+    taxa, truth, scores = evidence.taxa, evidence.truth, evidence.scores
     if len(truth) < LEAST:
         raise InputError(
             f"{len(truth)} validation specimens are too few to calibrate; at least {LEAST} are "
             f"needed."
         )
-    scale = float(remoteness.mean()) or 1.0  # vectors may be of any length
-    evidence = np.stack([np.log(scores + FLOOR), -remoteness / scale]).astype(np.float64)
+    scale = float(evidence.remoteness.mean()) or 1.0  # vectors may be of any length
+    speaks = np.stack([np.log(scores + FLOOR), -evidence.remoteness / scale]).astype(np.float64)
     right = np.searchsorted(np.asarray(taxa), truth.astype(str))
     each = np.arange(len(truth))
     hits = np.zeros(scores.shape)
@@ -194,18 +210,18 @@ def fit_calibration(
 
     def loss(free: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:
         weights, shift = np.exp(free[:2]), free[2:]
-        logits = np.tensordot(weights, evidence, 1) + shift
+        logits = np.tensordot(weights, speaks, 1) + shift
         value = (logsumexp(logits, axis=1) - logits[each, right]).sum()
         slope = softmax(logits, axis=1) - hits
         return (
             float(value + (shift**2).sum() / (2 * SPREAD**2)),
-            np.r_[(evidence * slope).sum((1, 2)) * weights, slope.sum(0) + shift / SPREAD**2],
+            np.r_[(speaks * slope).sum((1, 2)) * weights, slope.sum(0) + shift / SPREAD**2],
         )
 
     limits = [(-WEIGHT, WEIGHT)] * 2 + [(None, None)] * len(taxa)
     start = np.zeros(2 + len(taxa))
     found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=limits).x
-    strange = float(np.quantile(novelty, 1 - rejected, method="higher"))
+    strange = float(np.quantile(evidence.novelty, 1 - rejected, method="higher"))
     counts = np.bincount(right, minlength=len(taxa)) + 1  # a taxon may be missing by chance
     calibration = Calibration(
         specimens=len(truth),
@@ -214,29 +230,26 @@ def fit_calibration(
         shift={t: round(float(s), 6) for t, s in zip(taxa, found[2:], strict=True)},
         strange=round(strange, 6),
         rejected=rejected,
-        novelty=_quantiles(novelty),
-        novelty_if_new=_quantiles(novelty_if_new),
+        novelty=_quantiles(evidence.novelty),
+        novelty_if_new=_quantiles(evidence.novelty_if_new),
         prior={t: round(float(c / counts.sum()), 6) for t, c in zip(taxa, counts, strict=True)},
         nonconformity=[],
     )
-    calibration = _consistent(calibration, scores, remoteness, taxa, right)
-    missed = 1 - calibration.probabilities(scores, remoteness, taxa)[each, right]
+    calibration = _consistent(calibration, evidence, right)
+    missed = 1 - calibration.probabilities(scores, evidence.remoteness, taxa)[each, right]
     calibration.nonconformity = _quantiles(missed)
     return calibration
 
 
 def _consistent(
-    calibration: Calibration,
-    scores: Floats,
-    remoteness: Floats,
-    taxa: Sequence[str],
-    right: npt.NDArray[np.int64],
+    calibration: Calibration, evidence: Evidence, right: npt.NDArray[np.int64]
 ) -> Calibration:
     """The same, made as sure of its best names on average as they are right.
 
     As it was, where nothing between a tenth and ten times as sure is so: all are right, say.
     """
-    best = calibration.probabilities(scores, remoteness, taxa).argmax(1)
+    given = evidence.scores, evidence.remoteness, evidence.taxa
+    best = calibration.probabilities(*given).argmax(1)
     correct = float((best == right).mean())
 
     def softer(factor: float) -> Calibration:
@@ -247,7 +260,7 @@ def _consistent(
         return calibration.model_copy(update=changed)
 
     def too_sure(factor: float) -> float:
-        return float(softer(factor).probabilities(scores, remoteness, taxa).max(1).mean()) - correct
+        return float(softer(factor).probabilities(*given).max(1).mean()) - correct
 
     if too_sure(0.1) * too_sure(10.0) >= 0:
         return calibration

@@ -23,7 +23,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from forametric import __version__
-from forametric.calibration import Calibration, fit_calibration
+from forametric.calibration import Calibration, Evidence, fit_calibration
 from forametric.collection import Collection
 from forametric.errors import InputError, MissingExtraError, ModelError
 from forametric.files import (
@@ -351,24 +351,41 @@ class Embedder:
         """Probabilities, or scores where there is no calibration: what specimens are named by."""
         return self.predict_proba(got) if self.calibration else self.scores(got)
 
-    def calibrate(self, got: Vectors, taxa: npt.NDArray[np.object_]) -> None:
+    def evidence(self, got: Vectors, taxa: npt.NDArray[np.object_]) -> Evidence:
+        """What speaks for and against the names of embedded specimens of known taxa.
+
+        Specimens of taxa that the gallery does not know are left out.
+        """
+        known = np.isin(taxa.astype(str), self.gallery.classes_)
+        vectors, taxa = got.vectors[known], taxa[known]
+        return Evidence(
+            self.gallery.classes_,
+            self.scores(got)[known],
+            self.gallery.remoteness(vectors),
+            taxa.astype(str),
+            self.gallery.novelty(vectors),
+            self.gallery.novelty_if_new(vectors, taxa),
+        )
+
+    def calibrate(
+        self,
+        got: Vectors,
+        taxa: npt.NDArray[np.object_],
+        more: Sequence[Evidence] = (),
+    ) -> None:
         """Calibrate on embedded validation specimens, which are not in the gallery, and their taxa.
+
+        Parameters
+        ----------
+        more : sequence of Evidence
+            Of other specimens of the same taxa: see `forametric.learning.crossfit`.
 
         Raises
         ------
         InputError
             When there are too few of taxa that the gallery knows.
         """
-        known = np.isin(taxa.astype(str), self.gallery.classes_)
-        vectors, taxa = got.vectors[known], taxa[known]
-        self.calibration = fit_calibration(
-            self.scores(got)[known],
-            self.gallery.remoteness(vectors),
-            self.gallery.classes_,
-            taxa,
-            self.gallery.novelty(vectors),
-            self.gallery.novelty_if_new(vectors, taxa),
-        )
+        self.calibration = fit_calibration(Evidence.joined([self.evidence(got, taxa), *more]))
 
 
 def read_network(folder: Path, card: ModelCard) -> SpecimenNetwork:

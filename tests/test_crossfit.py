@@ -1,0 +1,84 @@
+"""Calibration on what sisters of a model did not learn."""
+
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from forametric.collection import Collection
+from forametric.embedder import Embedder
+from forametric.errors import InputError
+from forametric.learning.crossfit import out_of_fold
+from forametric.learning.train import train
+from forametric.splits import deal, kept_together, load_split
+from tests.conftest import forametric
+
+
+def test_specimens_are_dealt_by_whole_groups_and_taxa_evenly(shells):
+    table = shells.specimens.assign(group=[f"g{n // 2}" for n in range(len(shells))])
+    paired = Collection(table, shells.images, shells.info)
+    rows = np.arange(4, len(paired))
+    parts = deal(paired, rows, 3, seed=0)
+    assert sorted(np.concatenate(parts)) == rows.tolist()
+    groups = kept_together(table).to_numpy()
+    homes = [set(groups[part]) for part in parts]
+    assert not homes[0] & homes[1]
+    assert not homes[1] & homes[2]
+    each = [pd.Series(paired.taxa()[part]).value_counts() for part in parts]
+    assert max(counts.max() for counts in each) - min(counts.min() for counts in each) <= 4
+    assert all((a == b).all() for a, b in zip(parts, deal(paired, rows, 3, seed=0), strict=True))
+    for number in (1, len(rows)):
+        with pytest.raises(InputError, match="cannot be dealt"):
+            deal(paired, rows, number, seed=0)
+
+
+def test_a_model_is_calibrated_on_all_that_its_sisters_did_not_learn(
+    model_folder, shells_folder, split_file, tmp_path, monkeypatch
+):
+    import forametric.learning.crossfit as room
+
+    model, shells = Embedder.load(model_folder), Collection.open(shells_folder)
+    roles = load_split(shells, str(split_file))
+    trained = []
+
+    def counted(collection, turn, *given, **known):
+        trained.append(set(turn.index[turn == "train"]))
+        return train(collection, turn, *given, **known)
+
+    monkeypatch.setattr(room, "train", counted)
+    found = out_of_fold(model, shells, roles, 2, tmp_path / "m.sisters")
+    learnt = set(roles.index[roles == "train"])
+    assert sum(len(part.truth) for part in found) == len(learnt), "each specimen is named once"
+    assert trained[0] | trained[1] == learnt
+    assert not trained[0] & trained[1]
+    sister = Embedder.load(tmp_path / "m.sisters" / "sister-1")
+    assert set(sister.gallery.ids) == trained[0]
+    assert sister.card.recipe == model.card.recipe
+
+    # What is there already is not trained again; another split's is not taken for it.
+    command = ["calibrate", model_folder, shells_folder, "--split", split_file, "-o"]
+    done = forametric(*command, tmp_path / "m", "--folds", "2", "--json")
+    assert done.returncode == 0, done.stderr
+    assert (
+        Embedder.load(tmp_path / "m").calibrated.specimens == len(learnt) + (roles == "val").sum()
+    )
+    assert not (tmp_path / "m.sisters").exists()
+
+
+def test_sisters_are_refused_where_they_would_not_be_sisters(
+    model_folder, shells_folder, split_file, tmp_path
+):
+    shells, model = Collection.open(shells_folder), Embedder.load(model_folder)
+    roles = load_split(shells, str(split_file))
+    with pytest.raises(InputError, match="another split"):
+        out_of_fold(model, shells, roles.replace("test", "unused"), 2, tmp_path / "s")
+    shutil.copytree(model_folder, tmp_path / "s" / "sister-1")
+    with pytest.raises(InputError, match="another calibration"):
+        out_of_fold(model, shells, roles, 2, tmp_path / "s")
+    more = model.gallery.with_more(["x"], np.array(["new"], object), model.gallery.vectors[:1])
+    with pytest.raises(InputError, match="before references are added"):
+        out_of_fold(model.with_gallery(more), shells, roles, 2, tmp_path / "s")
+    model.card.training["started_from"] = "another"
+    with pytest.raises(InputError, match="begun from another"):
+        out_of_fold(model, shells, roles, 2, tmp_path / "s")
