@@ -6,8 +6,8 @@ A test set of 400 specimens shows a calibration error of 0.04 even where the pro
 perfect. Here the train, val and test specimens of a split are dealt into ten parts (groups kept on
 one side, taxa spread evenly); in each of five turns two parts are tested, one is for validation,
 seven are learnt from. Names are calibrated in two ways: on the turn's validation specimens, as
-`train` does; and on what the other four turns' models say of their test specimens, which is much
-like `calibrate --folds` does. (Those models have learnt from this turn's test specimens; the
+`train` does; and on what the other four turns' models say of their test specimens, much as
+`calibrate --folds` does. (Those models have learnt from this turn's test specimens; the
 calibration is fitted on other specimens all the same.)
 
 FOLDER keeps the models: stopped, the same command goes on.
@@ -31,7 +31,7 @@ from forametric.embedder import Embedder
 from forametric.files import write_json
 from forametric.learning.recipe import Recipe
 from forametric.learning.train import train
-from forametric.splits import deal, kept_together, load_split
+from forametric.splits import deal, kept_together, load_split, split_hash
 
 PARTS, DRAWS = 10, 500
 
@@ -55,6 +55,8 @@ def tested(collection: Collection, turn: pd.Series, folder: Path) -> tuple[Evide
     if not folder.exists():
         train(collection, turn, Recipe.load("default"), folder)
     model = Embedder.load(folder)
+    if model.card.data["split"] != split_hash(turn):
+        raise SystemExit(f"{folder} is of another collection or split.")
     rows = np.flatnonzero(turn == "test")
     got = model.embed_images([collection.paths()[i] for i in rows])
     if got.failures or not np.isin(collection.taxa()[rows], model.classes_).all():

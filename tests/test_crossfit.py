@@ -21,14 +21,15 @@ def test_specimens_are_dealt_by_whole_groups_and_taxa_evenly(shells):
     rows = np.arange(4, len(paired))
     parts = deal(paired, rows, 3, seed=0)
     assert sorted(np.concatenate(parts)) == rows.tolist()
-    groups = kept_together(table).to_numpy()
+    groups, names = kept_together(table).to_numpy(), sorted(set(paired.taxa()[rows]))
     homes = [set(groups[part]) for part in parts]
-    assert not homes[0] & homes[1]
-    assert not homes[1] & homes[2]
-    each = [pd.Series(paired.taxa()[part]).value_counts() for part in parts]
-    assert max(counts.max() for counts in each) - min(counts.min() for counts in each) <= 4
+    assert len(set.union(*homes)) == sum(len(home) for home in homes)
+    each = pd.DataFrame([pd.Series(paired.taxa()[part]).value_counts() for part in parts])
+    each = each.reindex(columns=names).fillna(0)
+    assert (each.max() - each.min()).max() <= 4
     assert all((a == b).all() for a, b in zip(parts, deal(paired, rows, 3, seed=0), strict=True))
-    for number in (1, len(rows)):
+    most = int(pd.Series(paired.taxa()[rows]).value_counts().max())
+    for number in (1, most + 1):
         with pytest.raises(InputError, match="cannot be dealt"):
             deal(paired, rows, number, seed=0)
 
@@ -67,6 +68,33 @@ def test_a_model_is_calibrated_on_all_that_its_sisters_did_not_learn(
     assert not (tmp_path / "m.sisters").exists()
 
 
+def test_the_last_of_a_taxon_stay_with_a_sister(shells):
+    from forametric.learning.crossfit import _without
+
+    taxa = shells.taxa()
+    one = np.flatnonzero(taxa == sorted(set(taxa))[0])
+    others = np.setdiff1d(np.arange(len(shells)), one)
+    table = shells.specimens.copy()
+    table.loc[[one[0], others[0]], "group"] = "one slide"
+    grouped = Collection(table, shells.images, shells.info)
+    roles = pd.Series("train", index=table["id"])
+    part = np.concatenate([one, others[:5]])
+    turn, rows = _without(grouped, roles, np.arange(len(shells)), part)
+    assert rows.tolist() == others[1:5].tolist(), "neither the taxon nor its group-mate is named"
+    assert (turn == "unused").sum() == 4
+
+
+def test_models_of_different_taxa_are_not_calibrated_together():
+    from forametric.calibration import Evidence
+
+    two, one = np.zeros((1, 2), np.float32), np.zeros(1, np.float32)
+    parts = [
+        Evidence(taxa, two, two, np.array(["a"]), one, one) for taxa in (["a", "b"], ["a", "c"])
+    ]
+    with pytest.raises(InputError, match="different taxa"):
+        Evidence.joined(parts)
+
+
 def test_sisters_are_refused_where_they_would_not_be_sisters(
     model_folder, shells_folder, split_file, tmp_path
 ):
@@ -77,6 +105,19 @@ def test_sisters_are_refused_where_they_would_not_be_sisters(
     shutil.copytree(model_folder, tmp_path / "s" / "sister-1")
     with pytest.raises(InputError, match="another calibration"):
         out_of_fold(model, shells, roles, 2, tmp_path / "s")
+    renamed = shells.specimens.assign(taxon=shells.taxa())
+    renamed.loc[0, "taxon"] = "another"
+    with pytest.raises(InputError, match="has changed"):
+        out_of_fold(model, Collection(renamed, shells.images, shells.info), roles, 2, tmp_path)
+    lone = shells.specimens.assign(group=shells.taxa())
+    with pytest.raises(InputError, match="would name nothing"):
+        out_of_fold(model, Collection(lone, shells.images, shells.info), roles, 2, tmp_path)
+    loose = model.card.recipe.network.model_copy(update={"unit": False})
+    card = model.card.model_copy(
+        update={"recipe": model.card.recipe.model_copy(update={"network": loose})}
+    )
+    with pytest.raises(InputError, match="no fixed length"):
+        out_of_fold(Embedder(model.runtime, card, model.gallery), shells, roles, 2, tmp_path)
     more = model.gallery.with_more(["x"], np.array(["new"], object), model.gallery.vectors[:1])
     with pytest.raises(InputError, match="before references are added"):
         out_of_fold(model.with_gallery(more), shells, roles, 2, tmp_path / "s")

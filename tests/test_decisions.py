@@ -230,7 +230,12 @@ def test_a_password_is_neither_shown_nor_lost(postgresql):
     store = Decisions(postgresql.replace("forametric@", "forametric:s%40cret@"))
     assert store.place == postgresql
     assert store.environment == {"PGPASSWORD": "s@cret"}
+    assert store._engine.url.password == "s@cret"
     assert Decisions(postgresql).environment == {}
+    for wrong in ("postgresql://u:s%40cret/db", "postgresql://u@h/db?password=s%40cret"):
+        with pytest.raises(InputError, match="postgresql://user") as refused:
+            Decisions(wrong)
+        assert "cret" not in str(refused.value)
     with pytest.raises(InputError, match="cannot hold decisions") as refused:
         Decisions("postgresql://nobody:s%40cret@127.0.0.1:1/none")
     assert "cret" not in str(refused.value)

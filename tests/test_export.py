@@ -74,12 +74,20 @@ def test_ecotaxa_round_trip(core, names, tmp_path):
 
 def test_ecotaxa_keeps_the_status_of_what_nobody_named_anew(core, names, tmp_path):
     core.specimens["object_annotation_status"] = ["dubious", "predicted", "predicted", "", *"v" * 8]
+    core.specimens["object_annotation_person_name"] = "B. Jones"
     core.specimens["decided_by"] = [None, None, "R. Mayer", *[None] * 9]
 
     def statuses(names):
-        export_collection(core, tmp_path / "out.zip", "ecotaxa", names=names, overwrite=True)
+        export_collection(
+            core, tmp_path / "out.zip", "ecotaxa",
+            names=names, identified_by="model x", overwrite=True,
+        )  # fmt: skip
         with zipfile.ZipFile(tmp_path / "out.zip") as archive:
             table = pd.read_csv(archive.open("ecotaxa_forametric.tsv"), sep="\t", skiprows=[1])
+        assert table["object_annotation_person_name"].tolist()[2] == (
+            "R. Mayer" if names is None else "model x"
+        )
+        assert set(table["object_annotation_person_name"].drop(range(2, 6))) == {"B. Jones"}
         return table["object_annotation_status"].tolist()
 
     assert statuses(None) == ["dubious", "predicted", "validated", "validated", *"v" * 8]

@@ -646,7 +646,7 @@ def test_groups_over_the_interface(client, studio):
     assert client.get("/api/morphotypes").json() == []
     for path in ("/api/morphotypes/77/split", "/api/morphotypes/77/name"):
         body = {"reviewer": "A"} | ({"name": "x"} if path.endswith("name") else {})
-        assert client.post(path, json=body).status_code == 400
+        assert client.post(path, json=body).status_code == 404
 
 
 def test_the_audit_lists_what_is_not_settled(client, studio):
@@ -776,7 +776,7 @@ def test_a_new_model_is_trained_with_the_decisions_measured_and_taken_back(
     client.post("/api/models/current", json={"model": 0})
     wait_for(studio, "switching")
     assert Project.open(folder).current == 0
-    assert client.post("/api/models/current", json={"model": 9}).status_code == 400
+    assert client.post("/api/models/current", json={"model": 9}).status_code == 404
     studio.close()
 
 

@@ -1,7 +1,8 @@
 """Scores become probabilities that hold, and "unknown" is said at a stated rate.
 
-Everything here is fitted on validation specimens, which the network never learnt from, and is saved
-beside the model as `calibration.json`.
+Everything here is fitted on specimens that the network never learnt from, those of validation (and
+others, of which its sisters have told: `forametric.learning.crossfit`), and is saved beside the
+model as `calibration.json`.
 """
 
 from __future__ import annotations
@@ -58,7 +59,9 @@ class Evidence:
 
     @classmethod
     def joined(cls, parts: Sequence[Evidence]) -> Evidence:
-        """All specimens of several models of the same taxa."""
+        """All specimens of several models; `InputError` when these are not of the same taxa."""
+        if any(part.taxa != parts[0].taxa for part in parts):
+            raise InputError("models that know different taxa cannot be calibrated together.")
 
         def together(name: str) -> Any:
             return np.concatenate([getattr(part, name) for part in parts])
@@ -74,8 +77,8 @@ class Calibration(BaseModel):
     temperature : float
         Log scores are divided by it.
     closeness : float
-        This times its remoteness (`Gallery.remoteness`) is taken from a taxon's log-odds; 0 in
-        models calibrated before remoteness was heeded.
+        A taxon's remoteness (`Gallery.remoteness`), times this, is subtracted from its log-odds; 0
+        in models calibrated before remoteness was heeded.
     shift : dict of str to float
         What is added to a taxon's log-odds; shrunk to 0 where it has few validation specimens.
     strange : float
@@ -174,7 +177,7 @@ def fit_calibration(evidence: Evidence, *, rejected: float = REJECTED) -> Calibr
     common weights (Guo et al. 2017, with a prior on its vector scaling). Both weights are then
     made larger or smaller until the best names are on average as probable as they are right
     (Clarté et al. 2023, "Expectation consistency"): those of the least cross-entropy were too sure
-    by five points on validation specimens of plankton that they had not been fitted on.
+    by two and a half points on validation specimens of plankton that they had not been fitted on.
 
     Parameters
     ----------
@@ -246,7 +249,7 @@ def _consistent(
 ) -> Calibration:
     """The same, made as sure of its best names on average as they are right.
 
-    As it was, where nothing between a tenth and ten times as sure is so: all are right, say.
+    Unchanged where no factor from 0.1 to 10 achieves that: when all names are right, say.
     """
     given = evidence.scores, evidence.remoteness, evidence.taxa
     best = calibration.probabilities(*given).argmax(1)

@@ -574,7 +574,9 @@ def calibrate(
     split: SplitOption,
     folds: Annotated[
         int,
-        typer.Option(help="Train so many sisters, and calibrate on what they did not learn, too."),
+        typer.Option(
+            min=0, help="Train so many sisters, and calibrate on what they did not learn, too."
+        ),
     ] = 0,
     overwrite: Overwrite = False,
     as_json: Json = False,
@@ -601,7 +603,7 @@ def calibrate(
     if folds:
         from forametric.learning.crossfit import out_of_fold
 
-        more = out_of_fold(chosen, shells, roles, folds, work)
+        more = out_of_fold(chosen, shells, roles, folds, work, overwrite=overwrite)
     failures = run(chosen, shells, roles, more)
     chosen.save(output, overwrite=overwrite)
     if folds:
@@ -931,8 +933,8 @@ def decide(
     kept = Decisions(store)
     new = kept.unsaid(found)
     kept.record(new)
-    result = {"store": store, "recorded": len(new), "said_before": len(found) - len(new)}
-    said = f"{len(new)} decisions of {reviewer} recorded: {store}"
+    result = {"store": kept.place, "recorded": len(new), "said_before": len(found) - len(new)}
+    said = f"{len(new)} decisions of {reviewer} recorded: {kept.place}"
     if len(new) < len(found):
         said += f" ({len(found) - len(new)} were there already)"
     _show(result, as_json, lambda: out.print(said, soft_wrap=True))

@@ -94,13 +94,15 @@ def deal(
     Raises
     ------
     InputError
-        When there are fewer groups than parts, or no two parts.
+        When there are fewer groups than parts, or no taxon has so many specimens, or fewer than two
+        parts are asked for.
     """
     groups = kept_together(collection.specimens).to_numpy()[rows]
-    if not 2 <= parts <= len(np.unique(groups)):
+    most = pd.Series(collection.taxa()[rows]).value_counts().max()
+    if not 2 <= parts <= min(len(np.unique(groups)), most):
         raise InputError(
-            f"{len(rows)} specimens in {len(np.unique(groups))} groups cannot be dealt into "
-            f"{parts} parts."
+            f"{len(rows)} specimens in {len(np.unique(groups))} groups, at most {most} of a taxon, "
+            f"cannot be dealt into {parts} parts."
         )
     dealer = StratifiedGroupKFold(parts, shuffle=True, random_state=seed)
     with warnings.catch_warnings():  # of taxa with fewer specimens than parts

@@ -16,7 +16,7 @@ from forametric.sources.ecotaxa import PIXEL_MM
 
 PREFIXES = ("object_", "sample_", "acq_", "process_", "img_")
 TABLE = "ecotaxa_forametric.tsv"
-STATUS = "object_annotation_status"
+STATUS, PERSON = "object_annotation_status", "object_annotation_person_name"
 
 
 def write_ecotaxa(records: Records, path: Path) -> None:
@@ -45,14 +45,20 @@ def ecotaxa_table(records: Records) -> pd.DataFrame:
             "img_file_name": rows["image"].astype(str),
             "img_rank": 0,
             "object_annotation_category": records.text("taxon"),
-            STATUS: _statuses(records),
-            "object_annotation_person_name": records.text("identified_by"),
+            STATUS: np.where(rows["predicted"], "predicted", "validated"),
+            PERSON: records.text("identified_by"),
             "object_label": records.text("label"),
             "sample_id": sample,
             "acq_id": sample,
             "process_id": sample,
         }
     )
+    # What neither a model nor a reviewer has named anew keeps its status and who gave it.
+    untouched = ~rows["predicted"] & (table[PERSON] == "")
+    for column in {STATUS, PERSON} & set(rows):
+        before = records.text(column)
+        table[column] = table[column].mask(untouched & (before != ""), before)
+    table[STATUS] = table[STATUS].where(table["object_annotation_category"] != "", "")
     if rows["um_per_px"].notna().any():
         table[PIXEL_MM] = rows["um_per_px"].astype(float) / 1000
     for column in records.extra():
@@ -61,13 +67,3 @@ def ecotaxa_table(records: Records) -> pd.DataFrame:
         if name not in table:
             table[name] = records.text(column).str.replace(r"[\t\r\n]", " ", regex=True)
     return table
-
-
-def _statuses(records: Records) -> pd.Series:
-    """`predicted` by a model, `validated` by a person, or what it was where neither renamed it."""
-    named = np.where(records.table["predicted"], "predicted", "validated")
-    if STATUS in records.table:
-        untouched = ~records.table["predicted"] & (records.text("identified_by") == "")
-        before = records.text(STATUS)
-        named = np.where(untouched & (before != ""), before, named)
-    return pd.Series(named, records.table.index).where(records.text("taxon") != "", "")

@@ -546,8 +546,12 @@ def _without_password(place: str) -> tuple[str, str]:
         return place, ""
     try:
         url = sql.make_url(place)
-    except SQLAlchemyError:
-        raise InputError("that is no address of a database: postgresql://host/name") from None
+    except (SQLAlchemyError, ValueError):  # whose message may hold the password
+        raise InputError(
+            "the store's address cannot be read; it looks like postgresql://user@host/database."
+        ) from None
+    if "password" in url.query:
+        raise InputError("write the password as postgresql://user:password@host/database.")
     plain = sql.URL.create(
         url.drivername, url.username, None, url.host, url.port, url.database, url.query
     )

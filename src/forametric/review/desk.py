@@ -479,13 +479,15 @@ class Desk:
         Raises
         ------
         InputError
-            When the group has fewer than two specimens.
+            When the group has fewer than two specimens; `AbsentError` for no group.
         """
         with self.lock:
             self.groups.refresh()
             members = [i for i in self.groups.members(group) if i in self.row_of]
+            if not members:
+                raise AbsentError(f"there is no group {group}.")
             if len(members) < 2:
-                raise InputError(f"group {group} has {len(members)} specimens: nothing to part.")
+                raise InputError(f"group {group} has one specimen: nothing to part.")
             halves, _ = groups_of(self.vectors_of(members), 2)
             # The smaller part leaves.
             leaves = 1 + int((halves == 2).sum() < (halves == 1).sum())
@@ -503,7 +505,7 @@ class Desk:
             self.groups.refresh()
             members = [i for i in self.groups.members(group) if i in self.row_of]
             if not members:
-                raise InputError(f"there is no group {group}.")
+                raise AbsentError(f"there is no group {group}.")
             numbers = self.decide(reviewer, [Word(i, TAXON, name) for i in members])
             more = {"group": group, "name": " ".join(name.split()), "decisions": numbers}
             self.groups.move(reviewer, "name", {}, **more)

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from forametric.collection import Collection
-from forametric.errors import InputError
+from forametric.errors import AbsentError, InputError
 from forametric.files import atomic_path
 from forametric.images import load_square
 from forametric.page import jpeg
@@ -36,11 +36,11 @@ def sheet(prepared: Prepared, number: int) -> Path:
 
     Raises
     ------
-    InputError
+    AbsentError
         When there is no such sheet.
     """
     if not 0 <= number < sheets(prepared):
-        raise InputError(f"there is no sheet {number}; there are {sheets(prepared)}.")
+        raise AbsentError(f"there is no sheet {number}; there are {sheets(prepared)}.")
     path = prepared.cache / "sheets" / f"{number:05}.jpg"
     if path.is_file():
         return path

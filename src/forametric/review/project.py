@@ -22,7 +22,7 @@ from forametric import __version__
 from forametric.collection import Collection
 from forametric.embedder import Embedder, Vectors
 from forametric.embedding import embed_to_file, vectors_of
-from forametric.errors import InputError
+from forametric.errors import AbsentError, InputError
 from forametric.files import read_json, write_json
 from forametric.morphospace import Morphospace
 
@@ -151,7 +151,7 @@ class Project:
     def switched(self, number: int) -> Project:
         """The project whose specimens another of its models names."""
         if not 0 <= number < len(self.models):
-            raise InputError(f"there is no model {number}; there are {len(self.models)}.")
+            raise AbsentError(f"there is no model {number}; there are {len(self.models)}.")
         changed = replace(self, current=number)
         changed.save()
         return changed

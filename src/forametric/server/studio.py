@@ -277,11 +277,11 @@ class Studio:
 
         Raises
         ------
-        InputError
+        AbsentError
             When there is no such model.
         """
         if not 0 <= number < len(self.project.models):
-            raise InputError(f"there is no model {number}; there are {len(self.project.models)}.")
+            raise AbsentError(f"there is no model {number}; there are {len(self.project.models)}.")
 
         def work() -> str:
             wanted = replace(self.project, current=number)
