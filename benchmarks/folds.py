@@ -58,7 +58,7 @@ def tested(collection: Collection, turn: pd.Series, folder: Path) -> tuple[Evide
     if model.card.data["split"] != split_hash(turn):
         raise SystemExit(f"{folder} is of another collection or split.")
     rows = np.flatnonzero(turn == "test")
-    got = model.embed_images([collection.paths()[i] for i in rows])
+    got = model.embed_images(collection.select(rows.tolist()).paths())
     if got.failures or not np.isin(collection.taxa()[rows], model.classes_).all():
         raise SystemExit("some test specimens cannot be read, or are of taxa not learnt.")
     return model.evidence(got, collection.taxa()[rows]), model.calibrated
