@@ -6,9 +6,9 @@ A test set of 400 specimens shows a calibration error of 0.04 even where the pro
 perfect. Here the train, val and test specimens of a split are dealt into ten parts (groups kept on
 one side, taxa spread evenly); in each of five turns two parts are tested, one is for validation,
 seven are learnt from. Names are calibrated in two ways: on the turn's validation specimens, as
-`train` does; and on what the other four turns' models say of their test specimens, much as
-`calibrate --folds` does. (Those models have learnt from this turn's test specimens; the
-calibration is fitted on other specimens all the same.)
+`train` does; and out of fold, on what the other four turns' models say of their test specimens, eight
+times as many. (Those models have learnt from this turn's test specimens; the calibration is fitted
+on other specimens all the same.)
 
 FOLDER keeps the models: stopped, the same command goes on.
 """
@@ -17,12 +17,14 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from sklearn.model_selection import StratifiedGroupKFold
 
 from forametric import metrics
 from forametric.calibration import Calibration, Evidence, fit_calibration
@@ -31,7 +33,7 @@ from forametric.embedder import Embedder
 from forametric.files import write_json
 from forametric.learning.recipe import Recipe
 from forametric.learning.train import train
-from forametric.splits import deal, kept_together, load_split, split_hash
+from forametric.splits import kept_together, load_split, split_hash
 
 PARTS, DRAWS = 10, 500
 
@@ -40,7 +42,10 @@ def turns(collection: Collection, split: str, seed: int = 0) -> list[pd.Series]:
     """Five splits; each known specimen is tested in one of them."""
     roles = load_split(collection, split)
     known = np.flatnonzero(roles.isin(("train", "val", "test")) & (collection.taxa() != ""))
-    parts, found = deal(collection, known, PARTS, seed), []
+    groups = kept_together(collection.specimens).to_numpy()[known]
+    dealer = StratifiedGroupKFold(PARTS, shuffle=True, random_state=seed)
+    parts = [known[of] for _, of in dealer.split(known, collection.taxa()[known], groups)]
+    found = []
     for first in range(0, PARTS, 2):
         turn = pd.Series("unused", index=roles.index, name="role")
         turn.iloc[known] = "train"
@@ -62,6 +67,16 @@ def tested(collection: Collection, turn: pd.Series, folder: Path) -> tuple[Evide
     if got.failures or not np.isin(collection.taxa()[rows], model.classes_).all():
         raise SystemExit("some test specimens cannot be read, or are of taxa not learnt.")
     return model.evidence(got, collection.taxa()[rows]), model.calibrated
+
+
+def joined(parts: list[Evidence]) -> Evidence:
+    """All specimens of several models, which have to know the same taxa."""
+    if any(part.taxa != parts[0].taxa for part in parts):
+        raise SystemExit("a taxon is missing from what some turn learns from.")
+    names = [field.name for field in fields(Evidence)[1:]]
+    return Evidence(
+        parts[0].taxa, *(np.concatenate([getattr(p, name) for p in parts]) for name in names)
+    )
 
 
 def figures(
@@ -113,7 +128,7 @@ def main() -> None:
     dealt = turns(shells, asked.split)
     said = [tested(shells, t, asked.output / f"turn-{n}") for n, t in enumerate(dealt, 1)]
     found = [evidence for evidence, _ in said]
-    others = [Evidence.joined([e for e in found if e is not own]) for own in found]
+    others = [joined([e for e in found if e is not own]) for own in found]
     rows = np.concatenate([np.flatnonzero(turn == "test") for turn in dealt])
     groups = kept_together(shells.specimens).to_numpy()[rows]
     result = {

@@ -1,14 +1,13 @@
 """Scores become probabilities that hold, and "unknown" is said at a stated rate.
 
-Everything here is fitted on specimens that the network never learnt from, those of validation (and
-others, of which its sisters have told: `forametric.learning.crossfit`), and is saved beside the
-model as `calibration.json`.
+Everything here is fitted on validation specimens, which the network never learnt from, and is saved
+beside the model as `calibration.json`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -56,17 +55,6 @@ class Evidence:
     truth: Strings
     novelty: Floats
     novelty_if_new: Floats
-
-    @classmethod
-    def joined(cls, parts: Sequence[Evidence]) -> Evidence:
-        """All specimens of several models; `InputError` when these are not of the same taxa."""
-        if any(part.taxa != parts[0].taxa for part in parts):
-            raise InputError("models that know different taxa cannot be calibrated together.")
-
-        def together(name: str) -> Any:
-            return np.concatenate([getattr(part, name) for part in parts])
-
-        return cls(parts[0].taxa, *(together(field.name) for field in fields(cls)[1:]))
 
 
 class Calibration(BaseModel):

@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -572,12 +571,6 @@ def calibrate(
     collection: Path,
     output: Output,
     split: SplitOption,
-    folds: Annotated[
-        int,
-        typer.Option(
-            min=0, help="Train so many sisters, and calibrate on what they did not learn, too."
-        ),
-    ] = 0,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
@@ -586,10 +579,6 @@ def calibrate(
     `train` does so by itself; this is for a model whose gallery has changed, or that had too few.
 
     Example: forametric calibrate models/old collections/core --split split.csv -o models/new
-
-    For a collection of a few hundred specimens, whose role val says too little; each sister is a
-    training: forametric calibrate models/old collections/core --split split.csv --folds 4
-    -o models/new
     """
     from forametric.collection import Collection
     from forametric.embedder import Embedder
@@ -599,15 +588,8 @@ def calibrate(
 
     refuse_existing(output, overwrite)
     shells, chosen = Collection.open(collection), Embedder.load(model)
-    roles, more, work = load_split(shells, split), [], Path(f"{output}.sisters")
-    if folds:
-        from forametric.learning.crossfit import out_of_fold
-
-        more = out_of_fold(chosen, shells, roles, folds, work, overwrite=overwrite)
-    failures = run(chosen, shells, roles, more)
+    failures = run(chosen, shells, load_split(shells, split))
     chosen.save(output, overwrite=overwrite)
-    if folds:
-        shutil.rmtree(work)
     fitted = chosen.calibrated
     result = {
         "model": str(output),

@@ -367,25 +367,15 @@ class Embedder:
             self.gallery.novelty_if_new(vectors, taxa),
         )
 
-    def calibrate(
-        self,
-        got: Vectors,
-        taxa: npt.NDArray[np.object_],
-        more: Sequence[Evidence] = (),
-    ) -> None:
+    def calibrate(self, got: Vectors, taxa: npt.NDArray[np.object_]) -> None:
         """Calibrate on embedded validation specimens, which are not in the gallery, and their taxa.
-
-        Parameters
-        ----------
-        more : sequence of Evidence
-            Of other specimens of the same taxa: see `forametric.learning.crossfit`.
 
         Raises
         ------
         InputError
             When there are too few of taxa that the gallery knows.
         """
-        self.calibration = fit_calibration(Evidence.joined([self.evidence(got, taxa), *more]))
+        self.calibration = fit_calibration(self.evidence(got, taxa))
 
 
 def read_network(folder: Path, card: ModelCard) -> SpecimenNetwork:

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from forametric.calibration import Calibration, Evidence
+from forametric.calibration import Calibration
 from forametric.collection import Collection
 from forametric.embedder import Embedder, Vectors
 from forametric.errors import InputError
@@ -103,15 +103,8 @@ def identify(
     )
 
 
-def calibrate(
-    model: Embedder, collection: Collection, roles: pd.Series, more: Sequence[Evidence] = ()
-) -> pd.DataFrame:
+def calibrate(model: Embedder, collection: Collection, roles: pd.Series) -> pd.DataFrame:
     """Calibrate a model on the specimens of role val; returns the images that cannot be read.
-
-    Parameters
-    ----------
-    more : sequence of Evidence
-        Of other specimens: see `forametric.learning.crossfit`.
 
     Raises
     ------
@@ -129,7 +122,7 @@ def calibrate(
         raise InputError("the split has no named specimens of role val to calibrate on.")
     chosen = collection.select(rows.tolist())
     got, failed = embed_readable(model, chosen.specimens["image"], chosen.paths())
-    model.calibrate(got, chosen.taxa()[got.rows], more)
+    model.calibrate(got, chosen.taxa()[got.rows])
     return failed
 
 

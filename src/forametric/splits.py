@@ -7,13 +7,10 @@ Roles: `train`, `val` (selection), `test` (known taxa), `unseen` (taxa held out 
 from __future__ import annotations
 
 import hashlib
-import warnings
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
-from sklearn.model_selection import StratifiedGroupKFold
 
 from forametric.collection import Collection, content_of
 from forametric.errors import InputError
@@ -84,30 +81,6 @@ def draw_split(
     first = roles[known].groupby(groups[known]).first()
     roles[known] = groups[known].map(first)
     return pd.Series(roles.to_numpy(), index=table["id"].to_numpy(), name="role")
-
-
-def deal(
-    collection: Collection, rows: npt.NDArray[np.int64], parts: int, seed: int
-) -> list[npt.NDArray[np.int64]]:
-    """Deal specimens into parts, by rows of the collection: groups whole, taxa spread evenly.
-
-    Raises
-    ------
-    InputError
-        When there are fewer groups than parts, or no taxon has so many specimens, or fewer than two
-        parts are asked for.
-    """
-    groups = kept_together(collection.specimens).to_numpy()[rows]
-    most = pd.Series(collection.taxa()[rows]).value_counts().max()
-    if not 2 <= parts <= min(len(np.unique(groups)), most):
-        raise InputError(
-            f"{len(rows)} specimens in {len(np.unique(groups))} groups, at most {most} of a taxon, "
-            f"cannot be dealt into {parts} parts."
-        )
-    dealer = StratifiedGroupKFold(parts, shuffle=True, random_state=seed)
-    with warnings.catch_warnings():  # of taxa with fewer specimens than parts
-        warnings.simplefilter("ignore", UserWarning)
-        return [rows[of] for _, of in dealer.split(rows, collection.taxa()[rows], groups)]
 
 
 def small_taxa(collection: Collection, least: int = 3) -> dict[str, int]:
