@@ -6,9 +6,9 @@ A test set of 400 specimens shows a calibration error of 0.04 even where the pro
 perfect. Here the train, val and test specimens of a split are dealt into ten parts (groups kept on
 one side, taxa spread evenly); in each of five turns two parts are tested, one is for validation,
 seven are learnt from. Names are calibrated in two ways: on the turn's validation specimens, as
-`train` does; and out of fold, on what the other four turns' models say of their test specimens, eight
-times as many. (Those models have learnt from this turn's test specimens; the calibration is fitted
-on other specimens all the same.)
+`train` does; and out of fold, on what the other four turns' models say of their test specimens,
+eight times as many. (Those models have learnt from this turn's test specimens; the calibration is
+fitted on other specimens all the same.)
 
 FOLDER keeps the models: stopped, the same command goes on.
 """
