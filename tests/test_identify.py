@@ -124,6 +124,22 @@ def test_prediction_sets_by_hand():
         calibration.prediction_sets(p, 0)
 
 
+def test_a_part_without_a_readable_image_stops_no_run(
+    calibrated_folder, more_shells, tmp_path, monkeypatch
+):
+    (tmp_path / "images").mkdir()
+    for name in ("a.png", "b.png", "d.png"):
+        (tmp_path / "images" / name).write_bytes(b"broken")
+    done = forametric("identify", calibrated_folder, tmp_path / "images", "-o", tmp_path / "n.csv")
+    assert done.returncode == 2
+    assert "none of the 3 images can be read" in done.stderr
+    shutil.copy(Collection.open(more_shells).paths()[0], tmp_path / "images" / "c.png")
+    monkeypatch.setattr("forametric.embedder.CHUNK", 1)
+    found = identify(Embedder.load(calibrated_folder), tmp_path / "images")
+    assert found.table["image"].tolist() == ["c.png"]
+    assert found.skipped["image"].tolist() == ["a.png", "b.png", "d.png"]
+
+
 def test_remoteness_by_hand():
     vectors = np.float32([[2, 0], [2, 0], [2, 0], [0, 2]])
     gallery = Gallery(["1", "2", "3", "4"], np.array([A, A, A, B], object), vectors)

@@ -85,6 +85,8 @@ def identify(
     tables, similar, failures = [], list[pd.DataFrame](), dict[int, str]()
     for got in model.embed_in_parts(paths, what="identifying"):
         failures |= got.failures
+        if not got.rows:
+            continue
         known = listed.iloc[got.rows].reset_index(drop=True)
         ranking = model.ranking(got)
         named = name_vectors(model, got, ranking, sure=sure, taxonomy=taxonomy)
@@ -93,7 +95,7 @@ def identify(
             members = model.calibrated.prediction_sets(ranking, set_error)
             table["species_set"] = _sets(ranking, members, model.gallery.classes_)
         tables.append(pd.concat([table, _neighbours(model, got)], axis=1))
-        if searched and len(got.rows):
+        if searched:
             similar.append(searched.nearest(known["image"].tolist(), got.vectors))
     skipped = _failed(listed["image"], failures)
     return Identifications(
