@@ -152,7 +152,7 @@ class Decisions:
         remote = "://" in self.place
         if remote and not self.place.startswith(("postgresql://", "postgresql+")):
             raise InputError(f"{self.place} is neither a file nor a postgresql:// address.")
-        url = str(place) if remote else f"sqlite:///{place}"
+        url = str(place) if remote else f"sqlite:///{self.place}"
         url = url.replace("postgresql://", "postgresql+psycopg://", 1)
         if not remote:
             Path(self.place).parent.mkdir(parents=True, exist_ok=True)

@@ -148,13 +148,17 @@ class Project:
         changed.save()
         return changed
 
-    def switched(self, number: int) -> Project:
-        """The project whose specimens another of its models names."""
+    def at(self, number: int) -> Project:
+        """The project whose specimens another of its models names; not saved as such.
+
+        Raises
+        ------
+        AbsentError
+            When there is no such model.
+        """
         if not 0 <= number < len(self.models):
             raise AbsentError(f"there is no model {number}; there are {len(self.models)}.")
-        changed = replace(self, current=number)
-        changed.save()
-        return changed
+        return replace(self, current=number)
 
 
 @dataclass(frozen=True)

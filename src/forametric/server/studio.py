@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import threading
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -280,14 +280,14 @@ class Studio:
         AbsentError
             When there is no such model.
         """
-        if not 0 <= number < len(self.project.models):
-            raise AbsentError(f"there is no model {number}; there are {len(self.project.models)}.")
+        wanted = self.project.at(number)
 
         def work() -> str:
-            wanted = replace(self.project, current=number)
             desk = Desk(prepare(wanted), self.store, wanted.depth)
             # Only now, and from what the project is now: a new model may have come meanwhile.
-            self.project = self.project.switched(number)
+            changed = self.project.at(number)
+            changed.save()
+            self.project = changed
             self.desk, self.counts = desk, None
             return f"{self.project.model.name} names the specimens now"
 
