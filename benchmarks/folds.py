@@ -27,27 +27,27 @@ import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold
 
 from forametric import metrics
-from forametric.calibration import Calibration, Evidence, fit_calibration
-from forametric.collection import Collection
-from forametric.embedder import Embedder
-from forametric.files import write_json
-from forametric.learning.recipe import Recipe
-from forametric.learning.train import train
-from forametric.splits import kept_together, load_split, split_hash
+from forametric.data.collection import Collection
+from forametric.data.splits import group_ids, load_split, split_hash
+from forametric.embedding.recipe import Recipe
+from forametric.identification.calibration import Calibration, CalibrationData, fit_calibration
+from forametric.model.model import Model
+from forametric.training.train import train
+from forametric.utils.files import write_json
 
 PARTS, DRAWS = 10, 500
 
 
 def turns(collection: Collection, split: str, seed: int = 0) -> list[pd.Series]:
     """Five splits; each known specimen is tested in one of them."""
-    roles = load_split(collection, split)
-    known = np.flatnonzero(roles.isin(("train", "val", "test")) & (collection.taxa() != ""))
-    groups = kept_together(collection.specimens).to_numpy()[known]
+    subsets = load_split(collection, split)
+    known = np.flatnonzero(subsets.isin(("train", "val", "test")) & (collection.taxa() != ""))
+    groups = group_ids(collection.specimens).to_numpy()[known]
     dealer = StratifiedGroupKFold(PARTS, shuffle=True, random_state=seed)
     parts = [known[of] for _, of in dealer.split(known, collection.taxa()[known], groups)]
     found = []
     for first in range(0, PARTS, 2):
-        turn = pd.Series("unused", index=roles.index, name="role")
+        turn = pd.Series("unused", index=subsets.index, name="subset")
         turn.iloc[known] = "train"
         turn.iloc[np.concatenate(parts[first : first + 2])] = "test"
         turn.iloc[parts[(first + 2) % PARTS]] = "val"
@@ -55,11 +55,13 @@ def turns(collection: Collection, split: str, seed: int = 0) -> list[pd.Series]:
     return found
 
 
-def tested(collection: Collection, turn: pd.Series, folder: Path) -> tuple[Evidence, Calibration]:
+def tested(
+    collection: Collection, turn: pd.Series, folder: Path
+) -> tuple[CalibrationData, Calibration]:
     """What the model of a turn says of its test specimens, and its own calibration."""
     if not folder.exists():
         train(collection, turn, Recipe.load("default"), folder)
-    model = Embedder.load(folder)
+    model = Model.load(folder)
     if model.card.data["split"] != split_hash(turn):
         raise SystemExit(f"{folder} is of another collection or split.")
     rows = np.flatnonzero(turn == "test")
@@ -69,22 +71,23 @@ def tested(collection: Collection, turn: pd.Series, folder: Path) -> tuple[Evide
     return model.evidence(got, collection.taxa()[rows]), model.calibrated
 
 
-def joined(parts: list[Evidence]) -> Evidence:
+def joined(parts: list[CalibrationData]) -> CalibrationData:
     """All specimens of several models, which have to know the same taxa."""
     if any(part.taxa != parts[0].taxa for part in parts):
         raise SystemExit("a taxon is missing from what some turn learns from.")
-    names = [field.name for field in fields(Evidence)[1:]]
-    return Evidence(
+    names = [field.name for field in fields(CalibrationData)[1:]]
+    return CalibrationData(
         parts[0].taxa, *(np.concatenate([getattr(p, name) for p in parts]) for name in names)
     )
 
 
 def figures(
-    said: list[Evidence], fitted: list[Calibration], groups: npt.NDArray[Any]
+    said: list[CalibrationData], fitted: list[Calibration], groups: npt.NDArray[Any]
 ) -> dict[str, Any]:
     """The figures of all specimens together; the interval by drawing groups with return."""
     chances = [
-        c.probabilities(e.scores, e.remoteness, e.taxa) for e, c in zip(said, fitted, strict=True)
+        c.probabilities(e.scores, e.centroid_distances, e.taxa)
+        for e, c in zip(said, fitted, strict=True)
     ]
     truth = np.concatenate([e.truth for e in said])
     named = np.concatenate(
@@ -130,7 +133,7 @@ def main() -> None:
     found = [evidence for evidence, _ in said]
     others = [joined([e for e in found if e is not own]) for own in found]
     rows = np.concatenate([np.flatnonzero(turn == "test") for turn in dealt])
-    groups = kept_together(shells.specimens).to_numpy()[rows]
+    groups = group_ids(shells.specimens).to_numpy()[rows]
     result = {
         "on_validation": figures(found, [fitted for _, fitted in said], groups),
         "out_of_fold": figures(found, [fit_calibration(e) for e in others], groups),

@@ -17,11 +17,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from forametric.audit import label_errors
-from forametric.collection import Collection
-from forametric.learning.recipe import Recipe
-from forametric.learning.train import train
-from forametric.splits import draw_split
+from forametric.analysis.check import label_errors
+from forametric.data.collection import Collection
+from forametric.data.splits import draw_split
+from forametric.embedding.recipe import Recipe
+from forametric.training.train import train
 
 
 def planted(collection: Collection, share: float, seed: int) -> tuple[Collection, set[int]]:
@@ -43,8 +43,8 @@ def measure(collection: Collection, recipe: Recipe, share: float, plantings: int
     for seed in range(plantings):
         spoilt, wrong = planted(collection, share, seed)
         with tempfile.TemporaryDirectory() as folder:
-            roles = draw_split(spoilt, seed=seed)
-            model = train(spoilt, roles, recipe, Path(folder) / "model", seed=seed)
+            subsets = draw_split(spoilt, seed=seed)
+            model = train(spoilt, subsets, recipe, Path(folder) / "model", seed=seed)
         found = {row for row, *_ in label_errors(spoilt, model.embed_images(spoilt.paths()))}
         right = len(found & wrong)
         precision, recall = right / max(1, len(found)), right / len(wrong)

@@ -22,37 +22,42 @@ import numpy as np
 import numpy.typing as npt
 
 from forametric import metrics
-from forametric.assemblage import estimate_shares
-from forametric.collection import Collection
-from forametric.discover import discover
-from forametric.embedder import Embedder, Vectors
-from forametric.files import write_json
-from forametric.identify import name_vectors
-from forametric.progress import bar
-from forametric.splits import load_split
+from forametric.analysis.abundance import estimate_shares
+from forametric.analysis.discovery import discover
+from forametric.data.collection import Collection
+from forametric.data.embeddings import Embeddings
+from forametric.data.splits import load_split
+from forametric.identification.identifier import identify_embeddings
+from forametric.model.model import Model
+from forametric.utils.files import write_json
+from forametric.utils.progress import bar
 
 SHOTS, DRAWS = (1, 3, 5, 10), 10
 Strings = npt.NDArray[np.str_]
 
 
-def part(got: Vectors, rows: npt.NDArray[np.int64]) -> Vectors:
+def part(got: Embeddings, rows: npt.NDArray[np.int64]) -> Embeddings:
     """The embedded specimens at these positions."""
-    return Vectors([got.rows[i] for i in rows], got.vectors[rows], got.head[rows], {})
+    return Embeddings(
+        [got.rows[i] for i in rows], got.vectors[rows], got.class_probabilities[rows], {}
+    )
 
 
-def foreign(model: Embedder, collection: Collection, count: int = 500) -> dict[str, Any]:
+def foreign(model: Model, collection: Collection, count: int = 500) -> dict[str, Any]:
     """Shares of decisions over pictures of another kind."""
     rows = np.random.default_rng(0).permutation(len(collection))[:count]
     got = model.embed_images(collection.select(np.sort(rows).tolist()).paths())
-    decided = name_vectors(model, got, model.ranking(got))["decision"]
+    decided = identify_embeddings(model, got, model.ranking(got))["decision"]
     shares = {name: float((decided == name).mean()) for name in ("accepted", "genus", "unknown")}
     return {"pictures": len(decided), **shares}
 
 
-def learning(model: Embedder, test: Vectors, known: Strings, unseen: Vectors, new: Strings) -> Any:
+def learning(
+    model: Model, test: Embeddings, known: Strings, unseen: Embeddings, new: Strings
+) -> Any:
     """Accuracy on new species by the number of references added, and its change on known ones."""
     right_before = (_best(model, test) == known).mean()
-    gallery, rows = model.gallery, []
+    references, rows = model.references, []
     for shots in SHOTS:
         accuracy, change = [], []
         for draw in range(DRAWS):
@@ -62,10 +67,10 @@ def learning(model: Embedder, test: Vectors, known: Strings, unseen: Vectors, ne
             )
             rest = np.setdiff1d(np.arange(len(new)), taken)
             ids = [f"new-{i}" for i in taken]
-            model.gallery = gallery.with_more(ids, new[taken].astype(object), unseen.vectors[taken])
+            model.references = references.add(ids, new[taken].astype(object), unseen.vectors[taken])
             accuracy.append((_best(model, part(unseen, rest)) == new[rest]).mean())
             change.append((_best(model, test) == known).mean() - right_before)
-            model.gallery = gallery
+            model.references = references
         rows.append(
             {
                 "references": shots,
@@ -77,7 +82,7 @@ def learning(model: Embedder, test: Vectors, known: Strings, unseen: Vectors, ne
     return rows
 
 
-def discovery(model: Embedder, unseen: Vectors, new: Strings) -> dict[str, Any]:
+def discovery(model: Model, unseen: Embeddings, new: Strings) -> dict[str, Any]:
     """Groups of all unseen specimens, and over subsets of their species."""
     species, rng = np.unique(new), np.random.default_rng(0)
     sets = [species] + [
@@ -93,7 +98,7 @@ def discovery(model: Embedder, unseen: Vectors, new: Strings) -> dict[str, Any]:
         for word, number in (("given", len(chosen)), ("estimated", None)):
             found = discover(
                 unseen.vectors[of],
-                model.gallery,
+                model.references,
                 model.calibration,
                 number=number,
                 learned=model.learned,
@@ -107,11 +112,11 @@ def discovery(model: Embedder, unseen: Vectors, new: Strings) -> dict[str, Any]:
     return {"all": rows[0], "mean": _means(rows), "relative_error_of_number": float(np.mean(error))}
 
 
-def recognition(model: Embedder, test: Vectors, unseen: Vectors) -> dict[str, int]:
+def recognition(model: Model, test: Embeddings, unseen: Embeddings) -> dict[str, int]:
     """Known and unseen specimens grouped together: which groups are called known ones."""
     vectors = np.concatenate([test.vectors, unseen.vectors])
     new = np.arange(len(vectors)) >= len(test.vectors)
-    found = discover(vectors, model.gallery, model.calibration, learned=model.learned)
+    found = discover(vectors, model.references, model.calibration, learned=model.learned)
     counts = dict.fromkeys(("known_recognised", "known_missed", "new_recognised", "new"), 0)
     for row in found.groups.itertuples():
         is_new = new[found.morphotype == row.morphotype].mean() > 0.5
@@ -121,33 +126,33 @@ def recognition(model: Embedder, test: Vectors, unseen: Vectors) -> dict[str, in
 
 
 def assemblages(
-    model: Embedder, test: Vectors, known: Strings, unseen: Vectors, samples: int = 500
+    model: Model, test: Embeddings, known: Strings, unseen: Embeddings, samples: int = 500
 ) -> dict[str, Any]:
     """Coverage and error of the intervals, beside plain counts and counts after rejection."""
-    taxa, calibration = model.gallery.classes_, model.calibrated
-    both = Vectors(
+    taxa, calibration = model.references.classes_, model.calibrated
+    both = Embeddings(
         [*test.rows, *unseen.rows],
         np.concatenate([test.vectors, unseen.vectors]),
         np.concatenate([test.head, unseen.head]),
         {},
     )
-    chance, novelty = model.predict_proba(both), model.gallery.novelty(both.vectors)
+    chance, novelty = model.predict_proba(both), model.references.novelty(both.vectors)
     of = np.full(len(both.rows), len(taxa))
     of[: len(known)] = np.searchsorted(taxa, known)
     present, rng, rows = np.unique(of[: len(known)]), np.random.default_rng(0), []
     with bar("samples", samples) as advance:
         for seed in range(samples):
-            count, strangers = int(rng.integers(50, 501)), rng.choice([0, 0.1, 0.3])
+            count, prior_of_unknown = int(rng.integers(50, 501)), rng.choice([0, 0.1, 0.3])
             true = np.zeros(len(taxa) + 1)
-            true[present] = rng.dirichlet(np.full(len(present), 0.3)) * (1 - strangers)
-            true[-1] = strangers
+            true[present] = rng.dirichlet(np.full(len(present), 0.3)) * (1 - prior_of_unknown)
+            true[-1] = prior_of_unknown
             drawn = rng.multinomial(count, true)
             chosen = np.concatenate(
                 [rng.choice(np.flatnonzero(of == t), drawn[t]) for t in np.flatnonzero(drawn)]
             )
             found = estimate_shares(chance[chosen], novelty[chosen], taxa, calibration, seed=seed)
             best = chance[chosen].argmax(1)
-            called = np.where(novelty[chosen] > calibration.strange, len(taxa), best)
+            called = np.where(novelty[chosen] > calibration.novelty_threshold, len(taxa), best)
             within = (found.low <= true) & (true <= found.high)
             row: dict[str, Any] = {
                 "coverage": within.mean(),
@@ -166,8 +171,8 @@ def assemblages(
     return {"samples": samples, **_means(rows)}
 
 
-def _best(model: Embedder, got: Vectors) -> Strings:
-    return np.asarray(model.gallery.classes_)[model.ranking(got).argmax(1)]
+def _best(model: Model, got: Embeddings) -> Strings:
+    return np.asarray(model.references.classes_)[model.ranking(got).argmax(1)]
 
 
 def _means(rows: list[dict[str, Any]]) -> dict[str, float]:
@@ -182,11 +187,11 @@ if __name__ == "__main__":
     parser.add_argument("--foreign", type=Path)
     parser.add_argument("-o", "--output", type=Path)
     asked = parser.parse_args()
-    model, shells = Embedder.load(asked.model), Collection.open(asked.collection)
-    role, taxa = load_split(shells, asked.split).to_numpy(), shells.taxa().astype(str)
+    model, shells = Model.load(asked.model), Collection.open(asked.collection)
+    subset, taxa = load_split(shells, asked.split).to_numpy(), shells.taxa().astype(str)
     paths, embedded = shells.paths(), {}
     for name in ("test", "unseen"):
-        rows = np.flatnonzero((role == name) & (taxa != ""))
+        rows = np.flatnonzero((subset == name) & (taxa != ""))
         embedded[name] = model.embed_images([paths[i] for i in rows]), taxa[rows]
     (test, known), (unseen, new) = embedded["test"], embedded["unseen"]
     found: dict[str, Any] = {

@@ -11,8 +11,8 @@ from collections import defaultdict
 import numpy as np
 
 from forametric.images.plate import read_plate
-from forametric.progress import bar
-from forametric.sources.lookalike import STYLES, any_form, simulate_plate
+from forametric.simulation.plates import STYLES, any_form, simulate_plate
+from forametric.utils.progress import bar
 
 
 def measure(count: int, first: int = 0) -> dict[tuple[str, bool], dict[str, float]]:

@@ -17,10 +17,11 @@ from typing import Any
 
 import numpy as np
 
-from forametric.collection import Collection
-from forametric.embedder import Embedder, read_network
-from forametric.images import load_squares
-from forametric.runtime import OpenVinoRuntime, Runtime, TorchRuntime
+from forametric.data.collection import Collection
+from forametric.model.model import read_network
+from forametric.embedding.runtime import OpenVinoRuntime, Runtime, TorchRuntime
+from forametric.images import load_images
+from forametric.model.model import Model
 
 
 def quantised(model: Path, squares: np.ndarray[Any, Any], folder: Path) -> Path:
@@ -40,22 +41,22 @@ def main() -> None:
     parser.add_argument("model", type=Path)
     parser.add_argument("collection", type=Path)
     parser.add_argument(
-        "--most", type=int, default=1000, help="specimens, those not in the gallery"
+        "--most", type=int, default=1000, help="specimens, those not in the references"
     )
     asked = parser.parse_args()
-    embedder, shells = Embedder.load(asked.model), Collection.open(asked.collection)
-    gallery, size = embedder.gallery, embedder.card.recipe.network.size
-    inside = shells.specimens["id"].isin(set(gallery.ids)).to_numpy()
+    embedder, shells = Model.load(asked.model), Collection.open(asked.collection)
+    references, size = embedder.references, embedder.card.recipe.network.image_size
+    inside = shells.specimens["id"].isin(set(references.ids)).to_numpy()
     paths = shells.paths()
     own = [paths[i] for i in np.flatnonzero(inside)[:: max(1, int(inside.sum()) // 300)]][:300]
     new = [paths[i] for i in np.flatnonzero(~inside)[: asked.most]]
-    squares, _, _ = load_squares(new, size)
-    shown, _, _ = load_squares(own or paths[:300], size)
+    squares, _, _ = load_images(new, size)
+    shown, _, _ = load_images(own or paths[:300], size)
     network = read_network(asked.model, embedder.card)
     with tempfile.TemporaryDirectory() as folder:
         onnx = asked.model / "model.onnx"
         runtimes: dict[str, Runtime] = {
-            "PyTorch f32": TorchRuntime(network, embedder.card.recipe.views),
+            "PyTorch f32": TorchRuntime(network, embedder.card.recipe.tta_views),
             "OpenVINO f32": OpenVinoRuntime(onnx),
             "OpenVINO bf16": OpenVinoRuntime(onnx, "bf16"),
             "OpenVINO INT8": OpenVinoRuntime(quantised(asked.model, shown, Path(folder))),
@@ -66,7 +67,7 @@ def main() -> None:
             started = time.perf_counter()
             vectors, _ = runtime.run(squares, lambda n: None)
             rate = len(squares) / (time.perf_counter() - started)
-            nearest = gallery.taxa[gallery.nearest(vectors, 1)[1][:, 0]]
+            nearest = references.taxa[references.nearest(vectors, 1)[1][:, 0]]
             if not len(true):
                 true, named = vectors, nearest
             lengths = np.linalg.norm(vectors, axis=1) * np.linalg.norm(true, axis=1)

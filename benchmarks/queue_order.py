@@ -13,11 +13,12 @@ import argparse
 
 import numpy as np
 
-from forametric.collection import Collection
-from forametric.embedder import Embedder
-from forametric.identify import embed_readable, name_vectors
-from forametric.review.queue import priorities, taking_turns
-from forametric.splits import load_split
+from forametric.data.collection import Collection
+from forametric.data.splits import load_split
+from forametric.identification.identifier import identify_embeddings
+from forametric.model.identify import embed_readable
+from forametric.model.model import Model
+from forametric.review.priority import priorities, taking_turns
 
 
 def main() -> None:
@@ -26,13 +27,13 @@ def main() -> None:
     parser.add_argument("collection")
     parser.add_argument("--split", required=True)
     asked = parser.parse_args()
-    model, everything = Embedder.load(asked.model), Collection.open(asked.collection)
-    roles = load_split(everything, asked.split)
-    shells = everything.select(roles.isin(["test", "unseen", "unknown"]).to_numpy())
+    model, everything = Model.load(asked.model), Collection.open(asked.collection)
+    subsets = load_split(everything, asked.split)
+    shells = everything.select(subsets.isin(["test", "unseen", "distractor"]).to_numpy())
     got, _ = embed_readable(model, shells.specimens["image"], shells.paths())
     shells = shells.select(got.rows)
-    names = name_vectors(model, got, model.predict_proba(got))
-    truth = np.where(np.isin(shells.taxa(), model.gallery.classes_), shells.taxa(), "")
+    names = identify_embeddings(model, got, model.predict_proba(got))
+    truth = np.where(np.isin(shells.taxa(), model.references.classes_), shells.taxa(), "")
     wrong = (names["taxon"].to_numpy() != truth).astype(bool)
     best = names["best_probability"].to_numpy(np.float32)
     samples = np.full(len(shells), "", dtype=object)

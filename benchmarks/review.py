@@ -27,12 +27,12 @@ import httpx
 import numpy as np
 import pandas as pd
 
-from forametric.collection import Collection
-from forametric.embedder import Embedder
-from forametric.files import write_json
-from forametric.morphospace import Morphospace
-from forametric.review.project import Project, prepare
-from forametric.vectors import write_vectors
+from forametric.analysis.morphospace import Morphospace
+from forametric.data.collection import Collection
+from forametric.data.embeddings import write_vectors
+from forametric.model.model import Model
+from forametric.review.project import Project, embed_project
+from forametric.utils.files import write_json
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tests.serving import running
@@ -59,8 +59,8 @@ NEXT = """() => new Promise((done) => {
 
 def multiplied(project: Project, count: int, folder: Path) -> Path:
     """A project of `count` specimens, its vectors and map written as if they had been made."""
-    small, rng = prepare(project), np.random.default_rng(0)
-    model = Embedder.load(project.model)
+    small, rng = embed_project(project), np.random.default_rng(0)
+    model = Model.load(project.model)
     of = rng.integers(0, len(small.shells), count)
     table = small.shells.specimens.iloc[of].reset_index(drop=True)
     table["id"] = [f"{n:016x}" for n in range(count)]
@@ -69,7 +69,7 @@ def multiplied(project: Project, count: int, folder: Path) -> Path:
     made = Project.create(
         folder / "project", core, project.model, references=list(project.references)
     )
-    cache = made.folder / "cache" / model.weights[:16]
+    cache = made.folder / "cache" / model.weights_sha256[:16]
     cache.mkdir(parents=True)
     vectors = small.got.vectors[of]
     for start in range(0, count, 50_000):
@@ -77,7 +77,14 @@ def multiplied(project: Project, count: int, folder: Path) -> Path:
         part += rng.normal(0, 0.01, part.shape).astype(np.float32)
     columns = {name: table[name].tolist() for name in ("taxon", "sample")}
     ids = table["id"].tolist()
-    write_vectors(cache / "vectors.parquet", ids, vectors, columns, model.about, small.got.head[of])
+    write_vectors(
+        cache / "vectors.parquet",
+        ids,
+        vectors,
+        columns,
+        model.embedder.origin,
+        small.got.class_probabilities[of],
+    )
     spread = float(small.space.coordinates.std()) / 20
     places = small.space.coordinates[of] + rng.normal(0, spread, (count, 2)).astype(np.float32)
     everyone = np.ones(count, bool)

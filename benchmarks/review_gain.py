@@ -17,11 +17,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from forametric.collection import Collection
+from forametric.data.collection import Collection
+from forametric.data.splits import load_split
 from forametric.review import Decisions
-from forametric.review.desk import Desk, Word
-from forametric.review.project import Project, prepare
-from forametric.splits import load_split
+from forametric.review.project import Project, embed_project
+from forametric.review.workspace import Desk, Word
 
 LEVELS = (0, 50, 100, 200, 300)
 SAMPLES = 6
@@ -46,8 +46,8 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, required=True)
     asked = parser.parse_args()
     everything = Collection.open(asked.collection)
-    roles = load_split(everything, asked.split)
-    held = everything.select(roles.isin(("test", "unseen")).to_numpy())
+    subsets = load_split(everything, asked.split)
+    held = everything.select(subsets.isin(("test", "unseen")).to_numpy())
     truth = dict(zip(held.specimens["id"], held.taxa(), strict=True))
     of = np.random.default_rng(0).integers(0, SAMPLES, len(held))
     table = held.specimens.assign(taxon=None, label=None, sample=[f"sample {n}" for n in of])
@@ -55,8 +55,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         core = Collection(table, held.images, held.info).save(Path(place) / "core")
         project = Project.create(Path(place) / "project", core, asked.model)
-        desk = Desk(prepare(project), Decisions(Path(place) / "decisions.sqlite"))
-        learnt = set(desk.prepared.model.gallery.classes_)
+        desk = Desk(embed_project(project), Decisions(Path(place) / "decisions.sqlite"))
+        learnt = set(desk.prepared.model.references.classes_)
         true = np.array([truth[i] if truth[i] in learnt else "" for i in desk.ids], object)
         pressed = done = 0
         for level in LEVELS:

@@ -27,38 +27,40 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from forametric.collection import Collection
-from forametric.embedder import Embedder
-from forametric.embedding import embed_to_file
-from forametric.images import load_squares
-from forametric.index import Index
-from forametric.learning.network import export_onnx
-from forametric.morphospace import Morphospace
-from forametric.runtime import OpenVinoRuntime
+from forametric.analysis.morphospace import Morphospace
+from forametric.data.collection import Collection
+from forametric.embedding.network import export_onnx
+from forametric.embedding.runtime import OpenVinoRuntime
+from forametric.identification.index import Index
+from forametric.images import load_images
+from forametric.model.embed_collection import embed_to_file
+from forametric.model.model import Model
 
 RESULTS = Path(__file__).parent / "results" / "running.json"
 Row = dict[str, Any]
 
 
-def vectors_like(model: Embedder, count: int) -> npt.NDArray[np.float32]:
+def vectors_like(model: Model, count: int) -> npt.NDArray[np.float32]:
     """So many vectors, each between two references of a taxon, with a little noise."""
     rng = np.random.default_rng(0)
-    gallery = model.gallery
-    order = np.argsort(gallery.taxa.astype(str), kind="stable")
-    of = np.unique(gallery.taxa.astype(str)[order], return_inverse=True)[1]
+    references = model.references
+    order = np.argsort(references.taxa.astype(str), kind="stable")
+    of = np.unique(references.taxa.astype(str)[order], return_inverse=True)[1]
     first, size = np.searchsorted(of, of), np.bincount(of)[of]
-    vectors = np.empty((count, gallery.vectors.shape[1]), np.float32)
+    vectors = np.empty((count, references.vectors.shape[1]), np.float32)
     for start in range(0, count, 50_000):
         stop = min(start + 50_000, count)
         one = rng.integers(len(of), size=stop - start)
         other = first[one] + (rng.random(stop - start) * size[one]).astype(int)
         share = rng.random((stop - start, 1), dtype=np.float32)
-        mixed = share * gallery.vectors[order[one]] + (1 - share) * gallery.vectors[order[other]]
+        mixed = (
+            share * references.vectors[order[one]] + (1 - share) * references.vectors[order[other]]
+        )
         vectors[start:stop] = mixed + rng.normal(0, 0.01, mixed.shape)
     return vectors
 
 
-def embedding(model: Embedder, shells: Collection, work: Path) -> Row:
+def embedding(model: Model, shells: Collection, work: Path) -> Row:
     """Images a second: published procedure, our network alone, our file-to-vector."""
     import timm
     import torch
@@ -80,19 +82,19 @@ def embedding(model: Embedder, shells: Collection, work: Path) -> Row:
 
     published()
     slow = len(some) / _seconds(published)
-    squares, _, _ = load_squares(paths, model.card.recipe.network.size)
+    squares, _, _ = load_images(paths, model.card.recipe.network.image_size)
     model.runtime.run(squares[:64], lambda n: None)
     alone = len(squares) / _seconds(lambda: model.runtime.run(squares, lambda n: None))
     whole = len(paths) / _seconds(lambda: embed_to_file(model, shells, work / "v.parquet"))
     # The published procedure looks at an image once, a default model at four views of it.
-    export_onnx(model.network, 1, model.card.recipe.network.size, work / "once.onnx")
+    export_onnx(model.network, 1, model.card.recipe.network.image_size, work / "once.onnx")
     model.runtime = OpenVinoRuntime(work / "once.onnx")
     model.runtime.run(squares[:64], lambda n: None)
     once = len(squares) / _seconds(lambda: model.runtime.run(squares, lambda n: None))
     whole_once = len(paths) / _seconds(lambda: embed_to_file(model, shells, work / "once.parquet"))
     return {
         "images": len(paths),
-        "views": model.card.recipe.views,
+        "views": model.card.recipe.tta_views,
         "published_per_s": slow,
         "network_per_s": alone,
         "end_to_end_per_s": whole,
@@ -104,11 +106,11 @@ def embedding(model: Embedder, shells: Collection, work: Path) -> Row:
     }
 
 
-def decoding(model: Embedder, shells: Collection, work: Path) -> Row:
+def decoding(model: Model, shells: Collection, work: Path) -> Row:
     """Squares a second from files: one at a time with Pillow, and as we do; JPEGs of 2,000 px."""
     from PIL import Image
 
-    size = model.card.recipe.network.size
+    size = model.card.recipe.network.image_size
     big = []
     for number, path in enumerate(shells.paths()[:40]):
         image = Image.open(path).convert("RGB").resize((2000, 2000))
@@ -122,12 +124,12 @@ def decoding(model: Embedder, shells: Collection, work: Path) -> Row:
                 np.asarray(Image.open(path).convert("RGB").resize((size, size)))
 
         slow = len(paths) / _seconds(plainly)
-        fast = len(paths) / _seconds(lambda p=paths: load_squares(p, size, what=""))  # type: ignore[misc]
+        fast = len(paths) / _seconds(lambda p=paths: load_images(p, size, progress=""))  # type: ignore[misc]
         row |= {f"{name}_pillow_per_s": slow, f"{name}_per_s": fast, f"{name}_times": fast / slow}
     return row
 
 
-def search(model: Embedder, count: int) -> Row:
+def search(model: Model, count: int) -> Row:
     """1,000 queries among so many vectors, and by scikit-learn, one by one, among the same."""
     from sklearn.neighbors import NearestNeighbors
 
@@ -162,17 +164,17 @@ def search(model: Embedder, count: int) -> Row:
     return row
 
 
-def layout(model: Embedder, count: int) -> Row:
+def layout(model: Model, count: int) -> Row:
     """A map of so many vectors."""
     vectors = vectors_like(model, count)
     started = time.perf_counter()
     space = Morphospace.fit(vectors)
     seconds = time.perf_counter() - started
-    row: Row = {"specimens": count, "seconds": seconds, **space.neighbours_kept(), "gib": _peak()}
+    row: Row = {"specimens": count, "seconds": seconds, **space.knn_preservation(), "gib": _peak()}
     return row | {"chance": 10 / count}
 
 
-def memory(model: Embedder, shells: Collection, work: Path, count: int) -> Row:
+def memory(model: Model, shells: Collection, work: Path, count: int) -> Row:
     """Peak of memory while so many images are embedded: the collection's, again and again."""
     import pandas as pd
 
@@ -219,9 +221,9 @@ def measure(part: str, model: Path, collection: Path, count: int) -> Row:
         work, shells = Path(folder), Collection.open(collection)
         if part == "startup":
             return startup(model, shells, work)
-        embedder = Embedder.load(model)
+        embedder = Model.load(model)
         if part in ("search", "layout"):
-            of_size: Callable[[Embedder, int], Row] = {"search": search, "layout": layout}[part]
+            of_size: Callable[[Model, int], Row] = {"search": search, "layout": layout}[part]
             return of_size(embedder, count)
         if part == "memory":
             return memory(embedder, shells, work, count)
@@ -264,7 +266,7 @@ def plot(found: dict[str, Any]) -> None:
     middle.loglog(size, [r["seconds"] for r in rows], "o-", label="map")
     middle.set(xlabel="specimens", ylabel="seconds", title="Morphospace")
     kept = middle.twinx()
-    kept.semilogx(size, [r["laid_out"] for r in rows], "^:", color="tab:green")
+    kept.semilogx(size, [r["is_landmark"] for r in rows], "^:", color="tab:green")
     kept.set_ylabel("ten nearest kept (laid out)", color="tab:green")
     kept.set_ylim(0, 1)
     rows = found.get("memory", [])

@@ -17,8 +17,8 @@ import numpy.typing as npt
 from PIL import Image
 
 from forametric.images.segment import Slide, find_shells
-from forametric.progress import bar
-from forametric.sources.trays import SimulatedSlide, simulate_slide
+from forametric.simulation.slides import SimulatedSlide, simulate_slide
+from forametric.utils.progress import bar
 
 
 def matched(found: Slide, truth: SimulatedSlide) -> tuple[set[int], int]:

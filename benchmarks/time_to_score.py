@@ -13,10 +13,10 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from forametric.collection import Collection
-from forametric.learning.recipe import Recipe
-from forametric.learning.train import train
-from forametric.splits import load_split
+from forametric.data.collection import Collection
+from forametric.data.splits import load_split
+from forametric.embedding.recipe import Recipe
+from forametric.training.train import train
 
 
 def trained(collection: str, split: str, recipe: Recipe, folder: Path) -> tuple[float, float]:
@@ -41,7 +41,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         theirs = Recipe.load(
             "karaderi2022",
-            [f"network.size={args.size}", 'network.backbone="tf_efficientnet_lite0"'],
+            [f"network.image_size={args.size}", 'network.backbone="tf_efficientnet_lite0"'],
         )
         slow, goal = trained(args.collection, args.split, theirs, Path(folder, "theirs"))
         epochs = 1

@@ -23,22 +23,22 @@ from PIL import Image, ImageFilter
 from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor, nn
 
-from forametric.files import disk_array
-from forametric.images import load_squares
-from forametric.learning.augment import augment
-from forametric.learning.losses import BatchLoss
-from forametric.learning.network import build, to_batch
-from forametric.learning.recipe import Recipe
-from forametric.learning.sampling import epoch_batches
-from forametric.learning.train import keep_memory
-from forametric.sources.shells import write_shells
+from forametric.embedding.network import build, to_batch
+from forametric.embedding.recipe import Recipe
+from forametric.images import load_images
+from forametric.simulation import write_shells
+from forametric.training.augment import augment
+from forametric.training.losses import BatchLoss
+from forametric.training.sampling import epoch_batches
+from forametric.training.train import tune_malloc
+from forametric.utils.files import disk_array
 
 BATCH = 16  # triplets of the published procedure
 
 
 def published(paths: list[Path], labels: np.ndarray, size: int) -> Callable[[int], int]:
     """A step of the published procedure: returns how many images it took."""
-    settings = Recipe.load("karaderi2022", [f"network.size={size}"]).network
+    settings = Recipe.load("karaderi2022", [f"network.image_size={size}"]).network
     network, _ = build(
         settings.model_copy(update={"backbone": "tf_efficientnet_lite0"}), int(labels.max()) + 1
     )
@@ -81,12 +81,12 @@ def published(paths: list[Path], labels: np.ndarray, size: int) -> Callable[[int
 
 def ours(squares: np.ndarray, labels: np.ndarray, recipe: Recipe) -> Callable[[int], int]:
     """A step of our loop: returns how many images it took."""
-    keep_memory()  # for good: the published procedure is timed before
+    tune_malloc()  # for good: the published procedure is timed before
     network, _ = build(recipe.network, int(labels.max()) + 1)
     loss_of = BatchLoss(recipe.loss, int(labels.max()) + 1, network.dimensions)
     learning = [p for p in network.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(learning + list(loss_of.parameters()), 1e-3)
-    average = ModelEmaV3(network, decay=recipe.average, use_warmup=True)
+    average = ModelEmaV3(network, decay=recipe.ema_decay, use_warmup=True)
     batches = [b for e in range(40) for b in epoch_batches(labels, recipe.sampler, 0, e)]
     network.train()
 
@@ -122,13 +122,13 @@ if __name__ == "__main__":
     parser.add_argument("--theirs", type=int, help="px of the published procedure, else the same")
     parser.add_argument("--seconds", type=float, default=30)
     asked = parser.parse_args()
-    recipe = Recipe.load(asked.recipe, [f"network.size={asked.size}"])
+    recipe = Recipe.load(asked.recipe, [f"network.image_size={asked.size}"])
     with tempfile.TemporaryDirectory() as folder:
         table = write_shells(Path(folder), 12, size=224)
         paths = [Path(folder) / image for image in table["image"]]
         labels = np.unique(table["label"], return_inverse=True)[1].astype(np.int64)
         store = disk_array(Path(folder) / "squares.npy", (len(paths), asked.size, asked.size, 3))
-        squares, _, _ = load_squares(paths, asked.size, out=store)
+        squares, _, _ = load_images(paths, asked.size, out=store)
         theirs = rate(published(paths, labels, asked.theirs or asked.size), asked.seconds)
         own = rate(ours(squares, labels, recipe), asked.seconds)
     print(f"published procedure: {theirs:.1f} images/s")

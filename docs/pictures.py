@@ -10,8 +10,8 @@ import numpy as np
 from PIL import Image
 
 from forametric.images.segment import find_shells, overlay
-from forametric.sources.shells import FORMS, Form, draw_form, simulate_shell
-from forametric.sources.trays import simulate_slide
+from forametric.simulation import FORMS, Form, draw_form, simulate_shell
+from forametric.simulation.slides import simulate_slide
 
 IMAGES = Path(__file__).parent / "images"
 TILE = 104

@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 from playwright.sync_api import Page, sync_playwright
 
-from forametric.collection import Collection
+from forametric.data.collection import Collection
+from forametric.data.importers import import_collection
 from forametric.review.project import Project
-from forametric.sources import import_collection
-from forametric.sources.shells import FORMS, write_shells
+from forametric.simulation import FORMS, write_shells
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.review import FLAGS
@@ -97,7 +97,7 @@ def main(folder: Path) -> None:
         page.wait_for_timeout(4500)
         save(page, "morphotypes")
         page.get_by_role("link", name="Samples", exact=True).click()
-        page.locator("svg[role=img]").wait_for()
+        page.locator("svg[subset=img]").wait_for()
         save(page, "samples")
         browser.close()
 

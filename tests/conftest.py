@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from forametric.collection import Collection
-from forametric.sources import import_collection
-from forametric.sources.shells import write_shells
-from forametric.splits import draw_split, save_split
+from forametric.data.collection import Collection
+from forametric.data.importers import import_collection
+from forametric.data.splits import draw_split, save_split
+from forametric.simulation import write_shells
 
-QUICK = ["--set", "epochs=2", "--set", "network.size=32", "--set", "views=1"]
+QUICK = ["--set", "epochs=2", "--set", "network.image_size=32", "--set", "tta_views=1"]
 FORMS = ["single sphere", "compressed keeled", "clavate radial", "globular trochospiral"]
 
 

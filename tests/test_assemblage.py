@@ -5,13 +5,9 @@ import pandas as pd
 import pytest
 from openpyxl import load_workbook
 
-from forametric.assemblage import (
-    UNKNOWN,
-    assemblage,
-    diversity,
-    estimate_shares,
-    rarefied_richness,
-)
+from forametric.analysis.abundance import estimate_shares
+from forametric.analysis.assemblages import UNKNOWN, assemblage
+from forametric.analysis.diversity import diversity, rarefied_richness
 from tests.conftest import forametric
 from tests.test_identify import A, B, C, _calibration
 

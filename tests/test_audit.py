@@ -5,12 +5,12 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from forametric.audit import KINDS, check_collection, fixed, near_copies, write_audit
-from forametric.collection import Collection
-from forametric.embedder import Embedder
+from forametric.analysis.check import KINDS, check_collection, fixed, near_copies, write_audit
+from forametric.data.collection import Collection
+from forametric.data.importers import import_collection
 from forametric.images import decode
-from forametric.sources import import_collection
-from forametric.sources.shells import render_shell
+from forametric.model.model import Model
+from forametric.simulation import render_shell
 from tests.conftest import forametric
 
 
@@ -19,9 +19,9 @@ def flawed(tmp_path) -> Collection:
     """Ten shells, then: a copy, a copy under another name, a near copy, a blank, a tiny one."""
     rows = []
 
-    def add(name: str, picture: np.ndarray, label: str, role: str, group: str = "") -> None:
+    def add(name: str, picture: np.ndarray, label: str, subset: str, group: str = "") -> None:
         Image.fromarray(picture).save(tmp_path / name)
-        rows.append((name, label, role, group))
+        rows.append((name, label, subset, group))
 
     shells = [render_shell("clavate radial", seed, 64) for seed in range(10)]
     for i, shell in enumerate(shells):
@@ -86,7 +86,7 @@ def test_a_planted_wrong_name_is_ranked_first(model_folder, shells):
     wrong = np.flatnonzero(table["taxon"] == "single sphere")[3]
     table.loc[wrong, ["label", "taxon"]] = "clavate radial"
     planted = Collection(table, shells.images, shells.info)
-    audit = check_collection(planted, Embedder.load(model_folder).embed_images(planted.paths()))
+    audit = check_collection(planted, Model.load(model_folder).embed(planted))
     first = audit.of("label").iloc[0]
     assert first["id"] == table["id"].iloc[wrong]
     assert "single sphere" in first["says"]

@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from forametric.embedder import Embedder
-from forametric.embedding import embed_to_file
+from forametric.data.embeddings import read_vectors
 from forametric.errors import InputError
-from forametric.scale import cluster
-from forametric.vectors import read_vectors
+from forametric.model import ray_cluster as cluster
+from forametric.model.embed_collection import embed_to_file
+from forametric.model.model import Model
 from tests.conftest import forametric
 
 pytestmark = pytest.mark.slow
@@ -42,10 +42,10 @@ def _rows(path):
 
 def test_a_cluster_gives_the_rows_of_a_local_run(model_folder, many, two_machines, tmp_path):
     """With the images behind an address, and one worker killed on the way."""
-    from forametric.collection import Collection
+    from forametric.data.collection import Collection
 
     shells = Collection.open(many)
-    local = embed_to_file(Embedder.load(model_folder), shells, tmp_path / "local.parquet")
+    local = embed_to_file(Model.load(model_folder), shells, tmp_path / "local.parquet")
     work = tmp_path / "v.unfinished"
     killed = []
 

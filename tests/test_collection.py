@@ -4,9 +4,9 @@ import shutil
 import pandas as pd
 import pytest
 
-from forametric.collection import Collection, inside
+from forametric.data.collection import Collection, inside
+from forametric.data.importers import import_collection
 from forametric.errors import InputError
-from forametric.sources import import_collection
 
 
 def test_a_folder_for_each_taxon_becomes_labels(tmp_path, picture):

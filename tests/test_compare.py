@@ -9,14 +9,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from forametric.embedding.recipe import Recipe
 from forametric.errors import InputError
-from forametric.evaluation.compare import benchmark, summary
+from forametric.evaluation.benchmark import benchmark, summary
 from forametric.evaluation.statistics import mean_interval, paired_difference
-from forametric.learning.recipe import Recipe
-from forametric.sources.lookalike import write_endless_forams
+from forametric.simulation.plates import write_endless_forams
 from tests.conftest import forametric
 
-SMALL = ["network.size=32", "views=1", "epochs=0"]
+SMALL = ["network.image_size=32", "tta_views=1", "epochs=0"]
 RECIPES = [Recipe.load(name, SMALL) for name in ("frozen", "softmax+triplet")]
 
 
@@ -73,7 +73,7 @@ def test_a_benchmark_gives_a_row_for_each_run_and_does_none_twice(shells_folder,
     assert row["mean"].iloc[0] == pytest.approx(wanted)
     with pytest.raises(InputError, match="no runs of 'absent'"):
         summary(more, "absent")
-    other = [Recipe.load("frozen", [*SMALL, "network.size=64"])]
+    other = [Recipe.load("frozen", [*SMALL, "network.image_size=64"])]
     with pytest.raises(InputError, match="other settings"):
         benchmark(shells_folder, tmp_path / "b", other, draws=2, unseen=1)
     with pytest.raises(InputError, match="other taxa held out"):
@@ -90,7 +90,7 @@ def test_a_recipe_that_fails_is_a_row_that_says_why_and_the_others_go_on(
         "[network]\nneck = 'hidden'\ncomponents = 0\n[optimiser]\nhead_rate = 1e30\nwarmup = 0\n"
     )
     asked = ["benchmark", shells_folder, "--recipes", f"frozen,{tmp_path / 'wild.toml'}"]
-    asked += ["--draws", 1, "--unseen", 1, "--set", "network.size=32", "-o", tmp_path / "b"]
+    asked += ["--draws", 1, "--unseen", 1, "--set", "network.image_size=32", "-o", tmp_path / "b"]
     done = forametric(*asked, "--json")
     assert done.returncode == 1, done.stderr
     said = json.loads(done.stdout)
@@ -105,7 +105,7 @@ def test_a_killed_benchmark_goes_on(shells_folder, tmp_path) -> None:
     script = (
         "import os, signal, sys\nfrom pathlib import Path\n"
         "from forametric.evaluation import compare\n"
-        "from forametric.learning.recipe import Recipe\n"
+        "from forametric.embedding.recipe import Recipe\n"
         "real, seen = compare.evaluate, []\n"
         "def evaluate(*a, **k):\n"
         "    seen.append(1); print('evaluated', flush=True)\n"
@@ -131,7 +131,7 @@ def test_the_papers_protocol_runs_on_look_alikes_of_its_library(tmp_path) -> Non
     assert imported.returncode == 0, imported.stderr
     done = forametric(
         "benchmark", tmp_path / "library", "--endless-forams", "--recipes", "frozen,softmax",
-        "--set", "network.size=32", "--set", "views=1", "--set", "epochs=0", "-o", tmp_path / "b",
+        "--set", "network.image_size=32", "--set", "tta_views=1", "--set", "epochs=0", "-o", tmp_path / "b",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     runs = pd.read_csv(tmp_path / "b" / "runs.csv")
@@ -148,7 +148,7 @@ def test_the_verb_writes_a_page_with_tables_and_figures(shells_folder, tmp_path)
     (tmp_path / "mine.toml").write_text('name = "mine"\nabout = ""\nextends = "frozen"')
     done = forametric(
         "benchmark", shells_folder, "--recipes", f"frozen,{tmp_path / 'mine.toml'}",
-        "--draws", 2, "--unseen", 2, "--set", "network.size=32", "-o", tmp_path / "b", "--json",
+        "--draws", 2, "--unseen", 2, "--set", "network.image_size=32", "-o", tmp_path / "b", "--json",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     rows = {(r["recipe"], r["measure"]): r for r in json.loads(done.stdout)["summary"]}
@@ -163,7 +163,7 @@ def test_the_verb_writes_a_page_with_tables_and_figures(shells_folder, tmp_path)
         Path(pd.read_csv(folder / "runs.csv")["folder"][0]) / "results/specimens.csv"
     )
     assert specimens.columns.tolist() == [
-        "id", "role", "taxon", "named", "score", "novelty", "decision",
+        "id", "subset", "taxon", "named", "score", "novelty", "decision",
     ]  # fmt: skip
     wrong = forametric("benchmark", shells_folder, "--recipes", "froozen", "-o", tmp_path / "c")
     assert wrong.returncode == 2

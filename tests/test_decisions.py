@@ -12,10 +12,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from forametric.collection import Collection
+from forametric.data.collection import Collection
 from forametric.errors import InputError
 from forametric.review import Decision, Decisions, agreement, consensus, decisions_in, labelled
-from forametric.review.decisions import cohen_kappa, fleiss_kappa, standing
+from forametric.review.agreement import cohen_kappa, fleiss_kappa
+from forametric.review.decisions import standing
 from tests.conftest import forametric
 
 

@@ -6,28 +6,29 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from forametric import discover as room
 from forametric import metrics
-from forametric.collection import Collection
-from forametric.discover import discover, estimate_clusters, named_morphotypes
-from forametric.embedder import Embedder
+from forametric.analysis import discovery as room
+from forametric.analysis.clustering import estimate_clusters
+from forametric.analysis.discovery import discover, named_morphotypes
+from forametric.data.collection import Collection
 from forametric.errors import InputError
-from forametric.gallery import Gallery
+from forametric.identification.references import ReferenceSet
+from forametric.model.model import Model
 from tests.conftest import forametric
 from tests.test_identify import A, B, _calibration
 
 
 def _blobs(groups: int, each: int, spread: float = 0.15, seed: int = 0):
     rng = np.random.default_rng(seed)
-    centres = np.eye(max(groups, 2), 24)[:groups]
+    centroids = np.eye(max(groups, 2), 24)[:groups]
     truth = np.repeat(np.arange(groups), each)
-    vectors = centres[truth] + rng.normal(0, spread / 24**0.5, (len(truth), 24))
+    vectors = centroids[truth] + rng.normal(0, spread / 24**0.5, (len(truth), 24))
     return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32), truth
 
 
-def _gallery() -> Gallery:
+def _gallery() -> ReferenceSet:
     far = np.eye(24, dtype=np.float32)[[20, 20, 21, 21]]
-    return Gallery(list("abcd"), np.array([A, A, B, B], object), far)
+    return ReferenceSet(list("abcd"), np.array([A, A, B, B], object), far)
 
 
 @pytest.mark.parametrize(("groups", "each"), [(2, 10), (5, 8), (12, 20)])
@@ -47,8 +48,8 @@ def test_clear_groups_are_found_in_number_and_in_substance(groups, each):
 def test_a_known_taxon_among_the_unknown_is_recognised():
     vectors, _ = _blobs(3, 10)
     home = np.eye(24, dtype=np.float32)[[1, 1, 9]]
-    gallery = Gallery(list("abc"), np.array([A, A, B], object), home)
-    found = discover(vectors, gallery, _calibration(strange=0.6)).groups
+    references = ReferenceSet(list("abc"), np.array([A, A, B], object), home)
+    found = discover(vectors, references, _calibration(strange=0.6)).groups
     assert sorted(found["recognised"]) == ["", "", A]
     assert found.loc[found["recognised"] == A, "nearest_1"].tolist() == [A]
 
@@ -93,7 +94,7 @@ def test_discover_name_add_and_recognise(calibrated_folder, shells_folder, more_
     done = forametric("add", calibrated_folder, tmp_path / "d", "-o", tmp_path / "m", "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["added"] == table["specimens"][0]
-    assert "Newgenus novus" in Embedder.load(tmp_path / "m").gallery.classes_
+    assert "Newgenus novus" in Model.load(tmp_path / "m").references.classes_
 
 
 def test_discover_says_why_it_cannot(model_folder, more_shells, tmp_path):

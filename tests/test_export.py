@@ -8,10 +8,10 @@ import pytest
 from dwca.read import DwCAReader
 from openpyxl import load_workbook
 
-from forametric.collection import Collection
+from forametric.data.collection import Collection
+from forametric.data.exporters import FORMATS, export_collection
+from forametric.data.importers import import_collection
 from forametric.errors import InputError
-from forametric.export import FORMATS, export_collection
-from forametric.sources import import_collection
 from tests.conftest import forametric
 
 

@@ -9,10 +9,10 @@ import sys
 import pandas as pd
 import pytest
 
-from forametric.collection import Collection
+from forametric.data.collection import Collection
+from forametric.data.embeddings import read_vectors
 from forametric.errors import InputError
-from forametric.files import atomic_folder, refuse_existing
-from forametric.vectors import read_vectors
+from forametric.utils.files import atomic_folder, refuse_existing
 from tests.conftest import QUICK, forametric
 
 
@@ -107,11 +107,11 @@ def test_overwriting_gives_away_only_what_was_made_here(tmp_path):
 
 def test_a_stopped_demo_goes_on_and_a_finished_one_is_kept(tmp_path, monkeypatch):
     from forametric import demo
-    from forametric.learning import train
+    from forametric.training import train
 
     monkeypatch.setattr(demo, "PER_FORM", 6)
     monkeypatch.setattr(demo, "SIZE", 48)
-    monkeypatch.setattr(demo, "SETTINGS", ("epochs=1", "network.size=32", "views=1"))
+    monkeypatch.setattr(demo, "SETTINGS", ("epochs=1", "network.image_size=32", "tta_views=1"))
 
     def stop(*_, **__):
         raise KeyboardInterrupt

@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forametric import metrics
-from forametric.calibration import Calibration, Evidence, fit_calibration
-from forametric.collection import Collection
-from forametric.embedder import Embedder
+from forametric.data.collection import Collection
+from forametric.data.taxonomy import Taxonomy
 from forametric.errors import InputError, ModelError
-from forametric.gallery import Gallery
-from forametric.identify import decide, identify
-from forametric.taxonomy import Taxonomy
+from forametric.identification.calibration import Calibration, CalibrationData, fit_calibration
+from forametric.identification.identifier import decide
+from forametric.identification.references import ReferenceSet
+from forametric.model.model import Model
 from tests.conftest import forametric
 
 A, B, C = "Globigerina bulloides", "Globigerina falconensis", "Orbulina universa"
@@ -32,9 +32,9 @@ def _drawn(count: int, sharpness: float, seed: int = 0):
     return (scores / scores.sum(1, keepdims=True)).astype(np.float32), truth
 
 
-def _evidence(scores, remoteness, truth) -> Evidence:
+def _evidence(scores, centroid_distances, truth) -> CalibrationData:
     novelty = np.linspace(0, 1, len(truth), dtype=np.float32)
-    return Evidence([A, B, C], scores, remoteness, truth, novelty, novelty + 2)
+    return CalibrationData([A, B, C], scores, centroid_distances, truth, novelty, novelty + 2)
 
 
 def _calibration(**changes) -> Calibration:
@@ -42,10 +42,11 @@ def _calibration(**changes) -> Calibration:
         "specimens": 99,
         "temperature": 1.0,
         "shift": {},
-        "strange": 1.0,
-        "rejected": 0.05,
+        "distance_weight": 0.0,
+        "novelty_threshold": 1.0,
+        "rejection_rate": 0.05,
         "novelty": np.linspace(0.3, 0.9, 61).round(3).tolist(),
-        "novelty_if_new": np.linspace(1.1, 1.5, 41).round(3).tolist(),
+        "novelty_leave_class_out": np.linspace(1.1, 1.5, 41).round(3).tolist(),
         "prior": {A: 0.4, B: 0.3, C: 0.3},
         "nonconformity": [round(n / 100, 2) for n in range(1, 100)],
     }
@@ -58,7 +59,7 @@ def test_calibration_undoes_scores_that_are_too_sure_or_not_sure_enough(sharpnes
     found = fit_calibration(_evidence(scores, 0 * scores, truth))
     assert found.temperature == pytest.approx(sharpness, rel=0.2)
     assert found.strange == pytest.approx(0.95, abs=0.01)
-    assert min(found.novelty_if_new) > max(found.novelty)
+    assert min(found.novelty_leave_class_out) > max(found.novelty)
     fresh, names = _drawn(4000, sharpness, seed=1)
     better = found.probabilities(fresh, np.zeros_like(fresh), [A, B, C])
     assert better.sum(1) == pytest.approx(1, abs=1e-5)
@@ -77,16 +78,18 @@ def test_calibration_undoes_scores_that_are_too_sure_or_not_sure_enough(sharpnes
 @pytest.mark.parametrize("scale", [1e-4, 1.0, 1e5])
 def test_what_lies_nearer_a_taxon_is_likelier_of_it_where_that_told_the_right_name(scale):
     far, truth = _drawn(2000, 1.0)
-    remoteness = -np.log(far) / 3 * np.float32(scale)
+    centroid_distances = -np.log(far) / 3 * np.float32(scale)
     silent = np.full_like(far, 1 / 3)
-    found = fit_calibration(_evidence(silent, remoteness, truth))
-    assert found.closeness * scale == pytest.approx(3, rel=0.2)
-    assert found.probabilities(silent, remoteness, [A, B, C]) == pytest.approx(far, abs=0.06)
+    found = fit_calibration(_evidence(silent, centroid_distances, truth))
+    assert found.distance_weight * scale == pytest.approx(3, rel=0.2)
+    assert found.probabilities(silent, centroid_distances, [A, B, C]) == pytest.approx(
+        far, abs=0.06
+    )
 
 
 def test_a_calibration_from_before_remoteness_was_heeded_reads_and_heeds_none(tmp_path):
     older = _calibration(temperature=2.0).model_dump(mode="json")
-    del older["closeness"]
+    del older["distance_weight"]
     (tmp_path / "calibration.json").write_text(json.dumps(older))
     read = Calibration.load(tmp_path / "calibration.json")
     scores, far = np.float32([[0.8, 0.2]]), np.float32([[9.0, 0.0]])
@@ -134,24 +137,26 @@ def test_a_part_without_a_readable_image_stops_no_run(
     assert done.returncode == 2
     assert "none of the 3 images can be read" in done.stderr
     shutil.copy(Collection.open(more_shells).paths()[0], tmp_path / "images" / "c.png")
-    monkeypatch.setattr("forametric.embedder.CHUNK", 1)
-    found = identify(Embedder.load(calibrated_folder), tmp_path / "images")
+    monkeypatch.setattr("forametric.model.model.CHUNK", 1)
+    found = Model.load(calibrated_folder).identify(tmp_path / "images")
     assert found.table["image"].tolist() == ["c.png"]
     assert found.skipped["image"].tolist() == ["a.png", "b.png", "d.png"]
 
 
 def test_remoteness_by_hand():
     vectors = np.float32([[2, 0], [2, 0], [2, 0], [0, 2]])
-    gallery = Gallery(["1", "2", "3", "4"], np.array([A, A, A, B], object), vectors)
-    # From the centres (2, 0) and (0, 2).
-    assert gallery.remoteness(np.float32([[1, 0]]))[0] == pytest.approx([1, 5])
+    references = ReferenceSet(["1", "2", "3", "4"], np.array([A, A, A, B], object), vectors)
+    # From the centroids (2, 0) and (0, 2).
+    assert references.centroid_distances(np.float32([[1, 0]]))[0] == pytest.approx([1, 5])
 
 
 def test_decisions_by_hand():
     p = np.float32([[0.9, 0.05, 0.05], [0.45, 0.45, 0.1], [0.4, 0.2, 0.4], [0.98, 0.01, 0.01]])
     novelty = np.float32([0.5, 0.5, 0.5, 1.5])
-    table = decide(p, novelty, [A, B, C], _calibration(), sure=0.7, taxonomy=Taxonomy.load())
-    assert table["decision"].tolist() == ["accepted", "genus", "unknown", "unknown"]
+    table = decide(
+        p, novelty, [A, B, C], _calibration(), min_probability=0.7, taxonomy=Taxonomy.load()
+    )
+    assert table["decision"].tolist() == ["accepted", "genus", "ambiguous", "unknown"]
     assert table["taxon"].tolist() == [A, "Globigerina", "", ""]
     assert table["probability"].tolist() == pytest.approx([0.9, 0.9, 0.4, 0.98])
     assert "species in doubt" in table["reason"][1]
@@ -162,7 +167,7 @@ def test_decisions_by_hand():
 def test_names_without_a_genus_are_not_rolled_up():
     p = np.float32([[0.5, 0.5]])
     table = decide(
-        p, np.float32([0]), ["single sphere", "single disc"], _calibration(), sure=0.9,
+        p, np.float32([0]), ["single sphere", "single disc"], _calibration(), min_probability=0.9,
         taxonomy=Taxonomy.load(),
     )  # fmt: skip
     assert table["decision"].tolist() == ["unknown"]
@@ -193,18 +198,18 @@ def test_calibration_files_are_checked(tmp_path):
 def test_a_calibrated_model_decides_and_a_bare_one_refuses(
     calibrated_folder, model_folder, more_shells, tmp_path
 ):
-    model = Embedder.load(calibrated_folder)
-    table = identify(model, more_shells, set_error=0.1).table
-    assert set(table["decision"]) <= {"accepted", "genus", "unknown"}
-    assert (table["taxon"].eq("") == table["decision"].eq("unknown")).all()
+    model = Model.load(calibrated_folder)
+    table = model.identify(more_shells, conformal_alpha=0.1).table
+    assert set(table["decision"]) <= {"accepted", "genus", "ambiguous", "unknown"}
+    assert (table["taxon"].eq("") == table["decision"].isin(["ambiguous", "unknown"])).all()
     assert table["sample"].nunique() == 4
-    named = table["species_set"].str.split("|")
+    named = table["conformal_set"].str.split("|")
     assert all(best in names for best, names in zip(table["best"], named, strict=True))
     with pytest.raises(InputError, match="between 0 and 1"):
-        identify(model, more_shells, sure=7)
-    bare = Embedder.load(model_folder)
+        model.identify(more_shells, min_probability=7)
+    bare = Model.load(model_folder)
     with pytest.raises(ModelError, match="forametric calibrate"):
-        identify(bare, more_shells, set_error=0.1)
+        bare.identify(more_shells, conformal_alpha=0.1)
     done = forametric("identify", model_folder, more_shells, "-o", tmp_path / "n.csv")
     assert done.returncode == 0
     assert "not calibrated" in done.stderr
@@ -214,13 +219,13 @@ def test_a_calibrated_model_decides_and_a_bare_one_refuses(
 def test_the_very_same_model_can_not_be_calibrated_on_its_gallery(
     model_folder, shells_folder, shells, tmp_path
 ):
-    pd.DataFrame({"id": shells.specimens["id"], "role": "val"}).to_csv(tmp_path / "s.csv")
+    pd.DataFrame({"id": shells.specimens["id"], "subset": "val"}).to_csv(tmp_path / "s.csv")
     done = forametric(
         "calibrate", model_folder, shells_folder, "--split", tmp_path / "s.csv", "-o",
         tmp_path / "m",
     )  # fmt: skip
     assert done.returncode == 2
-    assert "stand in the model's gallery" in done.stderr
+    assert "stand in the model's references" in done.stderr
     assert not (tmp_path / "m").exists()
 
 
@@ -229,34 +234,34 @@ def test_a_damaged_calibration_is_refused(calibrated_folder, tmp_path):
     with (tmp_path / "m" / "calibration.json").open("a") as file:
         file.write(" ")
     with pytest.raises(ModelError, match="its hash differs"):
-        Embedder.load(tmp_path / "m")
+        Model.load(tmp_path / "m")
 
 
 def test_a_species_is_learnt_without_training(calibrated_folder, more_shells, tmp_path):
-    model = Embedder.load(calibrated_folder)
+    model = Model.load(calibrated_folder)
     shells = Collection.open(more_shells)
-    new = sorted(set(shells.taxa()) - set(model.gallery.classes_))
+    new = sorted(set(shells.taxa()) - set(model.references.classes_))
     done = forametric("add", calibrated_folder, more_shells, "-o", tmp_path / "m", "--json")
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)
     assert said["new_taxa"] == new
     assert said["added"] == 64
-    grown = Embedder.load(tmp_path / "m")
+    grown = Model.load(tmp_path / "m")
     named = identify(grown, more_shells).table["best"].to_numpy(dtype=object)
     held = np.isin(shells.taxa().astype(str), new)
     assert (named == shells.taxa())[held].mean() > 0.9, "they are their own references"
     again = forametric("add", tmp_path / "m", more_shells, "-o", tmp_path / "m2")
     assert again.returncode == 2
-    assert "not in the gallery already" in again.stderr
+    assert "not in the references already" in again.stderr
 
 
 def test_galleries_of_one_species_or_one_reference_still_answer():
     vectors = np.eye(3, dtype=np.float32)
-    lone = Gallery(["a"], np.array([A], object), vectors[:1])
+    lone = ReferenceSet(["a"], np.array([A], object), vectors[:1])
     assert lone.predict(vectors).tolist() == [A] * 3
     assert lone.novelty(vectors).tolist() == pytest.approx([0, 2**0.5, 2**0.5])
-    assert lone.novelty_if_new(vectors, np.array([A] * 3, object)).tolist() == [0, 0, 0]
-    two = Gallery(["a", "b"], np.array([A, B], object), vectors[:2])
-    assert two.novelty_if_new(vectors[:1], np.array([A], object)).tolist() == pytest.approx(
-        [2**0.5]
-    )
+    assert lone.novelty_leave_class_out(vectors, np.array([A] * 3, object)).tolist() == [0, 0, 0]
+    two = ReferenceSet(["a", "b"], np.array([A, B], object), vectors[:2])
+    assert two.novelty_leave_class_out(
+        vectors[:1], np.array([A], object)
+    ).tolist() == pytest.approx([2**0.5])

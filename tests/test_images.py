@@ -9,7 +9,7 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from forametric.errors import ImageError
-from forametric.images import background, decode, load_squares, prepare
+from forametric.images import background, decode, load_images, preprocess
 
 
 def test_sixteen_bit_data_are_scaled_by_their_own_range(tmp_path):
@@ -58,7 +58,7 @@ def test_a_large_jpeg_is_read_at_reduced_scale_and_prepared_alike(tmp_path):
     assert decode(tmp_path / "a.jpg", 512).shape == (550, 650, 3)
     assert decode(tmp_path / "a.jpg", 600).shape == (1100, 1300, 3)
     assert decode(tmp_path / "a.png", 512).shape == (1100, 1300, 3)
-    squares, _, _ = load_squares([tmp_path / "a.jpg", tmp_path / "a.png"], 128)
+    squares, _, _ = load_images([tmp_path / "a.jpg", tmp_path / "a.png"], 128)
     difference = np.abs(squares[0].astype(int) - squares[1])
     assert difference.mean() < 1
     assert difference.max() < 12
@@ -109,7 +109,7 @@ def test_a_broken_file_gives_one_sentence(tmp_path, kind):
 
 def test_many_files_go_on_past_a_broken_one(tmp_path, picture):
     _broken("text", tmp_path / "b.jpg")
-    squares, readable, failures = load_squares(
+    squares, readable, failures = load_images(
         [picture("a.png"), tmp_path / "b.jpg", picture("c.png", 1)], 16
     )
     assert readable == [0, 2]
@@ -125,7 +125,7 @@ def test_many_files_go_on_past_a_broken_one(tmp_path, picture):
 )
 def test_a_square_keeps_the_plate_and_the_middle(width, height, size, grey):
     image = np.full((height, width, 3), grey, np.uint8)
-    square = prepare(image, size)
+    square = preprocess(image, size)
     assert square.shape == (size, size, 3)
     assert (square == grey).all()
     assert (background(image) == grey).all()
@@ -134,8 +134,8 @@ def test_a_square_keeps_the_plate_and_the_middle(width, height, size, grey):
 def test_a_quarter_turn_of_the_image_is_a_quarter_turn_of_the_square():
     # Mid greys: bicubic overshoot is clipped between its two passes, whose order a turn swaps.
     image = np.random.default_rng(0).integers(90, 160, (40, 40, 3), np.uint8)
-    turned = prepare(np.ascontiguousarray(np.rot90(image)), 32)
-    difference = np.abs(turned.astype(int) - np.rot90(prepare(image, 32)).astype(int))
+    turned = preprocess(np.ascontiguousarray(np.rot90(image)), 32)
+    difference = np.abs(turned.astype(int) - np.rot90(preprocess(image, 32)).astype(int))
     assert difference.max() <= 1
 
 

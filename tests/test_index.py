@@ -5,17 +5,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from forametric import index as room
 from forametric.errors import InputError
-from forametric.index import Index
+from forametric.identification import index as room
+from forametric.identification.index import Index
 
 
 def _vectors(count, seed=0, dimensions=24):
-    """Vectors in 20 groups, as those of species are."""
+    """Embeddings in 20 groups, as those of species are."""
     rng = np.random.default_rng(seed)
-    centres = np.random.default_rng(7).normal(0, 1, (20, dimensions))
+    centroids = np.random.default_rng(7).normal(0, 1, (20, dimensions))
     noise = rng.normal(0, 0.4, (count, dimensions))
-    return (centres[rng.integers(20, size=count)] + noise).astype(np.float32)
+    return (centroids[rng.integers(20, size=count)] + noise).astype(np.float32)
 
 
 def _true(vectors, queries, k):

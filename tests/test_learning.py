@@ -4,18 +4,18 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from forametric.embedding.network import Deployed, build, symmetries, whiten
+from forametric.embedding.recipe import Augment, Loss, Recipe, Sampler, recipe_names
 from forametric.errors import RecipeError
-from forametric.learning.augment import augment
-from forametric.learning.losses import (
+from forametric.training.augment import augment
+from forametric.training.losses import (
     BatchLoss,
     hardest_negative_triplets,
     reciprocal_triplet_loss,
     squared_distances,
     triplet_loss,
 )
-from forametric.learning.network import Deployed, build, symmetries, whiten
-from forametric.learning.recipe import Augment, Loss, Recipe, Sampler, recipe_names
-from forametric.learning.sampling import epoch_batches
+from forametric.training.sampling import epoch_batches
 
 LINE = torch.tensor([[0.0], [1.0], [3.0], [7.0]])
 LABELS = torch.tensor([0, 0, 1, 1])
@@ -81,7 +81,7 @@ def test_every_loss_learns_from_both_parts(metric):
 
 
 def test_frozen_layers_keep_weights_and_statistics_and_the_others_learn():
-    settings = Recipe.load("default", ["network.freeze=0.5", "network.size=32"]).network
+    settings = Recipe.load("default", ["network.freeze=0.5", "network.image_size=32"]).network
     network, _ = build(settings, classes=2)
     before = {k: v.clone() for k, v in network.state_dict().items()}
     optimiser = torch.optim.SGD([p for p in network.parameters() if p.requires_grad], 0.1)
@@ -97,7 +97,7 @@ def test_frozen_layers_keep_weights_and_statistics_and_the_others_learn():
 
 
 def test_frozen_layers_keep_their_statistics_when_these_are_synchronised():
-    settings = Recipe.load("default", ["network.freeze=0.5", "network.size=32"]).network
+    settings = Recipe.load("default", ["network.freeze=0.5", "network.image_size=32"]).network
     network, _ = build(settings, classes=2)
     normalising = [m for m in network.train().modules() if isinstance(m, torch.nn.BatchNorm2d)]
     frozen = sum(not layer.training for layer in normalising)
@@ -184,7 +184,7 @@ def test_every_recipe_loads_and_names_itself(name):
         (["epochs"], "key=value"),
         (["epochs=many"], "epochs"),
         (["network.bone=1"], "network.bone"),
-        (["network.size=4"], "network.size"),
+        (["network.image_size=4"], "network.image_size"),
     ],
 )
 def test_a_wrong_setting_is_named(settings, message):
@@ -199,17 +199,19 @@ def test_an_unknown_recipe_lists_the_known():
 
 def test_the_packaged_weights_recognise_shapes_better_than_chance(shells):
     """The tensors went to the right places: frozen features name shells of four forms."""
-    from forametric.gallery import Gallery
-    from forametric.images import load_squares
+    from forametric.identification.references import ReferenceSet
+    from forametric.images import load_images
 
     network, backbone = build(Recipe.load("frozen").network, 4)
     assert backbone == "tf_efficientnet_lite0"
-    squares, _, _ = load_squares(shells.paths(), 64)
+    squares, _, _ = load_images(shells.paths(), 64)
     vectors = Deployed(network, 1).eval()(torch.from_numpy(squares))[0].detach().numpy()
     assert np.linalg.norm(vectors, axis=1) == pytest.approx(1, abs=1e-5)
     even = np.arange(len(vectors)) % 2 == 0
-    gallery = Gallery([str(i) for i in range(even.sum())], shells.taxa()[even], vectors[even])
-    assert (gallery.predict(vectors[~even]) == shells.taxa()[~even]).mean() > 0.6
+    references = ReferenceSet(
+        [str(i) for i in range(even.sum())], shells.taxa()[even], vectors[even]
+    )
+    assert (references.predict(vectors[~even]) == shells.taxa()[~even]).mean() > 0.6
 
 
 def test_the_eight_symmetries_are_all_different():
@@ -243,7 +245,7 @@ def test_a_backbone_without_weights_falls_back_loudly(monkeypatch, capsys):
 
 def _bare(width: int = 6):
     """A network whose features are whatever is handed to `whiten`: only its projection matters."""
-    recipe = Recipe.load("default", ["network.size=32", "network.pretrained=false"])
+    recipe = Recipe.load("default", ["network.image_size=32", "network.pretrained=false"])
     network, _ = build(recipe.network, 2)
     network.project = torch.nn.Linear(width, 2)
     network.dimensions = 2

@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 
 from forametric import metrics
 from forametric.errors import InputError
-from forametric.evaluation.protocol import estimate_clusters, groups_of, unseen_scores
-from forametric.gallery import Gallery, thin
+from forametric.evaluation.evaluate import estimate_clusters, groups_of, unseen_scores
+from forametric.identification.references import ReferenceSet, subsample_per_class
 
 A, B, C = "abc"
 
@@ -44,9 +44,11 @@ def test_the_interval_holds_the_value_and_narrows_with_number():
     assert wide[1] - wide[0] > high - low
 
 
-def _groups(centres, each=12):
+def _groups(centroids, each=12):
     rng = np.random.default_rng(0)
-    return np.concatenate([c + 0.05 * rng.normal(size=(each, 3)) for c in np.eye(3)[:centres] * 3])
+    return np.concatenate(
+        [c + 0.05 * rng.normal(size=(each, 3)) for c in np.eye(3)[:centroids] * 3]
+    )
 
 
 def test_clear_groups_are_found_and_counted():
@@ -64,23 +66,25 @@ def test_too_little_to_cluster_gives_no_figures():
 
 def test_the_gallery_names_by_its_nearest_and_calls_far_ones_strange(tmp_path):
     vectors = _groups(2).astype(np.float32)
-    gallery = Gallery([str(i) for i in range(24)], np.repeat(np.array([A, B], object), 12), vectors)
-    assert list(gallery.predict(np.array([[3, 0, 0], [0, 3, 0]], np.float32))) == [A, B]
-    proba = gallery.votes(vectors)
+    references = ReferenceSet(
+        [str(i) for i in range(24)], np.repeat(np.array([A, B], object), 12), vectors
+    )
+    assert list(references.predict(np.array([[3, 0, 0], [0, 3, 0]], np.float32))) == [A, B]
+    proba = references.votes(vectors)
     assert proba.sum(1) == pytest.approx(1, abs=1e-5)
-    near, far = gallery.novelty(np.array([[3, 0, 0], [9, 9, 9]], np.float32))
+    near, far = references.novelty(np.array([[3, 0, 0], [9, 9, 9]], np.float32))
     assert far > near
-    gallery.save(tmp_path / "g.parquet")
-    again = Gallery.load(tmp_path / "g.parquet")
-    assert again.ids == gallery.ids
-    assert (again.vectors == gallery.vectors).all()
+    references.save(tmp_path / "g.parquet")
+    again = ReferenceSet.load(tmp_path / "g.parquet")
+    assert again.ids == references.ids
+    assert (again.vectors == references.vectors).all()
     (tmp_path / "bad.parquet").write_bytes(b"PAR1")
     with pytest.raises(InputError, match="cannot be read"):
-        Gallery.load(tmp_path / "bad.parquet")
+        ReferenceSet.load(tmp_path / "bad.parquet")
 
 
 def test_thinning_keeps_every_taxon():
     taxa = np.array([A] * 30 + [B] * 2, object)
-    kept = thin(taxa, 5, 0)
+    kept = subsample_per_class(taxa, 5, 0)
     assert (taxa[kept] == A).sum() == 5
     assert (taxa[kept] == B).sum() == 2

@@ -14,18 +14,21 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from forametric import morphospace
+from forametric.analysis import morphospace
+from forametric.analysis.morphospace import Morphospace, perplexity_for
+from forametric.analysis.plots.colors import make_legend, palette, rgb_to_lab
+from forametric.analysis.plots.placement import overlap, place_boxes
 from forametric.errors import ImageError, InputError
-from forametric.mapfigure import make_legend, overlap, palette, place_boxes, rgb_to_lab
-from forametric.morphospace import Morphospace, perplexity_for
 
 GROUPS = 4
 
 
 def groups(count: int = 120, seed: int = 3) -> NDArray[np.float32]:
     random = np.random.default_rng(seed)
-    centres = random.normal(0, 4, (GROUPS, 8))
-    return (centres[np.arange(count) % GROUPS] + random.normal(0, 1, (count, 8))).astype(np.float32)
+    centroids = random.normal(0, 4, (GROUPS, 8))
+    return (centroids[np.arange(count) % GROUPS] + random.normal(0, 1, (count, 8))).astype(
+        np.float32
+    )
 
 
 def taxa(count: int = 120) -> list[str]:
@@ -72,17 +75,17 @@ def test_a_large_map_places_most_among_representatives(monkeypatch) -> None:
     monkeypatch.setattr(morphospace, "MOST_LAID_OUT", 90)
     vectors = groups(300)
     large = Morphospace.fit(vectors, seed=4)
-    assert large.laid_out.sum() == 90
+    assert large.is_landmark.sum() == 90
     assert (Morphospace.fit(vectors, seed=4).coordinates == large.coordinates).all()
     apart = np.linalg.norm(large.coordinates[:, None] - large.coordinates[None], axis=2)
     nearest = (apart + np.eye(300) * 1e9).argmin(1)
     names = np.array(taxa(300))
     assert (names == names[nearest]).mean() > 0.95
-    kept = large.neighbours_kept()
-    assert set(kept) == {"laid_out", "placed"}
+    kept = large.knn_preservation()
+    assert set(kept) == {"is_landmark", "placed"}
     assert all(0.1 < share <= 1 for share in kept.values()), "chance would keep 0.03"
     shuffled = replace(large, coordinates=np.random.default_rng(0).permutation(large.coordinates))
-    assert max(shuffled.neighbours_kept().values()) < 0.1
+    assert max(shuffled.knn_preservation().values()) < 0.1
     placed = large.place(vectors[:5])
     assert np.hypot(*(placed - large.coordinates[:5]).T).max() < 5
 

@@ -16,15 +16,15 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from forametric.cli import app
-from forametric.collection import Collection
-from forametric.embedder import Embedder
-from forametric.embedding import embed_to_file, vectors_of
+from forametric.data.collection import Collection
+from forametric.data.embeddings import read_vectors, write_vectors
+from forametric.data.splits import draw_split, load_split, save_split, split_hash
+from forametric.embedding.network import SpecimenNetwork
+from forametric.embedding.recipe import Recipe
 from forametric.errors import InputError, ModelError
-from forametric.learning.network import SpecimenNetwork
-from forametric.learning.recipe import Recipe
-from forametric.learning.train import train
-from forametric.splits import draw_split, load_split, save_split, split_hash
-from forametric.vectors import read_vectors, write_vectors
+from forametric.model.embed_collection import embed_to_file, embeddings_of
+from forametric.model.model import Model
+from forametric.training.train import train
 from tests.conftest import QUICK, forametric
 
 
@@ -39,7 +39,7 @@ def test_evaluate_writes_every_figure_and_one_page(
     for part, names in {
         "known": ("accuracy", "macro_f1", "top3", "knn_accuracy", "head_accuracy"),
         "unseen": ("matched_accuracy", "matched_macro_f1", "ami", "ari", "recall_at_1"),
-        "unknown": ("auroc",),
+        "open_set": ("auroc",),
     }.items():
         for name in names:
             assert -1 <= found[part][name] <= 1
@@ -62,7 +62,7 @@ def test_measuring_on_what_was_trained_on_is_refused(model_folder, shells_folder
         tmp_path / "r",
     )
     assert done.returncode == 2
-    assert "in the model's gallery" in done.stderr or "no specimens of role test" in done.stderr
+    assert "in the model's references" in done.stderr or "no specimens of subset test" in done.stderr
     assert not (tmp_path / "r").exists()
 
 
@@ -121,17 +121,17 @@ def test_vectors_of_another_model_are_refused(
 
 
 def test_a_file_of_vectors_names_specimens_without_their_images(model_folder, shells, tmp_path):
-    model = Embedder.load(model_folder)
+    model = Model.load(model_folder)
     embed_to_file(model, shells, tmp_path / "v.parquet")
     plain, read = (
-        model.embed_images(shells.paths()),
-        vectors_of(model, shells, tmp_path / "v.parquet"),
+        model.embed(shells),
+        embeddings_of(model, shells, tmp_path / "v.parquet"),
     )
     assert read.rows == plain.rows
     assert np.allclose(read.head, plain.head, atol=1e-6)
     assert np.allclose(model.scores(read), model.scores(plain), atol=1e-5)
     backwards = shells.select(list(range(len(shells)))[::-1])
-    turned = vectors_of(model, backwards, tmp_path / "v.parquet")
+    turned = embeddings_of(model, backwards, tmp_path / "v.parquet")
     assert np.array_equal(turned.head, read.head[::-1])
 
 
@@ -161,20 +161,21 @@ def test_map_draws_and_places_without_moving(model_folder, shells_folder, tmp_pa
 
 
 def test_embed_goes_on_after_a_kill(model_folder, shells_folder, shells, tmp_path, monkeypatch):
-    from forametric import embedder, embedding
+    from forametric.model import embed_collection as embedding
+    from forametric.model import model as embedder
 
     monkeypatch.setattr(embedder, "CHUNK", 20)
-    model = Embedder.load(model_folder)
+    model = Model.load(model_folder)
     whole = tmp_path / "whole.parquet"
     embedding.embed_to_file(model, shells, whole)
 
     def killed(paths, **settings):
-        for number, part in enumerate(Embedder.embed_in_parts(model, paths, **settings)):
+        for number, part in enumerate(Model.embed_in_batches(model, paths, **settings)):
             if number == 1:
                 raise KeyboardInterrupt
             yield part
 
-    monkeypatch.setattr(model, "embed_in_parts", killed)
+    monkeypatch.setattr(model, "embed_in_batches", killed)
     with pytest.raises(KeyboardInterrupt):
         embedding.embed_to_file(model, shells, tmp_path / "v.parquet")
     assert not (tmp_path / "v.parquet").exists()
@@ -182,11 +183,11 @@ def test_embed_goes_on_after_a_kill(model_folder, shells_folder, shells, tmp_pat
 
     def only_the_rest(paths, **settings):
         looked_at.extend(paths)
-        return Embedder.embed_in_parts(model, paths, **settings)
+        return Model.embed_in_batches(model, paths, **settings)
 
     monkeypatch.undo()
     monkeypatch.setattr(embedder, "CHUNK", 20)
-    monkeypatch.setattr(model, "embed_in_parts", only_the_rest)
+    monkeypatch.setattr(model, "embed_in_batches", only_the_rest)
     embedding.embed_to_file(model, shells, tmp_path / "v.parquet")
     assert looked_at == shells.paths()[20:]
     (a, x), (b, y) = read_vectors(whole), read_vectors(tmp_path / "v.parquet")
@@ -195,13 +196,13 @@ def test_embed_goes_on_after_a_kill(model_folder, shells_folder, shells, tmp_pat
 
 
 def test_a_picture_that_changed_meanwhile_is_embedded_again(model_folder, picture, tmp_path):
-    from forametric import embedding
-    from forametric.sources import import_collection
+    from forametric.data.importers import import_collection
+    from forametric.model import embed_collection as embedding
 
     for number in range(3):
         picture(f"in/{number}.png", seed=number)
     shells = import_collection(tmp_path / "in", tmp_path / "c").collection
-    model = Embedder.load(model_folder)
+    model = Model.load(model_folder)
     work = tmp_path / "v.parquet.unfinished"
     embedding.embed_to_file(model, shells, tmp_path / "v.parquet")
     before = read_vectors(tmp_path / "v.parquet")[1]
@@ -228,10 +229,10 @@ def test_a_picture_that_changed_meanwhile_is_embedded_again(model_folder, pictur
 @pytest.mark.slow
 def test_twenty_kills_lose_and_double_nothing(model_folder, many, tmp_path):
     """SIGKILL at random moments of an embedding, which then comes to the same rows."""
-    from forametric.embedding import embed_to_file
+    from forametric.model.embed_collection import embed_to_file
 
     wanted = tmp_path / "whole.parquet"
-    failed = embed_to_file(Embedder.load(model_folder), Collection.open(many), wanted)
+    failed = embed_to_file(Model.load(model_folder), Collection.open(many), wanted)
     command = [sys.executable, "-m", "forametric.cli", "embed", str(model_folder), str(many), "-o"]
     rng = np.random.default_rng(0)
     output, finished, killed = tmp_path / "v.parquet", 0, 0
@@ -263,30 +264,30 @@ def _same_rows(path, wanted):
 
 
 def test_a_loaded_model_embeds_as_the_saved_one(model_folder, shells):
-    model = Embedder.load(model_folder)
+    model = Model.load(model_folder)
     place = {i: row for row, i in enumerate(shells.specimens["id"])}
-    rows = [place[i] for i in model.gallery.ids]
-    assert np.allclose(model.embed(shells.select(rows)), model.gallery.vectors, atol=1e-5)
+    rows = [place[i] for i in model.references.ids]
+    assert np.allclose(model.embed(shells.select(rows)), model.references.vectors, atol=1e-5)
 
 
 def test_a_damaged_or_unknown_model_is_refused(model_folder, tmp_path):
     import shutil
 
     with pytest.raises(ModelError, match="not a model"):
-        Embedder.load(tmp_path)
+        Model.load(tmp_path)
     shutil.copytree(model_folder, tmp_path / "m")
     weights = tmp_path / "m" / "weights.safetensors"
     whole = weights.read_bytes()
     weights.write_bytes(whole[:-100])
     with pytest.raises(ModelError, match="damaged"):
-        Embedder.load(tmp_path / "m")
+        Model.load(tmp_path / "m")
     weights.unlink()
     with pytest.raises(ModelError, match="lacks its file"):
-        Embedder.load(tmp_path / "m")
+        Model.load(tmp_path / "m")
     card = json.loads((tmp_path / "m" / "model.json").read_text()) | {"format": 99}
     (tmp_path / "m" / "model.json").write_text(json.dumps(card))
     with pytest.raises(ModelError, match="model format 99"):
-        Embedder.load(tmp_path / "m")
+        Model.load(tmp_path / "m")
 
 
 @pytest.mark.slow
@@ -341,7 +342,7 @@ def test_an_embedding_that_collapses_twice_ends_the_training(
         return torch.ones(len(features), 128) + 1e-4 * self.project(features), self.head(features)
 
     monkeypatch.setattr(SpecimenNetwork, "forward", collapse)
-    recipe = Recipe.load("default", ["epochs=6", "network.size=32", "loss.metric=none"])
+    recipe = Recipe.load("default", ["epochs=6", "network.image_size=32", "loss.metric=none"])
     with pytest.raises(InputError, match=r"after epoch 2 .* collapsed"):
         train(shells, load_split(shells, str(split_file)), recipe, tmp_path / "m")
 
@@ -349,7 +350,7 @@ def test_an_embedding_that_collapses_twice_ends_the_training(
 @pytest.mark.slow
 def test_two_processes_take_the_steps_of_one(shells_folder, split_file, tmp_path):
     # Without batch normalisation, whose statistics two processors do not share.
-    recipe = ["freeze=1.0", "neck=hidden", "size=32", "components=0", "embedding=16"]
+    recipe = ["freeze=1.0", "neck=hidden", "size=32", "whitened_dim=0", "embedding=16"]
     settings = [f"network.{setting}" for setting in recipe]
     settings += ["average=0", "sampler.specimens=3", "optimiser.kind=sgd"]
     asked = ["train", shells_folder, "--split", split_file]
@@ -377,18 +378,18 @@ def test_two_processes_take_the_steps_of_one(shells_folder, split_file, tmp_path
 def test_the_frozen_recipe_needs_no_training(shells_folder, split_file, tmp_path):
     done = forametric(
         "train", shells_folder, "--split", split_file, "--recipe", "frozen", "-o", tmp_path / "m",
-        "--set", "network.size=64", "--json",
+        "--set", "network.image_size=64", "--json",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["epochs"] == []
 
 
 @pytest.mark.parametrize(
-    ("role", "message"),
-    [("test", "no labelled specimens"), ("train", "no specimens of role val")],
+    ("subset", "message"),
+    [("test", "no labelled specimens"), ("train", "no specimens of subset val")],
 )
-def test_a_split_one_cannot_train_on_is_refused(shells, shells_folder, tmp_path, role, message):
-    save_split(pd.Series(role, index=shells.specimens["id"]), tmp_path / "s.csv")
+def test_a_split_one_cannot_train_on_is_refused(shells, shells_folder, tmp_path, subset, message):
+    save_split(pd.Series(subset, index=shells.specimens["id"]), tmp_path / "s.csv")
     done = forametric("train", shells_folder, "--split", tmp_path / "s.csv", "-o", tmp_path / "m")
     assert done.returncode == 2
     assert message in done.stderr
@@ -396,8 +397,8 @@ def test_a_split_one_cannot_train_on_is_refused(shells, shells_folder, tmp_path,
 
 def test_one_taxon_only_is_refused(shells, shells_folder, tmp_path):
     sphere = shells.taxa() == "single sphere"
-    roles = np.where(sphere, np.where(np.arange(len(shells)) % 2, "train", "val"), "unused")
-    save_split(pd.Series(roles, index=shells.specimens["id"]), tmp_path / "s.csv")
+    subsets = np.where(sphere, np.where(np.arange(len(shells)) % 2, "train", "val"), "unused")
+    save_split(pd.Series(subsets, index=shells.specimens["id"]), tmp_path / "s.csv")
     done = forametric("train", shells_folder, "--split", tmp_path / "s.csv", "-o", tmp_path / "m")
     assert done.returncode == 2
     assert "at least two taxa" in done.stderr
@@ -408,20 +409,20 @@ def test_one_taxon_only_is_refused(shells, shells_folder, tmp_path):
 def test_splits_round_trip_and_never_cut_a_group(shells, tmp_path):
     table = shells.specimens.assign(group=[f"g{i // 2}" for i in range(len(shells))])
     grouped = Collection(table, shells.images)
-    roles = draw_split(grouped, seed=4, unseen=1)
-    save_split(roles, tmp_path / "s.csv")
+    subsets = draw_split(grouped, seed=4, unseen=1)
+    save_split(subsets, tmp_path / "s.csv")
     again = load_split(grouped, str(tmp_path / "s.csv"))
-    assert split_hash(again) == split_hash(roles)
-    assert (roles.groupby(table["group"].to_numpy()).nunique() == 1).all()
-    assert (roles == "unseen").sum() == 12
-    assert set(roles) == {"train", "val", "test", "unseen"}
-    assert split_hash(draw_split(grouped, seed=5, unseen=1)) != split_hash(roles)
+    assert split_hash(again) == split_hash(subsets)
+    assert (subsets.groupby(table["group"].to_numpy()).nunique() == 1).all()
+    assert (subsets == "unseen").sum() == 12
+    assert set(subsets) == {"train", "val", "test", "unseen"}
+    assert split_hash(draw_split(grouped, seed=5, unseen=1)) != split_hash(subsets)
 
 
 def test_a_taxon_of_one_specimen_goes_to_train(shells):
     one = shells.select([0, *range(12, len(shells))])
-    roles = draw_split(one)
-    assert roles.iloc[0] == "train"
+    subsets = draw_split(one)
+    assert subsets.iloc[0] == "train"
 
 
 def test_an_unknown_split_or_role_is_named(shells, tmp_path):
@@ -456,10 +457,10 @@ def test_help_needs_no_heavy_imports():
 
 def test_an_import_killed_in_the_middle_leaves_no_collection(shells, tmp_path):
     script = (
-        "import os, signal, forametric.collection as c\n"
+        "import os, signal, forametric.data.collection as c\n"
         "from pathlib import Path\n"
         "c.write_json = lambda *a: os.kill(os.getpid(), signal.SIGKILL)\n"
-        "from forametric.sources import import_collection\n"
+        "from forametric.data.importers import import_collection\n"
         f"import_collection({str(shells.images)!r}, Path({str(tmp_path / 'out')!r}))\n"
     )
     assert subprocess.run([sys.executable, "-c", script]).returncode == -signal.SIGKILL
@@ -495,18 +496,20 @@ def test_the_public_names_are_those_meant():
 
 
 def test_names_weigh_the_head_by_what_it_knows(model_folder):
-    from forametric.embedder import Vectors
-    from forametric.gallery import Gallery
+    from forametric.data.embeddings import Embeddings
+    from forametric.identification.references import ReferenceSet
 
-    model = Embedder.load(model_folder)
-    a, b = model.classes_
+    model = Model.load(model_folder)
+    a, b = model.card.classes
     x, y, z = np.eye(3, model.card.dimensions, dtype=np.float32)
-    model.gallery = Gallery(["1", "2", "3"], np.array([a, b, "new"], object), np.stack([x, y, z]))
-    got = Vectors([0, 1], np.stack([x, z]), np.array([[0.0, 1.0], [0.0, 1.0]], np.float32), {})
-    votes = model.gallery.votes(got.vectors)
+    model.references = ReferenceSet(
+        ["1", "2", "3"], np.array([a, b, "new"], object), np.stack([x, y, z])
+    )
+    got = Embeddings([0, 1], np.stack([x, z]), np.array([[0.0, 1.0], [0.0, 1.0]], np.float32), {})
+    votes = model.references.votes(got.vectors)
     scores = model.scores(got)
     assert scores.sum(1) == pytest.approx(1)
-    column = {t: model.gallery.classes_.index(t) for t in (a, b, "new")}
+    column = {t: model.references.classes_.index(t) for t in (a, b, "new")}
     known = votes[0, [column[a], column[b]]].sum()
     assert scores[0, column[b]] == pytest.approx(votes[0, column[b]] * (1 - known / 2) + known / 2)
     assert scores[1].argmax() == column["new"], "a taxon that the head never met can still win"
@@ -514,9 +517,9 @@ def test_names_weigh_the_head_by_what_it_knows(model_folder):
 
 def test_training_goes_on_from_a_model(model_folder, shells_folder, split_file, tmp_path):
     start = ("train", shells_folder, "--split", split_file, "--from", model_folder)
-    done = forametric(*start, "-o", tmp_path / "m", *QUICK, "--set", "optimiser.backbone_rate=1e-9")
+    done = forametric(*start, "-o", tmp_path / "m", *QUICK, "--set", "optimiser.backbone_lr=1e-9")
     assert done.returncode == 0, done.stderr
-    old, new = Embedder.load(model_folder), Embedder.load(tmp_path / "m")
+    old, new = Model.load(model_folder), Model.load(tmp_path / "m")
     assert new.card.training["started_from"] == old.card.title
     for name, before in old.network.backbone.named_parameters():
         after = new.network.backbone.get_parameter(name)

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from benchmarks.plates import measure
-from forametric.images import decode, load_square
-from forametric.images.plate import photograph, read_plate
-from forametric.sources.lookalike import BAR_UM, STYLES, simulate_plate
+from forametric.images import decode, load_image
+from forametric.images.plate import crop_plate, read_plate
+from forametric.simulation.plates import BAR_UM, STYLES, simulate_plate
 
 
 def test_the_label_goes_and_the_shell_stays():
@@ -35,7 +35,7 @@ def test_the_photograph_is_found_to_the_pixel_where_it_has_an_edge(style):
 def test_what_has_no_label_passes_through_unchanged(near):
     for seed in range(20):
         picture = simulate_plate("lobate planispiral", seed, "none", near=near).picture
-        assert photograph(picture) is picture
+        assert crop_plate(picture) is picture
 
 
 @given(st.integers(0, 2**31), st.integers(60, 300), st.integers(60, 300), st.floats(0, 60))
@@ -43,7 +43,7 @@ def test_what_has_no_label_passes_through_unchanged(near):
 def test_noise_is_no_plate(seed, height, width, spread):
     noise = np.random.default_rng(seed).normal(60, spread, (height, width, 3))
     picture = np.clip(noise, 0, 255).astype(np.uint8)
-    assert photograph(picture) is picture
+    assert crop_plate(picture) is picture
 
 
 def test_a_plate_and_its_photograph_make_the_same_square(tmp_path):
@@ -51,7 +51,7 @@ def test_a_plate_and_its_photograph_make_the_same_square(tmp_path):
     top, bottom, left, right = plate.box
     Image.fromarray(plate.picture).save(tmp_path / "plate.png")
     Image.fromarray(plate.picture[top:bottom, left:right]).save(tmp_path / "photo.png")
-    whole, photo = (load_square(tmp_path / name, 64) for name in ("plate.png", "photo.png"))
+    whole, photo = (load_image(tmp_path / name, 64) for name in ("plate.png", "photo.png"))
     assert np.abs(whole.astype(int) - photo.astype(int)).mean() < 2
 
 
@@ -78,4 +78,4 @@ def test_no_real_picture_without_a_label_is_taken_for_a_plate(real_data, name):
     paths = sorted(p for p in (real_data / name).rglob("*") if p.suffix in (".png", ".jpg"))
     for path in paths[:: 1 if name == "pollen" else 4]:
         image = decode(path)
-        assert photograph(image) is image, path.name
+        assert crop_plate(image) is image, path.name

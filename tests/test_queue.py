@@ -3,10 +3,10 @@
 import numpy as np
 import pandas as pd
 
-from forametric.embedder import Embedder
+from forametric.identification.open_set import probability_known
+from forametric.model.model import Model
 from forametric.review import Decisions
-from forametric.review.queue import priorities, taking_turns
-from forametric.strangers import chance_known
+from forametric.review.priority import priorities, taking_turns
 from tests.conftest import forametric
 from tests.test_identify import A, _calibration
 
@@ -18,11 +18,11 @@ def _names(rows):
 def test_the_chance_of_being_known_falls_with_novelty():
     calibration = _calibration()
     novelty = np.float32([0.3, 0.5, 0.7, 0.9, 1.1, 1.3])
-    chance = chance_known(novelty, calibration)
+    chance = probability_known(novelty, calibration)
     assert ((chance > 0) & (chance < 1)).all()
     assert chance[0] > 0.8 > 0.3 > chance[-1]
-    # Among strangers the same shell is more likely to be one.
-    among = chance_known(np.concatenate([novelty, np.full(200, 1.3, np.float32)]), calibration)
+    # Among prior_of_unknown the same shell is more likely to be one.
+    among = probability_known(np.concatenate([novelty, np.full(200, 1.3, np.float32)]), calibration)
     assert (among[:6] <= chance + 1e-9).all()
 
 
@@ -30,8 +30,8 @@ def test_likely_errors_come_first_and_small_samples_before_large():
     rows = [("accepted", 0.99, 0.4), ("accepted", 0.55, 0.4), ("unknown", 0.9, 0.6),
             ("unknown", 0.9, 1.4)] * 5  # fmt: skip
     worth = priorities(_names(rows), np.full(20, "", object), _calibration())
-    sure, doubtful, known_after_all, strange = worth["priority"][:4]
-    assert doubtful > sure
+    min_probability, doubtful, known_after_all, strange = worth["priority"][:4]
+    assert doubtful > min_probability
     assert known_after_all > strange
     samples = np.array(["large"] * 16 + ["small"] * 4, object)
     worth = priorities(_names(rows), samples, _calibration())
@@ -41,8 +41,8 @@ def test_likely_errors_come_first_and_small_samples_before_large():
 
 def test_specimens_that_look_alike_take_turns():
     rng = np.random.default_rng(0)
-    centres = np.eye(4, 8, dtype=np.float32) * 9
-    vectors = centres[np.arange(16) % 4] + rng.normal(0, 0.1, (16, 8)).astype(np.float32)
+    centroids = np.eye(4, 8, dtype=np.float32) * 9
+    vectors = centroids[np.arange(16) % 4] + rng.normal(0, 0.1, (16, 8)).astype(np.float32)
     priority = np.where(np.arange(16) % 4 == 0, 0.60, 0.55)
     order = taking_turns(priority, vectors)
     assert sorted(order) == list(range(16))
@@ -72,7 +72,7 @@ def test_queue_decide_label_and_queue_again(
     assert done.returncode == 0, done.stderr
     kept = Decisions(store).history()
     assert kept["suggested"].tolist() == table["best"][:10].tolist()
-    assert set(kept["model"]) == {Embedder.load(calibrated_folder).weights}
+    assert set(kept["model"]) == {Model.load(calibrated_folder).weights_sha256}
     done = forametric(
         "queue", calibrated_folder, more_shells, "--store", store, "-o", tmp_path / "rest"
     )

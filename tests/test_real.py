@@ -2,9 +2,9 @@
 
 import pytest
 
-from forametric.audit import check_collection
-from forametric.sources import import_collection
-from forametric.splits import load_split
+from forametric.analysis.check import check_collection
+from forametric.data.importers import import_collection
+from forametric.data.splits import load_split
 
 pytestmark = pytest.mark.slow
 
@@ -18,8 +18,8 @@ def test_plankton_holds_57_images_filed_under_two_names(real_data, tmp_path):
 def test_pollen_comes_in_whole_with_its_splits(real_data, tmp_path):
     got = import_collection(real_data / "pollen" / "specimens.csv", tmp_path / "c")
     assert len(set(got.collection.taxa())) == 73
-    roles = load_split(got.collection, "open_1")
-    assert roles.value_counts().to_dict() == {"train": 1255, "unseen": 693, "test": 366, "val": 209}
+    subsets = load_split(got.collection, "open_1")
+    assert subsets.value_counts().to_dict() == {"train": 1255, "unseen": 693, "test": 366, "val": 209}
 
 
 def test_a_folder_with_a_table_beside_it_still_gives_the_taxa(real_data, tmp_path):

@@ -18,19 +18,19 @@ from hypothesis import strategies as st
 from PIL import Image
 from starlette.testclient import TestClient
 
-from forametric.collection import Collection
-from forametric.embedder import Embedder
+from forametric.data.collection import Collection
+from forametric.data.importers import import_collection
 from forametric.errors import InputError, ModelError
+from forametric.model.model import Model
 from forametric.review import Decision, Decisions, training_set
-from forametric.review.desk import Desk, Word
 from forametric.review.groups import Groups
-from forametric.review.project import STORE, Project, prepare
-from forametric.server.access import MOST_BYTES
+from forametric.review.project import STORE, Project, embed_project
+from forametric.review.workspace import Desk, Word
 from forametric.server.app import make_app
-from forametric.server.serve import checked_token
-from forametric.server.studio import Studio
-from forametric.sources import import_collection
-from forametric.sources.shells import write_shells
+from forametric.server.run import checked_token
+from forametric.server.security import MOST_BYTES
+from forametric.server.session import Studio
+from forametric.simulation import write_shells
 from tests.conftest import FORMS, QUICK, forametric
 from tests.serving import running
 
@@ -45,7 +45,7 @@ def prepared_project(calibrated_folder, more_shells, shells_folder, tmp_path_fac
     project = Project.create(
         folder, more_shells, calibrated_folder, references=[shells_folder], depth="depth"
     )
-    prepare(project)
+    embed_project(project)
     return folder
 
 
@@ -101,16 +101,16 @@ def test_a_project_opens_again_with_what_was_made_and_makes_anew_what_has_change
     assert project.depth == "depth"
     assert project.model.samefile(calibrated_folder)
     calls = []
-    embed = Embedder.embed_in_parts
+    embed = Model.embed_in_batches
     monkeypatch.setattr(
-        Embedder, "embed_in_parts", lambda *a, **k: calls.append(1) or embed(*a, **k)
+        Model, "embed_in_batches", lambda *a, **k: calls.append(1) or embed(*a, **k)
     )
-    before = prepare(project)
+    before = embed_project(project)
     assert not calls, "vectors are read, not made"
     shells = Collection.open(more_shells)
     fewer = shells.select(np.arange(20)).save(tmp_path / "fewer")
     changed = Project(folder, fewer, project.models)
-    assert len(prepare(changed).shells) == 20
+    assert len(embed_project(changed).shells) == 20
     assert calls, "another collection's vectors are made anew"
     assert len(before.shells) == 64
 
@@ -138,17 +138,17 @@ def test_a_model_without_calibration_is_refused_before_the_long_work(
         Project.create(tmp_path / "p", more_shells, model_folder)
     assert not (tmp_path / "p").exists()
     with pytest.raises(ModelError, match="forametric calibrate"):
-        prepare(Project(tmp_path / "p", more_shells, (model_folder,)))
+        embed_project(Project(tmp_path / "p", more_shells, (model_folder,)))
     assert not (tmp_path / "p").exists()
 
 
 def test_sheets_follow_the_map_so_that_neighbours_share_one(folder):
-    prepared = prepare(Project.open(folder))
+    prepared = embed_project(Project.open(folder))
     grid = np.stack(np.meshgrid(np.arange(8), np.arange(8)), axis=-1).reshape(-1, 2)
     shuffled = np.random.default_rng(0).permutation(grid).astype(np.float32)
-    laid_out = replace(prepared, space=replace(prepared.space, coordinates=shuffled))
-    assert sorted(laid_out.order) == list(range(64))
-    walk = shuffled[laid_out.order]
+    is_landmark = replace(prepared, space=replace(prepared.space, coordinates=shuffled))
+    assert sorted(is_landmark.order) == list(range(64))
+    walk = shuffled[is_landmark.order]
     assert walk[:4].tolist() == [[0, 0], [1, 0], [0, 1], [1, 1]]
     for start in range(0, 64, 16):  # a quarter of the walk is a quarter of the map
         assert np.ptp(walk[start : start + 16], axis=0).tolist() == [3, 3]
@@ -221,7 +221,7 @@ def test_the_first_in_the_queue_are_the_most_doubtful(studio):
 
 
 def test_a_name_for_a_group_is_learnt_at_once_and_forgotten_with_an_undo(folder):
-    prepared, rng = prepare(Project.open(folder)), np.random.default_rng(0)
+    prepared, rng = embed_project(Project.open(folder)), np.random.default_rng(0)
     vectors = prepared.got.vectors.copy()
     # Eight specimens like each other and like nothing else.
     other = rng.normal(size=vectors.shape[1])
@@ -246,7 +246,7 @@ def test_a_name_for_a_group_is_learnt_at_once_and_forgotten_with_an_undo(folder)
 
 
 def test_only_samples_with_new_decisions_are_estimated_again(studio, monkeypatch):
-    from forametric import assemblage
+    from forametric.analysis import assemblages as assemblage
 
     desk, seen = studio.desk, []
     estimate = assemblage.estimate_shares
@@ -265,7 +265,7 @@ def test_only_samples_with_new_decisions_are_estimated_again(studio, monkeypatch
 
 
 def test_an_estimate_of_before_a_decision_is_not_kept(studio, monkeypatch):
-    from forametric import assemblage
+    from forametric.analysis import assemblages as assemblage
 
     desk, estimate = studio.desk, assemblage.estimate_shares
 
@@ -329,10 +329,10 @@ def test_models_trained_one_after_the_other_are_tested_on_the_same_specimens(
     ids = core.specimens["id"].tolist()
 
     def tested():
-        together, roles = training_set(unnamed, store, [base])
-        assert set(roles[base.specimens["id"]]) <= {"train", "val", "unused"}
-        assert roles.index.tolist() == together.specimens["id"].tolist()
-        return set(roles.index[roles == "test"])
+        together, subsets = training_set(unnamed, store, [base])
+        assert set(subsets[base.specimens["id"]]) <= {"train", "val", "unused"}
+        assert subsets.index.tolist() == together.specimens["id"].tolist()
+        return set(subsets.index[subsets == "test"])
 
     store.record([Decision(i, "taxon", t, "A") for i, t in zip(ids[:40], truth, strict=False)])
     first = tested()
@@ -395,7 +395,7 @@ def test_groups_are_found_again_in_a_store_that_was_closed(tmp_path):
 
 def test_two_servers_on_one_postgresql_see_each_others_decisions_and_steps(folder, postgresql):
     project = Project.open(folder)
-    prepared = prepare(project)
+    prepared = embed_project(project)
     one, other = (Desk(prepared, Decisions(postgresql), "depth") for _ in range(2))
     one.decide("A", [Word(one.ids[0], "taxon", "Aa bb")])
     other.refresh()
@@ -756,7 +756,7 @@ def test_a_new_model_is_trained_with_the_decisions_measured_and_taken_back(
     studio.desk.decide("A", words)
     run = subprocess.run
     monkeypatch.setattr(
-        "forametric.server.studio.subprocess.run", lambda c, **k: run([*c, *QUICK], **k)
+        "forametric.server.session.subprocess.run", lambda c, **k: run([*c, *QUICK], **k)
     )
     client = TestClient(
         make_app(studio, TOKEN), base_url=ADDRESS, headers={"Authorization": f"Bearer {TOKEN}"}
@@ -800,7 +800,7 @@ def test_review_says_what_is_wrong(folder, arguments, message):
 def test_desk_names_are_those_of_the_model_with_what_is_settled(studio):
     desk = studio.desk
     assert isinstance(desk, Desk)
-    plain = desk.prepared.model.ranking(desk.got)
+    plain = desk.prepared.model.predict_proba(desk.got)
     assert np.array_equal(plain, desk.naming.ranking)
 
 
@@ -811,8 +811,8 @@ def test_what_reviewers_reject_is_not_learnt_from_the_base_again(more_shells, tm
     verdicts = ["none", "duplicate", "unknown"]
     store.record([Decision(i, v, "", "A") for i, v in zip(ids, verdicts, strict=False)])
     store.record([Decision(ids[3], "taxon", "single sphere", "A")])
-    together, roles = training_set(core, store, [core])
-    assert set(ids[3:]) == set(together.specimens["id"]) == set(roles.index)
+    together, subsets = training_set(core, store, [core])
+    assert set(ids[3:]) == set(together.specimens["id"]) == set(subsets.index)
 
 
 def test_undoing_a_second_name_of_a_group_leaves_the_first(tmp_path):

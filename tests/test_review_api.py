@@ -8,9 +8,9 @@ from schemathesis import GenerationMode
 from schemathesis.checks import CHECKS, load_all_checks
 
 from forametric.review import Decisions
-from forametric.review.project import Project, prepare
+from forametric.review.project import Project, embed_project
 from forametric.server.app import make_app
-from forametric.server.studio import Studio
+from forametric.server.session import Studio
 
 TOKEN = "a-token-for-tests"
 HEADERS = {"Authorization": f"Bearer {TOKEN}"}
@@ -30,7 +30,7 @@ load_all_checks()
 def application(calibrated_folder, more_shells, shells_folder, tmp_path_factory):
     folder = tmp_path_factory.mktemp("api") / "project"
     project = Project.create(folder, more_shells, calibrated_folder, references=[shells_folder])
-    prepare(project)
+    embed_project(project)
     studio = Studio.open(project, Decisions(folder / "decisions.sqlite"))
     yield make_app(studio, TOKEN, loopback=False)
     studio.close()

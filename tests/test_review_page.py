@@ -12,10 +12,10 @@ import pandas as pd
 import pytest
 
 from benchmarks.review import FLAGS, many_reviewers
-from forametric.collection import Collection
+from forametric.data.collection import Collection
+from forametric.data.importers import import_collection
 from forametric.review import Decisions
-from forametric.review.project import STORE, Project, prepare
-from forametric.sources import import_collection
+from forametric.review.project import STORE, Project, embed_project
 from tests.conftest import forametric
 from tests.serving import running
 
@@ -45,7 +45,7 @@ def pollen_project(real_data, tmp_path_factory) -> Path:
     project = Project.create(
         folder / "project", folder / "core", folder / "model", references=[folder / "pollen"]
     )
-    prepare(project)
+    embed_project(project)
     return folder / "project"
 
 

@@ -10,11 +10,13 @@ import pandas as pd
 import pytest
 import torch
 
-from forametric.collection import Collection
-from forametric.embedder import Embedder, read_card, read_network
+from forametric.data.collection import Collection
+from forametric.model.model import read_network
+from forametric.embedding.runtime import OpenVinoRuntime, TorchRuntime
 from forametric.errors import ModelError
-from forametric.images import load_squares
-from forametric.runtime import OpenVinoRuntime, TorchRuntime
+from forametric.images import load_images
+from forametric.model.card import read_card
+from forametric.model.model import Model
 from tests.conftest import QUICK, forametric
 
 
@@ -24,18 +26,20 @@ def _alike(ours, theirs, names) -> None:
 
 
 def test_three_runtimes_give_one_vector(model_folder, shells):
-    model = Embedder.load(model_folder)
+    model = Model.load(model_folder)
     assert isinstance(model.runtime, OpenVinoRuntime) or torch.cuda.is_available()
-    squares, _, _ = load_squares(shells.paths(), model.card.recipe.network.size)
+    squares, _, _ = load_images(shells.paths(), model.card.recipe.network.image_size)
     network = read_network(model_folder, read_card(model_folder))
     counted: list[int] = []
-    vectors, classes = TorchRuntime(network, model.card.recipe.views).run(squares, counted.append)
+    vectors, classes = TorchRuntime(network, model.card.recipe.tta_views).run(
+        squares, counted.append
+    )
     assert sum(counted) == len(shells)
     fast, fast_classes = OpenVinoRuntime(model_folder / "model.onnx").run(squares, counted.append)
     session = onnxruntime.InferenceSession(model_folder / "model.onnx")
     other, other_classes = session.run(None, {"squares": squares})
     for found, head in ((fast, fast_classes), (other, other_classes)):
-        _alike(vectors, found, model.gallery.predict)
+        _alike(vectors, found, model.references.predict)
         assert np.abs(head - classes).max() < 1e-4
     one = OpenVinoRuntime(model_folder / "model.onnx").run(squares[:1], counted.append)[0]
     assert np.allclose(one, fast[:1], atol=1e-5), "the number of squares at once changes nothing"
@@ -44,10 +48,10 @@ def test_three_runtimes_give_one_vector(model_folder, shells):
 def test_a_headless_network_gives_vectors_alone(shells_folder, split_file, shells, tmp_path):
     asked = ["--split", split_file, "--recipe", "frozen", "-o", tmp_path / "m", *QUICK[2:]]
     assert forametric("train", shells_folder, *asked).returncode == 0
-    model = Embedder.load(tmp_path / "m")
-    got = model.embed_images(shells.paths()[:5])
-    assert got.head.shape == (5, 0)
-    assert model.scores(got).shape == (5, len(model.gallery.classes_))
+    model = Model.load(tmp_path / "m")
+    got = model.embed(shells.paths()[:5])
+    assert got.class_probabilities.shape == (5, 0)
+    assert model.identifier.class_scores(got).shape == (5, len(model.taxa))
 
 
 def test_a_gpu_that_runs_out_of_memory_gets_half_as_many(monkeypatch, model_folder, capsys):
@@ -64,7 +68,7 @@ def test_a_gpu_that_runs_out_of_memory_gets_half_as_many(monkeypatch, model_fold
                 raise torch.cuda.OutOfMemoryError
             return squares.float().mean((1, 2)), squares[:, 0, 0, :0].float()
 
-    monkeypatch.setattr("forametric.learning.network.Deployed", Small)
+    monkeypatch.setattr("forametric.embedding.network.Deployed", Small)
     squares = np.arange(10 * 4 * 4 * 3, dtype=np.uint8).reshape(10, 4, 4, 3)
     vectors, _ = TorchRuntime(network, 1).run(squares, lambda n: None)
     assert seen == [10, 8, 4, 4, 2]

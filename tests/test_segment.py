@@ -13,11 +13,11 @@ import tifffile
 from PIL import Image
 
 from benchmarks.slides import matched, measure
-from forametric.collection import Collection
+from forametric.data.collection import Collection
+from forametric.data.importers.slides import segment_slides
 from forametric.errors import InputError
 from forametric.images.segment import cut_out, find_shells, overlay
-from forametric.sources.slides import segment_slides
-from forametric.sources.trays import simulate_slide
+from forametric.simulation.slides import simulate_slide
 from tests.conftest import forametric
 
 
@@ -173,7 +173,7 @@ def test_a_killed_run_goes_on_after_the_last_finished_slide(tmp_path: Path) -> N
         Image.fromarray(picture).save(tmp_path / f"tray{n}.png")
     script = (
         "import os, signal, sys\nfrom pathlib import Path\n"
-        "from forametric.sources import slides\n"
+        "from forametric.data.importers import slides\n"
         "real, seen = slides.decode, []\n"
         "def decode(path):\n"
         "    seen.append(path.name); print(path.name, flush=True)\n"

@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 from scipy.ndimage import label
 
+from forametric.data.importers.endless_forams import facts
 from forametric.errors import InputError
-from forametric.sources.endless_forams import facts
-from forametric.sources.shells import (
+from forametric.simulation import (
     FORMS,
     draw_form,
     long_tail,

@@ -13,13 +13,13 @@ import pytest
 import tifffile
 from PIL import Image
 
-from forametric.collection import Collection
+from forametric.data.collection import Collection
+from forametric.data.importers import import_collection
+from forametric.data.importers.archive import unpack
+from forametric.data.importers.endless_forams import facts
+from forametric.data.taxonomy import Taxonomy
 from forametric.errors import InputError
-from forametric.sources import import_collection
-from forametric.sources.archive import unpack
-from forametric.sources.endless_forams import facts
-from forametric.sources.lookalike import write_endless_forams
-from forametric.taxonomy import Taxonomy
+from forametric.simulation.plates import write_endless_forams
 
 
 def rows_of(source, tmp_path, **settings):
@@ -77,7 +77,7 @@ def test_missing_and_foreign_species_are_named(tmp_path, picture):
     got, table = rows_of(tmp_path / "ef", tmp_path)
     assert {"Globigerina bulloides", "Globigerinoides sacculifer"} <= set(table["taxon"].dropna())
     assert table["taxon"].isna().sum() == 2
-    assert set(table["karaderi-open"][table["taxon"].isna()]) == {"unknown"}
+    assert set(table["karaderi-open"][table["taxon"].isna()]) == {"distractor"}
     assert "30 of 35 species are missing" in got.notes[0]
     assert "not a planktic foraminifer" in got.notes[-1]
 
@@ -251,7 +251,7 @@ def test_a_binary_file_is_no_table(tmp_path):
 
 def test_a_hundred_thousand_rows_are_read(tmp_path, picture):
     """All of them one picture, so that only the table is heavy."""
-    from forametric.sources.table import read_table
+    from forametric.data.importers.table import read_table
 
     rows = pd.DataFrame({"image": "a.png", "species": "x", "n": np.arange(100_000)})
     rows.to_csv(tmp_path / "t.csv", index=False)
@@ -308,7 +308,7 @@ def test_a_damaged_zip_is_refused(tmp_path):
 def test_a_killed_import_goes_on_without_looking_twice(shells, tmp_path):
     """Killed after 30 of 48 images; the second run decodes only the rest."""
     script = (
-        "import os, signal, forametric.sources.importing as i\n"
+        "import os, signal, forametric.data.importers.importing as i\n"
         "from pathlib import Path\n"
         "decode, seen = i.decode, []\n"
         "def look(path):\n"
@@ -321,7 +321,7 @@ def test_a_killed_import_goes_on_without_looking_twice(shells, tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == -signal.SIGKILL, done.stderr
-    from forametric.sources import importing
+    from forametric.data.importers import importing
 
     seen = []
     decode = importing.decode
@@ -332,7 +332,7 @@ def test_a_killed_import_goes_on_without_looking_twice(shells, tmp_path):
     assert 0 < len(seen) < 48
     assert got.collection.specimens["id"].tolist() == shells.specimens["id"].tolist()
     assert sorted(os.listdir(tmp_path)) == ["out"]
-    assert "looked.jsonl" not in os.listdir(tmp_path / "out")
+    assert "progress.jsonl" not in os.listdir(tmp_path / "out")
 
 
 # Names
@@ -386,7 +386,7 @@ def test_aphia_ids_are_taken_from_worms_for_exact_matches_only(served):
 def test_the_library_is_fetched_where_the_site_answers(served, tmp_path):
     import io
 
-    from forametric.sources.endless_forams import fetch_endless_forams
+    from forametric.data.importers.endless_forams import fetch_endless_forams
 
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as file:

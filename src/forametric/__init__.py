@@ -5,34 +5,34 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from forametric._version import __version__
 
 if TYPE_CHECKING:
-    from forametric.collection import Collection
-    from forametric.embedder import Embedder
-    from forametric.evaluation.protocol import evaluate
-    from forametric.gallery import Gallery
-    from forametric.learning.recipe import Recipe
-    from forametric.learning.train import train
-    from forametric.morphospace import Morphospace
-    from forametric.sources import import_collection
+    from forametric.analysis.morphospace import Morphospace
+    from forametric.data.collection import Collection
+    from forametric.data.importers import import_collection
+    from forametric.embedding.recipe import Recipe
+    from forametric.evaluation.evaluate import evaluate
+    from forametric.identification.references import ReferenceSet
+    from forametric.model.model import Model
+    from forametric.training.train import train
 
 # Loaded when first used, so that `import forametric` and `forametric --help` stay quick.
 _HOMES = {
-    "Collection": "forametric.collection",
-    "Embedder": "forametric.embedder",
-    "Gallery": "forametric.gallery",
-    "Morphospace": "forametric.morphospace",
-    "Recipe": "forametric.learning.recipe",
-    "evaluate": "forametric.evaluation.protocol",
-    "import_collection": "forametric.sources",
-    "train": "forametric.learning.train",
+    "Collection": "forametric.data.collection",
+    "Model": "forametric.model.model",
+    "ReferenceSet": "forametric.identification.references",
+    "Morphospace": "forametric.analysis.morphospace",
+    "Recipe": "forametric.embedding.recipe",
+    "evaluate": "forametric.evaluation.evaluate",
+    "import_collection": "forametric.data.importers",
+    "train": "forametric.training.train",
 }
 
 __all__ = [
     "Collection",
-    "Embedder",
-    "Gallery",
+    "Model",
+    "ReferenceSet",
     "Morphospace",
     "Recipe",
     "__version__",

@@ -1,4 +1,4 @@
-"""The command line: one thin function for each verb.
+"""The command line: one subsample_per_class function for each verb.
 
 Progress and messages go to standard error, results to standard output or into files. Exit status:
 0 done; 1 done, but some specimens were skipped, and listed; 2 nothing done, and why.
@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from forametric import __version__
+from forametric._version import __version__
 from forametric.errors import ForametricError, InputError
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existin
 Output = Annotated[Path, typer.Option("-o", "--output", help="Where to write.")]
 Seed = Annotated[int, typer.Option(help="Seed of every random draw.")]
 SplitOption = Annotated[
-    str, typer.Option("--split", help="A column of the collection, or a CSV with id and role.")
+    str, typer.Option("--split", help="A column of the collection, or a CSV with id and subset.")
 ]
 StoreOption = Annotated[
     str, typer.Option("--store", help="The decisions: a SQLite file, or postgresql://….")
@@ -82,7 +82,7 @@ def _say_skipped(skipped: pd.DataFrame) -> None:
 
 def _list_skipped(skipped: pd.DataFrame, output: Path) -> Path:
     """Write the table of skipped images (image, reason) beside an output, and show the first."""
-    from forametric.files import atomic_path
+    from forametric.utils.files import atomic_path
 
     path = output.with_name(f"{output.stem}.skipped.csv")
     if len(skipped):
@@ -125,7 +125,7 @@ def import_(
 
     Example: forametric import plates/ -o collections/plates
     """
-    from forametric.sources import import_collection
+    from forametric.data.importers import import_collection
 
     got = import_collection(source, output, kind=kind, bar_um=bar_um, overwrite=overwrite)
     taxa = sorted(set(got.collection.taxa()) - {""})
@@ -183,7 +183,7 @@ def segment(
 
     Example: forametric segment tray1.jpg tray2.jpg --um-per-px 2.4 --min-diameter 150 -o trays
     """
-    from forametric.sources.slides import segment_slides
+    from forametric.data.importers.slides import segment_slides
 
     got = segment_slides(
         slides, output, um_per_px=um_per_px, min_diameter=min_diameter, overwrite=overwrite
@@ -213,7 +213,7 @@ def fetch(output: Output, as_json: Json = False) -> None:
 
     Example: forametric fetch -o endless-forams && forametric import endless-forams -o collection
     """
-    from forametric.sources.endless_forams import fetch_endless_forams
+    from forametric.data.importers.endless_forams import fetch_endless_forams
 
     failures = fetch_endless_forams(output)
 
@@ -238,8 +238,8 @@ def taxonomy(
 
     Example: forametric taxonomy --refresh -o names.csv
     """
-    from forametric.files import atomic_path, refuse_existing
-    from forametric.taxonomy import Taxonomy
+    from forametric.data.taxonomy import Taxonomy
+    from forametric.utils.files import atomic_path, refuse_existing
 
     refuse_existing(output, overwrite)
     names = Taxonomy.load()
@@ -270,9 +270,15 @@ def check(
 
     Example: forametric check collections/plates --model models/plates -o check --fix clean
     """
-    from forametric.audit import KINDS, check_collection, embed_labelled, fixed, write_audit
-    from forametric.collection import Collection
-    from forametric.files import atomic_folder, refuse_existing
+    from forametric.analysis.check import (
+        KINDS,
+        check_collection,
+        embed_labelled,
+        fixed,
+        write_audit,
+    )
+    from forametric.data.collection import Collection
+    from forametric.utils.files import atomic_folder, refuse_existing
 
     for path in (output, fix):
         if path is not None:
@@ -280,9 +286,9 @@ def check(
     shells = Collection.open(collection)
     got = None
     if model is not None:
-        from forametric.embedder import Embedder
+        from forametric.model.model import Model
 
-        got = embed_labelled(Embedder.load(model), shells)
+        got = embed_labelled(Model.load(model), shells)
     audit = check_collection(shells, got)
     if output is not None:
         with atomic_folder(output, overwrite) as temporary:
@@ -329,24 +335,24 @@ def split(
 
     Example: forametric split collections/plates --unseen 5 --seed 1 -o splits/open.csv
     """
-    from forametric.collection import Collection
-    from forametric.files import refuse_existing
-    from forametric.splits import draw_split, save_split, small_taxa, split_hash
+    from forametric.data.collection import Collection
+    from forametric.data.splits import draw_split, save_split, small_taxa, split_hash
+    from forametric.utils.files import refuse_existing
 
     refuse_existing(output, overwrite)
     shells = Collection.open(collection)
-    roles = draw_split(shells, seed=seed, test=test, val=val, unseen=unseen)
-    save_split(roles, output)
-    counts = {str(role): int(n) for role, n in roles.value_counts().items()}
+    subsets = draw_split(shells, seed=seed, test=test, val=val, unseen=unseen)
+    save_split(subsets, output)
+    counts = {str(subset): int(n) for subset, n in subsets.value_counts().items()}
 
     def say() -> None:
-        out.print(f"{output}: " + ", ".join(f"{n} {role}" for role, n in counts.items()))
+        out.print(f"{output}: " + ", ".join(f"{n} {subset}" for subset, n in counts.items()))
         for taxon, number in small_taxa(shells).items():
             err.print(
                 f"few specimens: {taxon} has {number}; train comes first, then test, then val"
             )
 
-    result = {"split": str(output), "hash": split_hash(roles), "roles": counts}
+    result = {"split": str(output), "hash": split_hash(subsets), "subsets": counts}
     _show(result, as_json, say)
 
 
@@ -386,29 +392,29 @@ def train(
     With what experts have decided, a fifth of it kept for testing: forametric train core
     --decisions decisions.sqlite --base collections/plates --from models/plates -o models/plates-2
     """
-    from forametric.collection import Collection
-    from forametric.embedder import Embedder
-    from forametric.evaluation.protocol import made_with
-    from forametric.learning.recipe import Recipe
-    from forametric.learning.train import train as run
-    from forametric.splits import load_split
+    from forametric.data.collection import Collection
+    from forametric.data.splits import load_split
+    from forametric.embedding.recipe import Recipe
+    from forametric.evaluation.evaluate import load_run_settings
+    from forametric.model.model import Model
+    from forametric.training.train import train as run
 
     shells = Collection.open(collection)
-    started = Embedder.load(start) if start else None
+    started = Model.load(start) if start else None
     if started and not recipe:
         chosen = started.card.recipe.with_settings(settings or [])
     else:
         chosen = Recipe.load(recipe or "default", settings or [])
     if again:
-        chosen, seed, roles = made_with(again, shells)
+        chosen, seed, subsets = load_run_settings(again, shells)
         split = str(again / "split.csv")
     elif split and not decisions:
-        roles = load_split(shells, split)
+        subsets = load_split(shells, split)
     elif decisions and not split:
         from forametric.review import Decisions, training_set
 
         others = [Collection.open(other) for other in base or []]
-        shells, roles = training_set(shells, Decisions.existing(decisions), others, seed=seed)
+        shells, subsets = training_set(shells, Decisions.existing(decisions), others, seed=seed)
         split = "decisions"
     else:
         raise InputError(
@@ -416,7 +422,7 @@ def train(
         )
     model = run(
         shells,
-        roles,
+        subsets,
         chosen,
         output,
         seed=seed,
@@ -426,7 +432,7 @@ def train(
     )
     result = {
         "model": str(output),
-        "taxa": len(model.classes_),
+        "taxa": len(model.card.classes),
         "backbone": model.card.backbone,
         **model.card.training,
         "skipped": model.card.data["skipped"],
@@ -434,7 +440,7 @@ def train(
 
     def say() -> None:
         out.print(
-            f"[bold]{output}[/]: {len(model.classes_)} taxa, {len(model.gallery.ids)} references, "
+            f"[bold]{output}[/]: {len(model.card.classes)} taxa, {len(model.references)} references, "
             f"trained in {model.card.training['seconds']:.0f} s",
             soft_wrap=True,
         )
@@ -456,14 +462,14 @@ def evaluate(
 
     Example: forametric evaluate models/plates collections/plates --split splits/open.csv -o results
     """
-    from forametric.collection import Collection
-    from forametric.embedder import Embedder
-    from forametric.evaluation.protocol import evaluate as run
-    from forametric.splits import load_split
+    from forametric.data.collection import Collection
+    from forametric.data.splits import load_split
+    from forametric.evaluation.evaluate import evaluate as run
+    from forametric.model.model import Model
 
     shells = Collection.open(collection)
     result = run(
-        Embedder.load(model),
+        Model.load(model),
         shells,
         load_split(shells, split),
         output,
@@ -473,7 +479,7 @@ def evaluate(
 
     def say() -> None:
         table = Table("figure", "value", title=f"{result['n']['test']} test specimens")
-        for part in ("known", "calibration", "unseen", "unknown"):
+        for part in ("known", "calibration", "unseen", "open_set"):
             for name, value in result[part].items():
                 if isinstance(value, float):
                     table.add_row(f"{part}.{name}", f"{value:.3f}")
@@ -519,10 +525,10 @@ def benchmark(
 
     Example: forametric benchmark collections/plates --recipes default,karaderi2022 -o bench
     """
-    from forametric.evaluation.compare import MEASURES, digits_of
-    from forametric.evaluation.compare import benchmark as run
-    from forametric.evaluation.comparison import write_comparison
-    from forametric.learning.recipe import Recipe
+    from forametric.embedding.recipe import Recipe
+    from forametric.evaluation.benchmark import MEASURES, digits_of
+    from forametric.evaluation.benchmark import benchmark as run
+    from forametric.evaluation.benchmark_report import write_comparison
 
     wanted = [Recipe.load(name.strip(), settings or []) for name in recipes.split(",")]
     first = against or wanted[0].name
@@ -574,27 +580,34 @@ def calibrate(
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
-    """Give a model probabilities and a limit for "unknown", by specimens of role val.
+    """Give a model probabilities and a limit for "unknown", by specimens of subset val.
 
-    `train` does so by itself; this is for a model whose gallery has changed, or that had too few.
+    `train` does so by itself; this is for a model whose references has changed, or that had too few.
 
     Example: forametric calibrate models/old collections/core --split split.csv -o models/new
     """
-    from forametric.collection import Collection
-    from forametric.embedder import Embedder
-    from forametric.files import refuse_existing
-    from forametric.identify import calibrate as run
-    from forametric.splits import load_split
+    from forametric.data.collection import Collection
+    from forametric.data.splits import load_split
+    from forametric.model.model import Model
+    from forametric.model.model import calibrate as run
+    from forametric.utils.files import refuse_existing
 
     refuse_existing(output, overwrite)
-    shells, chosen = Collection.open(collection), Embedder.load(model)
-    failures = run(chosen, shells, load_split(shells, split))
+    shells, chosen = Collection.open(collection), Model.load(model)
+    validation = shells.select((load_split(shells, split) == "val").to_numpy())
+    chosen, failures = run(chosen, validation)
     chosen.save(output, overwrite=overwrite)
     fitted = chosen.calibrated
     result = {
         "model": str(output),
         **fitted.model_dump(
-            include={"specimens", "temperature", "closeness", "strange", "rejected"}
+            include={
+                "specimens",
+                "temperature",
+                "distance_weight",
+                "novelty_threshold",
+                "rejection_rate",
+            }
         ),
         "skipped": failures.to_dict("records"),
     }
@@ -602,7 +615,7 @@ def calibrate(
     def say() -> None:
         out.print(
             f"[bold]{output}[/]: calibrated on {fitted.specimens} specimens; "
-            f"unknown above novelty {fitted.strange:.2f}",
+            f"unknown above novelty {fitted.novelty_threshold:.2f}",
             soft_wrap=True,
         )
 
@@ -625,23 +638,24 @@ def add(
 
     Example: forametric add models/plates collections/new-species -o models/plates-2
     """
-    from forametric.collection import Collection
-    from forametric.discover import NAMES, named_morphotypes
-    from forametric.embedder import Embedder
-    from forametric.files import refuse_existing
-    from forametric.identify import add_references
+    from forametric.analysis.discovery import NAMES, named_morphotypes
+    from forametric.data.collection import Collection
+    from forametric.model.model import Model, add_references
+    from forametric.utils.files import refuse_existing
 
     refuse_existing(output, overwrite)
     discovered = (collection / NAMES).is_file()
     named = named_morphotypes(collection) if discovered else Collection.open(collection)
-    chosen = Embedder.load(model)
-    before = set(chosen.gallery.classes_)
-    added, failures = add_references(chosen, named)
+    chosen = Model.load(model)
+    before = set(chosen.references.classes_)
+    known = len(chosen.references)
+    chosen, failures = add_references(chosen, named)
+    added = len(chosen.references) - known
     chosen.save(output, overwrite=overwrite)
-    new = sorted(set(chosen.gallery.classes_) - before)
+    new = sorted(set(chosen.references.classes_) - before)
     result = {
         "model": str(output),
-        "references": len(chosen.gallery.ids),
+        "references": len(chosen.references.ids),
         "added": added,
         "new_taxa": new,
         "skipped": failures.to_dict("records"),
@@ -660,8 +674,10 @@ def identify(
     model: Path,
     images: Annotated[Path, typer.Argument(help="A folder of images, a collection or an image.")],
     output: Output,
-    sure: Annotated[float, typer.Option(help="Least probability of a name that is given.")] = 0.5,
-    set_error: Annotated[
+    min_probability: Annotated[
+        float, typer.Option(help="Least probability of a name that is given.")
+    ] = 0.5,
+    conformal_alpha: Annotated[
         float | None,
         typer.Option(help="Add sets of species that lack the right one at most so often: 0.05."),
     ] = None,
@@ -684,11 +700,10 @@ def identify(
 
     Example: forametric identify models/plates new-plates/ -o names.csv
     """
-    from forametric.embedder import Embedder
-    from forametric.files import atomic_path, refuse_existing
-    from forametric.identify import identify as run
-    from forametric.similar import Searched
-    from forametric.taxonomy import Taxonomy
+    from forametric.data.taxonomy import Taxonomy
+    from forametric.identification.search import SpecimenIndex
+    from forametric.model.model import Model
+    from forametric.utils.files import atomic_path, refuse_existing
 
     beside = output.with_name(f"{output.stem}.neighbors.csv")
     for path in (output, beside) if neighbors else (output,):
@@ -696,23 +711,22 @@ def identify(
     asked = [text.partition("=") for text in where or []]
     if any(not equals for _, equals, _ in asked) or (asked and neighbors is None):
         raise InputError("--where takes COLUMN=VALUE and narrows --neighbors; see --help.")
-    chosen = Embedder.load(model)
-    searched = None
+    chosen = Model.load(model)
+    specimen_index = None
     if neighbors:
         conditions = {column: value for column, _, value in asked}
-        searched = Searched.open(neighbors, chosen.weights, conditions)
+        specimen_index = SpecimenIndex.open(neighbors, chosen.weights_sha256, conditions)
     if chosen.calibration is None:
         err.print(
             "[yellow]warning:[/] this model is not calibrated: scores are no probabilities and "
             "nothing is called unknown; see: forametric calibrate --help"
         )
-    got = run(
-        chosen,
+    got = chosen.identify(
         images,
-        sure=sure,
-        set_error=set_error,
+        min_probability=min_probability,
+        conformal_alpha=conformal_alpha,
         taxonomy=Taxonomy.load(taxonomy),
-        searched=searched,
+        similar_in=specimen_index,
     )
     tables = {output: got.table}
     if got.similar is not None:
@@ -767,12 +781,12 @@ def discover(
 
     Example: forametric discover models/plates collections/core -o morphotypes
     """
-    from forametric.collection import Collection
-    from forametric.discover import discover_collection
-    from forametric.embedder import Embedder
+    from forametric.analysis.discovery import discover_collection
+    from forametric.data.collection import Collection
+    from forametric.model.model import Model
 
     found, failures = discover_collection(
-        Embedder.load(model),
+        Model.load(model),
         Collection.open(collection),
         output,
         everything=everything,
@@ -816,12 +830,12 @@ def assemblage(
 
     Example: forametric assemblage models/plates collections/core --depth depth_cm -o core-counts
     """
-    from forametric.assemblage import assemblage_of_collection
-    from forametric.collection import Collection
-    from forametric.embedder import Embedder
+    from forametric.analysis.assemblages import assemblage_of_collection
+    from forametric.data.collection import Collection
+    from forametric.model.model import Model
 
     found = assemblage_of_collection(
-        Embedder.load(model),
+        Model.load(model),
         Collection.open(collection),
         output,
         by=by,
@@ -838,14 +852,14 @@ def assemblage(
             cells = (row.sample, row.specimens, row.accepted, row.richness, f"{row.shannon:.2f}")
             table.add_row(*map(str, cells), f"[italic]{top['taxon']}[/] {interval}")
         out.print(table)
-        if found.sampleless:
-            err.print(f"{found.sampleless} specimens without {by} were left out")
+        if found.n_unassigned:
+            err.print(f"{found.n_unassigned} specimens without {by} were left out")
         out.print(f"tables and figure: {output}", soft_wrap=True)
 
     result = {
         "output": str(output),
         "samples": found.samples.to_dict("records"),
-        "sampleless": found.sampleless,
+        "n_unassigned": found.n_unassigned,
         "skipped": found.skipped.to_dict("records"),
     }
     _show(result, as_json, say)
@@ -870,16 +884,16 @@ def queue(
 
     Example: forametric queue models/plates core --references collections/plates -o to-review
     """
-    from forametric.collection import Collection
-    from forametric.embedder import Embedder
+    from forametric.data.collection import Collection
+    from forametric.model.model import Model
     from forametric.review import Decisions, queue_of_collection
 
     found = queue_of_collection(
-        Embedder.load(model),
+        Model.load(model),
         Collection.open(collection),
         output,
         decisions=Decisions.existing(store) if store else None,
-        references=Collection.open(references) if references else None,
+        reference_images=Collection.open(references) if references else None,
         overwrite=overwrite,
     )
     result = {
@@ -907,9 +921,9 @@ def decide(
 
     Example: forametric decide core names.csv --store decisions.sqlite --reviewer "K. Lee"
     """
-    from forametric.collection import Collection
+    from forametric.data.collection import Collection
+    from forametric.data.importers.table import read_rows
     from forametric.review import Decisions, decisions_in
-    from forametric.sources.table import read_rows
 
     found = decisions_in(read_rows(table)[0], Collection.open(collection), reviewer)
     kept = Decisions(store)
@@ -935,8 +949,8 @@ def decisions(
 
     Example: forametric decisions --store decisions.sqlite -o history.csv
     """
-    from forametric.files import refuse_existing
     from forametric.review import Decisions, agreement, consensus
+    from forametric.utils.files import refuse_existing
 
     if output:
         refuse_existing(output, overwrite)
@@ -983,7 +997,7 @@ def label(
 
     Example: forametric label core --store decisions.sqlite -o core-reviewed
     """
-    from forametric.collection import Collection
+    from forametric.data.collection import Collection
     from forametric.review import Decisions, labelled
 
     named = labelled(Collection.open(collection), Decisions.existing(store))
@@ -1021,9 +1035,9 @@ def review(
     The next time: forametric review core-review
     """
     from forametric.review import Decisions
-    from forametric.review.project import ELSEWHERE, FILE, STORE, Project
-    from forametric.server.serve import checked_token, serve
-    from forametric.server.studio import Studio
+    from forametric.review.project import EXTERNAL, FILE, STORE, Project
+    from forametric.server.run import checked_token, serve
+    from forametric.server.session import Studio
 
     token = checked_token(host, os.environ.get("FORAMETRIC_TOKEN", ""))
     begun = (project / FILE).is_file()
@@ -1043,11 +1057,11 @@ def review(
             project,
             collection,
             model,
-            references=references or [],
+            reference_images=references or [],
             depth=depth,
             elsewhere=bool(database),
         )
-    if (found.database == ELSEWHERE) != bool(database):
+    if (found.database == EXTERNAL) != bool(database):
         where = "a database: give --database" if not database else "its folder: leave --database"
         raise InputError(f"the decisions of {project} are kept in {where}.")
     studio = Studio.open(found, Decisions(database or found.folder / STORE))
@@ -1082,14 +1096,13 @@ def embed(
 
     Example: forametric embed models/plates collections/plates -o vectors.parquet
     """
-    import pandas as pd
 
-    from forametric.collection import Collection
-    from forametric.embedder import Embedder
-    from forametric.embedding import embed_to_file
+    from forametric.data.collection import Collection
+    from forametric.model.embed_collection import embed_to_file
+    from forametric.model.model import Model
 
     if cluster:
-        from forametric.scale.cluster import embed_on_cluster
+        from forametric.model.ray_cluster import embed_on_cluster
 
         failed = embed_on_cluster(
             model, collection, output, cluster, images=images, overwrite=overwrite
@@ -1098,11 +1111,10 @@ def embed(
         raise InputError("--images goes with --cluster; a collection knows where its images lie.")
     else:
         shells = Collection.open(collection)
-        failed = embed_to_file(Embedder.load(model), shells, output, overwrite=overwrite)
-    result = {"vectors": str(output), "skipped": failed}
+        failed = embed_to_file(Model.load(model), shells, output, overwrite=overwrite)
+    result = {"vectors": str(output), "skipped": failed.to_dict("records")}
     _show(result, as_json, lambda: out.print(f"vectors: {output}", soft_wrap=True))
-    table = pd.DataFrame(list(failed.items()), columns=["image", "reason"])
-    _end(len(table), str(_list_skipped(table, output)))
+    _end(len(failed), str(_list_skipped(failed, output)))
 
 
 @app.command("map")
@@ -1127,15 +1139,14 @@ def map_(
 
     Example: forametric map models/plates collections/plates -o morphospace.png
     """
-    import pandas as pd
 
-    from forametric.collection import Collection
-    from forametric.embedder import Embedder
-    from forametric.embedding import vectors_of
-    from forametric.files import refuse_existing
-    from forametric.images import load_square
-    from forametric.mapfigure import SUFFIXES
-    from forametric.morphospace import Morphospace
+    from forametric.analysis.morphospace import Morphospace
+    from forametric.analysis.plots.morphospace_figure import SUFFIXES
+    from forametric.data.collection import Collection
+    from forametric.images import load_image
+    from forametric.model.embed_collection import embeddings_of
+    from forametric.model.model import Model
+    from forametric.utils.files import refuse_existing
 
     if output.suffix.lower() not in (*SUFFIXES, ".html"):
         raise InputError(f"{output} should end in .html, {', '.join(SUFFIXES)}.")
@@ -1145,21 +1156,19 @@ def map_(
     layout = output.with_suffix(".parquet")
     if onto is None:
         refuse_existing(layout, overwrite)
-    embedder, shells = Embedder.load(model), Collection.open(collection)
+    embedder, shells = Model.load(model), Collection.open(collection)
     known = Morphospace.load(onto) if onto else None
-    got = vectors_of(embedder, shells, vectors)
+    got = embeddings_of(embedder, shells, vectors)
     rows, points = got.rows, got.vectors
-    images = shells.specimens["image"]
-    failed = {str(images.iloc[row]): reason for row, reason in got.failures.items()}
     taxa = [str(t) or "unnamed" for t in shells.taxa()[rows]]
     kept: dict[str, float] = {}
     if known is None:
         space = Morphospace.fit(points, shells.specimens["id"].iloc[rows].tolist(), seed=seed)
         space.save(layout)
-        kept = space.neighbours_kept()
+        kept = space.knn_preservation()
 
         def picture(i: int) -> Any:
-            return load_square(shells.path(rows[i]), 96)
+            return load_image(shells.path(rows[i]), 96)
 
         if output.suffix.lower() == ".html":
             space.write_html(output, taxa, picture, title=output.stem)
@@ -1171,8 +1180,8 @@ def map_(
         "map": str(output),
         "layout": str(onto or layout),
         "specimens": len(rows),
-        "neighbours_kept": kept,
-        "skipped": failed,
+        "knn_preservation": kept,
+        "skipped": got.skipped.to_dict("records"),
     }
 
     def say() -> None:
@@ -1185,8 +1194,7 @@ def map_(
             )
 
     _show(result, as_json, say)
-    table = pd.DataFrame(list(failed.items()), columns=["image", "reason"])
-    _end(len(table), str(_list_skipped(table, output)))
+    _end(len(got.skipped), str(_list_skipped(got.skipped, output)))
 
 
 @app.command()
@@ -1216,10 +1224,10 @@ def export(
     """
     import pandas as pd
 
-    from forametric.collection import Collection
-    from forametric.embedder import read_card
-    from forametric.export import export_collection
-    from forametric.taxonomy import Taxonomy
+    from forametric.data.collection import Collection
+    from forametric.data.exporters import export_collection
+    from forametric.data.taxonomy import Taxonomy
+    from forametric.model.card import ModelCard
 
     given = None
     if names is not None:
@@ -1232,7 +1240,7 @@ def export(
         output,
         kind,
         names=given,
-        identified_by=read_card(model).title if model else f"forametric {__version__}",
+        identified_by=ModelCard.load(model).title if model else f"forametric {__version__}",
         taxonomy=Taxonomy.load(taxonomy),
         overwrite=overwrite,
     )
@@ -1246,14 +1254,16 @@ def recipes(as_json: Json = False) -> None:
 
     Example: forametric recipes
     """
-    from forametric.learning.recipe import Recipe, recipe_names
+    from forametric.embedding.recipe import Recipe, recipe_names
 
     known = [Recipe.load(name) for name in recipe_names()]
 
     def say() -> None:
         table = Table("recipe", "backbone", "px", "epochs", "what it does")
         for r in known:
-            table.add_row(r.name, r.network.backbone, str(r.network.size), str(r.epochs), r.about)
+            table.add_row(
+                r.name, r.network.backbone, str(r.network.image_size), str(r.epochs), r.about
+            )
         out.print(table)
 
     _show({r.name: r.model_dump(mode="json") for r in known}, as_json, say)
@@ -1289,11 +1299,11 @@ def _info(folder: Path | None) -> dict[str, Any]:
                 found[name] = "not installed"
         return found
     if (folder / "model.json").is_file():
-        from forametric.embedder import read_card
+        from forametric.model.card import ModelCard
 
-        card = read_card(folder)
+        card = ModelCard.load(folder)
         return {"model": str(folder), **card.model_dump(mode="json", exclude={"files"})}
-    from forametric.collection import Collection
+    from forametric.data.collection import Collection
 
     shells = Collection.open(folder)
     counts: pd.Series = shells.specimens["taxon"].value_counts()
@@ -1329,10 +1339,10 @@ def simulate(
     """
     import os
 
-    from forametric.files import atomic_folder, write_json
-    from forametric.progress import bar
-    from forametric.sources.shells import FORMS, even, write_shells
-    from forametric.sources.shells import long_tail as unequal
+    from forametric.simulation import FORMS, even, write_shells
+    from forametric.simulation import long_tail as unequal
+    from forametric.utils.files import atomic_folder, write_json
+    from forametric.utils.progress import bar
 
     counts = unequal(total) if long_tail else even(total)
     with atomic_folder(output, overwrite) as temporary, bar("drawing shells", total) as advance:

@@ -8,16 +8,22 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from forametric import __version__
-from forametric.collection import Collection
-from forametric.files import atomic_folder, atomic_path, read_json, refuse_existing, write_json
-from forametric.progress import bar, console
+from forametric._version import __version__
+from forametric.data.collection import Collection
+from forametric.utils.files import (
+    atomic_folder,
+    atomic_path,
+    read_json,
+    refuse_existing,
+    write_json,
+)
+from forametric.utils.progress import bar, console
 
 PER_FORM = 18
 SIZE = 128
 UNSEEN = 5
 MARK = "demo.json"
-SETTINGS = ("epochs=12", "network.size=96", "views=4")
+SETTINGS = ("epochs=12", "network.image_size=96", "tta_views=4")
 
 
 def run_demo(output: Path, *, overwrite: bool = False) -> dict[str, str]:
@@ -30,17 +36,16 @@ def run_demo(output: Path, *, overwrite: bool = False) -> dict[str, str]:
     dict of str to str
         Where the report, the map (picture and page), the names and the model lie.
     """
-    from forametric.discover import discover_collection
-    from forametric.embedder import Embedder
-    from forametric.evaluation.protocol import evaluate
-    from forametric.identify import identify
-    from forametric.images import load_square
-    from forametric.learning.recipe import Recipe
-    from forametric.learning.train import train
-    from forametric.morphospace import Morphospace
-    from forametric.sources import import_collection
-    from forametric.sources.shells import FORMS, write_shells
-    from forametric.splits import draw_split, save_split
+    from forametric.analysis.discovery import discover_collection
+    from forametric.analysis.morphospace import Morphospace
+    from forametric.data.importers import import_collection
+    from forametric.data.splits import draw_split, save_split
+    from forametric.embedding.recipe import Recipe
+    from forametric.evaluation.evaluate import evaluate
+    from forametric.images import load_image
+    from forametric.model.model import Model
+    from forametric.simulation import FORMS, write_shells
+    from forametric.training.train import train
 
     _enter(output, overwrite)
     console.print(f"1/6  drawing {PER_FORM * len(FORMS)} simulated shells of {len(FORMS)} forms")
@@ -56,26 +61,26 @@ def run_demo(output: Path, *, overwrite: bool = False) -> dict[str, str]:
     shells: Collection = import_collection(
         output / "shells" / "specimens.csv", output / "collection", overwrite=True
     ).collection
-    roles = draw_split(shells, seed=0, unseen=UNSEEN)
-    save_split(roles, output / "split.csv")
+    subsets = draw_split(shells, seed=0, unseen=UNSEEN)
+    save_split(subsets, output / "split.csv")
 
     console.print("2/6  training on all forms but five")
     if not (output / "model").is_dir():
         recipe = Recipe.load("default", SETTINGS)
-        train(shells, roles, recipe, output / "model", split_name="split.csv")
-    model = Embedder.load(output / "model")
+        train(shells, subsets, recipe, output / "model", split_name="split.csv")
+    model = Model.load(output / "model")
 
     console.print("3/6  measuring on shells it never saw")
-    evaluate(model, shells, roles, output / "results", overwrite=True, split_name="split.csv")
+    evaluate(model, shells, subsets, output / "results", overwrite=True, split_name="split.csv")
 
     console.print("4/6  drawing the morphospace")
-    vectors = model.embed(shells)
+    vectors = model.embed(shells).vectors
     space = Morphospace.fit(vectors, shells.specimens["id"].tolist())
     space.save(output / "morphospace.parquet")
     taxa = shells.taxa().tolist()
 
     def picture(i: int):  # type: ignore[no-untyped-def]
-        return load_square(shells.path(i), 96)
+        return load_image(shells.path(i), 96)
 
     space.plot(output / "morphospace.png", taxa, picture, title="Morphospace of simulated shells")
     space.write_html(output / "morphospace.html", taxa, picture, title="Simulated shells")
@@ -84,12 +89,12 @@ def run_demo(output: Path, *, overwrite: bool = False) -> dict[str, str]:
     if not (output / "new-shells").is_dir():
         with atomic_folder(output / "new-shells") as temporary:
             write_shells(temporary, 1, seed=1, size=SIZE)
-    names = identify(model, output / "new-shells").table
+    names = model.identify(output / "new-shells").table
     with atomic_path(output / "names.csv") as temporary:
         names.to_csv(temporary, index=False)
 
     console.print("6/6  grouping the forms it never saw")
-    held_out = shells.select((roles == "unseen").to_numpy())
+    held_out = shells.select((subsets == "unseen").to_numpy())
     discover_collection(model, held_out, output / "morphotypes", everything=True, overwrite=True)
     write_json(output / MARK, _mark(finished=True))
     return {

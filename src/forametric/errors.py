@@ -2,7 +2,7 @@
 
 ForametricError
 ├── InputError          what was given cannot be used: the sentence says what, where, what to do
-│   ├── AbsentError     what was asked for by its name or number is not there
+│   ├── NotFoundError     what was asked for by its name or number is not there
 │   ├── ImageError      one picture cannot be read; a run of many lists it and goes on
 │   └── RecipeError     a recipe file or one of its settings is wrong
 ├── ModelError          a model folder is damaged, or of a format this version does not know
@@ -20,7 +20,7 @@ class InputError(ForametricError):
     """What the user gave cannot be used."""
 
 
-class AbsentError(InputError):
+class NotFoundError(InputError):
     """What was asked for by its name or number is not there."""
 
 

@@ -1,4 +1,4 @@
-"""The report: one self-contained HTML page with figures, tables and pictures of shells."""
+"""The report: one self-contained HTML page with figures, tables and images of specimens."""
 
 from __future__ import annotations
 
@@ -7,43 +7,43 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from forametric import metrics
-from forametric.collection import Collection
-from forametric.embedder import Embedder
-from forametric.images import load_square
-from forametric.morphospace import Morphospace
-from forametric.page import THUMB, data_url, thumbnail_url, write_page
+from forametric._typing import BoolArray, FloatArray, IntArray, NameArray
+from forametric.analysis.morphospace import Morphospace
+from forametric.data.collection import Collection
+from forametric.data.thumbnails import THUMBNAIL, thumbnail_url
+from forametric.evaluation.predictions import Predictions
+from forametric.identification.references import ReferenceSet
+from forametric.images import load_image
+from forametric.utils.html import data_url, write_page
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-    from forametric.evaluation.protocol import Evaluated
 
 EXAMPLES = 12
 
 
 def write_report(
     folder: Path,
-    model: Embedder,
-    collection: Collection,
-    held_out: Evaluated,
     result: dict[str, Any],
+    predictions: Predictions,
+    references: ReferenceSet,
+    collection: Collection,
 ) -> None:
     """Write `report.html`, `species.csv`, `confusion.csv` and `morphospace.png` into `folder`."""
-    test = held_out.part("test")
-    truth = held_out.taxa[test].astype(str)
-    named = named_by(model, held_out, test)
-    taxa = sorted(set(truth) | set(named))
-    counts = metrics.confusion(truth, named, taxa)
+    test = predictions.part("test")
+    truth, named = predictions.taxa[test].astype(str), predictions.named[test].astype(str)
+    taxa, counts = _confusion(predictions)
     pd.DataFrame(counts, index=taxa, columns=taxa).to_csv(folder / "confusion.csv")
-    species = per_species(counts, taxa, model.gallery.taxa)
+    species = per_taxon(predictions, references.taxa)
     species.to_csv(folder / "species.csv", index=False)
-    drawn = np.r_[test, held_out.part("unseen")]
-    _draw_morphospace(folder / "morphospace.png", collection, held_out, drawn)
+    shown = np.r_[test, predictions.part("unseen")]
+    _draw_morphospace(folder / "morphospace.png", collection, predictions, shown)
     wrong, right = np.flatnonzero(truth != named), np.flatnonzero(truth == named)
+    confidence = predictions.scores[test].max(1)
+    examples = _Examples(collection, predictions, references)
     write_page(
         folder / "report.html",
         "report.html",
@@ -51,33 +51,24 @@ def write_report(
         title=f"{result['model']['recipe']} on {result['data']['collection']}",
         species=species.to_dict("records"),
         confusion=_figure_url(_confusion_figure(counts, taxa)),
-        reliability=_figure_url(_reliability_figure(held_out.scores[test].max(1), truth == named)),
+        reliability=_figure_url(_reliability_figure(confidence, truth == named)),
         bars=_figure_url(_bars_figure(species)),
         morphospace=data_url((folder / "morphospace.png").read_bytes(), "png"),
-        wrong=_examples(model, collection, held_out, test[wrong[:EXAMPLES]]),
-        right=_examples(model, collection, held_out, test[_spread(right, truth, EXAMPLES // 2)]),
+        wrong=examples.of(test[wrong[:EXAMPLES]]),
+        right=examples.of(test[_spread(right, truth, EXAMPLES // 2)]),
     )
 
 
-def named_by(
-    model: Embedder, held_out: Evaluated, positions: npt.NDArray[np.int64]
-) -> npt.NDArray[np.str_]:
-    """The names that identification gives to these held-out specimens."""
-    best = held_out.scores[positions].argmax(1)
-    return np.array([model.gallery.classes_[i] for i in best], dtype=np.str_)
-
-
-def per_species(
-    counts: npt.NDArray[np.int64], taxa: list[str], gallery: npt.NDArray[np.object_]
-) -> pd.DataFrame:
-    """Precision, recall and F1 of each taxon, with its numbers in gallery and test."""
+def per_taxon(predictions: Predictions, references: NameArray) -> pd.DataFrame:
+    """Precision, recall and F1 of each taxon, with its numbers of references and test."""
+    taxa, counts = _confusion(predictions)
     hits, given, real = counts.diagonal(), counts.sum(0), counts.sum(1)
-    references = pd.Series(gallery).value_counts()
+    n_references = pd.Series(references).value_counts()
     with np.errstate(invalid="ignore", divide="ignore"):
         table = pd.DataFrame(
             {
                 "taxon": taxa,
-                "gallery": [int(references.get(t, 0)) for t in taxa],
+                "references": [int(n_references.get(t, 0)) for t in taxa],
                 "test": real,
                 "precision": np.nan_to_num(hits / given),
                 "recall": np.nan_to_num(hits / real),
@@ -89,54 +80,65 @@ def per_species(
     return table
 
 
+def _confusion(predictions: Predictions) -> tuple[list[str], IntArray]:
+    test = predictions.part("test")
+    truth, named = predictions.taxa[test].astype(str), predictions.named[test].astype(str)
+    taxa = sorted(set(truth) | set(named))
+    return taxa, metrics.confusion(truth, named, taxa)
+
+
 def _draw_morphospace(
-    path: Path, collection: Collection, held_out: Evaluated, drawn: npt.NDArray[np.int64]
+    path: Path, collection: Collection, predictions: Predictions, shown: IntArray
 ) -> None:
-    space = Morphospace.fit(held_out.vectors[drawn])
-    unseen = held_out.roles[drawn] == "unseen"
-    taxa = [
-        t + " (unseen)" if u else str(t) for t, u in zip(held_out.taxa[drawn], unseen, strict=True)
+    space = Morphospace().fit(predictions.embeddings.vectors[shown])
+    unseen = predictions.subsets[shown] == "unseen"
+    names = [
+        f"{taxon} (unseen)" if new else str(taxon)
+        for taxon, new in zip(predictions.taxa[shown], unseen, strict=True)
     ]
+    rows = predictions.rows[shown]
     space.plot(
         path,
-        taxa,
-        lambda i: load_square(collection.path(held_out.rows[drawn[i]]), THUMB),
+        color=names,
+        images=lambda i: load_image(collection.path(int(rows[i])), THUMBNAIL),
         title="Morphospace of held-out specimens",
     )
 
 
-def _examples(
-    model: Embedder, collection: Collection, held_out: Evaluated, positions: npt.NDArray[np.int64]
-) -> list[dict[str, Any]]:
-    """For each specimen its picture, its names and its five nearest references with theirs."""
-    if not len(positions):
-        return []
-    place = {str(i): row for row, i in enumerate(collection.specimens["id"])}
-    distances, nearest = model.gallery.nearest(held_out.vectors[positions])
-    named = named_by(model, held_out, positions)
-    examples = []
-    for position, name, rows, far in zip(positions, named, nearest, distances, strict=True):
-        examples.append(
+class _Examples:
+    """Specimens for the page, each with its five nearest references and their images."""
+
+    def __init__(
+        self, collection: Collection, predictions: Predictions, references: ReferenceSet
+    ) -> None:
+        self.collection, self.predictions, self.references = collection, predictions, references
+        self.row_of = {str(i): row for row, i in enumerate(collection.specimens["id"])}
+
+    def of(self, positions: IntArray) -> list[dict[str, Any]]:
+        """What the page shows of these specimens."""
+        if not len(positions):
+            return []
+        vectors = self.predictions.embeddings.vectors[positions]
+        distances, nearest = self.references.kneighbors(vectors)
+        return [
             {
-                "picture": thumbnail_url(collection, int(held_out.rows[position])),
-                "truth": held_out.taxa[position],
-                "named": name,
-                "neighbours": [
-                    {
-                        "picture": thumbnail_url(collection, place.get(model.gallery.ids[row])),
-                        "taxon": model.gallery.taxa[row],
-                        "distance": f"{d:.2f}",
-                    }
-                    for row, d in zip(rows, far, strict=True)
-                ],
+                "image": thumbnail_url(self.collection, int(self.predictions.rows[position])),
+                "truth": self.predictions.taxa[position],
+                "named": self.predictions.named[position],
+                "neighbors": [self._reference(int(r), d) for r, d in zip(rows, far, strict=True)],
             }
-        )
-    return examples
+            for position, rows, far in zip(positions, nearest, distances, strict=True)
+        ]
+
+    def _reference(self, row: int, distance: float) -> dict[str, str]:
+        return {
+            "image": thumbnail_url(self.collection, self.row_of.get(self.references.ids[row])),
+            "taxon": str(self.references.taxa[row]),
+            "distance": f"{distance:.2f}",
+        }
 
 
-def _spread(
-    rows: npt.NDArray[np.int64], truth: npt.NDArray[Any], count: int
-) -> npt.NDArray[np.int64]:
+def _spread(rows: IntArray, truth: NameArray, count: int) -> IntArray:
     """One specimen of each of `count` taxa, evenly over the alphabet."""
     first = pd.Series(rows).groupby(truth[rows]).first().to_numpy()
     return (
@@ -146,7 +148,7 @@ def _spread(
     )
 
 
-def _confusion_figure(counts: npt.NDArray[np.int64], taxa: list[str]) -> Figure:
+def _confusion_figure(counts: IntArray, taxa: list[str]) -> Figure:
     from matplotlib.figure import Figure
 
     side = max(5.0, 0.2 * len(taxa) + 2.5)
@@ -180,10 +182,8 @@ def _bars_figure(species: pd.DataFrame) -> Figure:
     return figure
 
 
-def _reliability_figure(
-    confidence: npt.NDArray[np.float32], right: npt.NDArray[np.bool_]
-) -> Figure:
-    """Left the reliability diagram, right the accuracy of the surest names."""
+def _reliability_figure(confidence: FloatArray, right: BoolArray) -> Figure:
+    """Left the reliability diagram, right the accuracy of the most confident names."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 4), layout="constrained")
@@ -197,7 +197,9 @@ def _reliability_figure(
     ranked = right[np.argsort(-confidence, kind="stable")]
     taken = np.arange(1, len(ranked) + 1)
     other.plot(taken / len(ranked), np.cumsum(ranked) / taken, color="#2f6f9f")
-    other.set(xlabel="share of specimens named, the surest first", ylabel="accuracy of those")
+    other.set(
+        xlabel="share of specimens named, the most confident first", ylabel="accuracy of those"
+    )
     other.set(xlim=(0, 1.02), ylim=(min(0.9, right.mean()) - 0.02, 1.005))
     for axes in (left, other):
         axes.spines[["top", "right"]].set_visible(False)

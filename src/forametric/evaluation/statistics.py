@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 from scipy import stats
 
-Floats = npt.NDArray[np.floating]
+from forametric._typing import AnyArray
 
 
-def mean_interval(values: Floats) -> tuple[float, float]:
+def mean_interval(values: AnyArray) -> tuple[float, float]:
     """Mean and half-width of its 95 % Student interval; the half-width of one value is NaN.
 
     >>> mean, half = mean_interval(np.array([1.0, 2.0, 3.0]))
@@ -23,7 +22,7 @@ def mean_interval(values: Floats) -> tuple[float, float]:
     return float(values.mean()), float(half)
 
 
-def paired_difference(ours: Floats, theirs: Floats, test_share: float) -> tuple[float, float]:
+def paired_difference(ours: AnyArray, theirs: AnyArray, test_share: float) -> tuple[float, float]:
     """Mean of the paired differences, and the p value of the corrected resampled t-test.
 
     Draws of one collection share most of their training specimens, so that their results are not

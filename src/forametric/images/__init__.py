@@ -1,15 +1,15 @@
 """From an image file to the square of pixels that every network of the house sees."""
 
 from forametric.images.decode import IMAGE_SUFFIXES, decode
-from forametric.images.plate import photograph
-from forametric.images.prepare import background, load_square, load_squares, prepare
+from forametric.images.plate import crop_plate
+from forametric.images.preprocess import background, load_image, load_images, preprocess
 
 __all__ = [
     "IMAGE_SUFFIXES",
     "background",
     "decode",
-    "load_square",
-    "load_squares",
-    "photograph",
-    "prepare",
+    "load_image",
+    "load_images",
+    "crop_plate",
+    "preprocess",
 ]

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from forametric.errors import ImageError
-from forametric.images.stack import one_picture
+from forametric.images.stack import project_stack
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp"})
 MAX_PIXELS = 100_000_000
@@ -108,7 +108,7 @@ def _decode_tiff(path: Path) -> npt.NDArray[np.uint8]:
             raise ImageError(f"a TIFF of {series.size:,} values is too large; save fewer planes")
         planes = series.size // (page.imagewidth * page.imagelength * page.samplesperpixel)
         if planes > 1:
-            return _rgb(one_picture(series.asarray(), series.axes))
+            return _rgb(project_stack(series.asarray(), series.axes))
         plain = page.photometric in (0, 1, 2) and page.samplesperpixel in (1, 3)
         if plain and (page.bitspersample in (8, 16) or page.dtype in (np.float32, np.float64)):
             pixels = page.asarray()

@@ -1,8 +1,8 @@
-"""Find the photograph on a published plate: without border, label strip and scale bars.
+"""Find the crop_plate on a published plate: without border, label strip and scale bars.
 
 A network that sees the printed label learns to read instead of to look at the shell. AutoMorph
 (Hsiang et al. 2017, Palaeontologia Electronica 21.1.2A), which cut the Endless Forams pictures,
-pads a photograph with black to 640 px and adds a white strip of 160 px below it, which holds a bar
+pads a crop_plate with black to 640 px and adds a white strip of 160 px below it, which holds a bar
 of 100 µm, a bar of 25 µm under it, and lines of text; other plates print light text on a dark
 strip, or above. All are found by what a label is: at least one line of seven or more marks of one
 ink, of like height, side by side on one foot, on a flat ground that reaches the edge and holds
@@ -34,7 +34,7 @@ UM_BARS = (100.0, 25.0)  # what AutoMorph's two bars are long
 
 @dataclass(frozen=True)
 class Plate:
-    """Where the photograph lies, and what the strip says of its scale.
+    """Where the crop_plate lies, and what the strip says of its scale.
 
     Attributes
     ----------
@@ -67,11 +67,11 @@ class _Mark:
         return self.right - self.left
 
 
-def photograph(image: Pixels) -> Pixels:
-    """The photograph on a plate, or the image itself when it is no plate.
+def crop_plate(image: Pixels) -> Pixels:
+    """The crop_plate on a plate, or the image itself when it is no plate.
 
     >>> picture = np.full((40, 30, 3), 90, np.uint8)
-    >>> photograph(picture) is picture
+    >>> crop_plate(picture) is picture
     True
     """
     top, bottom, left, right = read_plate(image).box
@@ -81,7 +81,7 @@ def photograph(image: Pixels) -> Pixels:
 
 
 def read_plate(image: Pixels, bar_um: float | None = None) -> Plate:
-    """Find the photograph and the scale on a plate.
+    """Find the crop_plate and the scale on a plate.
 
     Parameters
     ----------
@@ -125,7 +125,7 @@ def _strip(grey: Grey, bar_um: float | None) -> tuple[int, float | None]:
     content = contrast > FLAT
     edge = height
     # A row of chambers may look like a line of text; a true one has nothing but label below and
-    # beside it. Lines that have something of the photograph there are taken for a part of it.
+    # beside it. Lines that have something of the crop_plate there are taken for a part of it.
     while lines:
         label_top = min(m.top for line in lines for m in line)
         label = [m for m in small if m.bottom > label_top - 4 * tallest]
@@ -138,8 +138,12 @@ def _strip(grey: Grey, bar_um: float | None) -> tuple[int, float | None]:
         return 0, None
     under = [m for m in small if m.top >= edge]
     cut = _edge_row(grey, edge, min(m.top for m in under), ground)
-    thin = [m for m in under if m.height <= max(4, 0.012 * height) and m.width > 2 * m.height]
-    return height - cut, _scale(thin) if bar_um is None else _scale_of_one(thin, bar_um)
+    subsample_per_class = [
+        m for m in under if m.height <= max(4, 0.012 * height) and m.width > 2 * m.height
+    ]
+    return height - cut, _scale(subsample_per_class) if bar_um is None else _scale_of_one(
+        subsample_per_class, bar_um
+    )
 
 
 def _marks(contrast: Grey) -> list[_Mark]:
@@ -210,14 +214,14 @@ def _is_text(line: list[_Mark]) -> bool:
 
 
 def _edge_row(grey: Grey, edge: int, text_top: int, ground: int) -> int:
-    """The first row of the strip, between the photograph's last mark and the first ink.
+    """The first row of the strip, between the crop_plate's last mark and the first ink.
 
-    Where the photograph ends in a straight edge, that edge; where it has the strip's own colour,
+    Where the crop_plate ends in a straight edge, that edge; where it has the strip's own colour,
     and so no visible edge, the middle of the gap, so that no faint rim of the shell is cut.
     """
     if edge == 0:
         return 0
-    # A dim photograph still differs a little from a flat strip: follow it down to its last row.
+    # A dim crop_plate still differs a little from a flat strip: follow it down to its last row.
     dim = (np.abs(grey[edge:text_top] - ground) > BORDER).mean(1) >= 0.2
     if dim.any() and dim[0]:
         return edge + (int(np.argmin(dim)) if not dim.all() else len(dim))
@@ -255,7 +259,7 @@ def _without_border(grey: Grey) -> Box:
             continue
         inside = np.abs(grey - colour) > BORDER
         rows, columns = inside.mean(1), inside.mean(0)
-        # The middle of the sorted profile is inside the photograph unless the border is half of it.
+        # The middle of the sorted profile is inside the crop_plate unless the border is half of it.
         high = np.flatnonzero(rows > 0.5 * np.quantile(rows, 0.75))
         wide = np.flatnonzero(columns > 0.5 * np.quantile(columns, 0.75))
         if not len(high) or not len(wide):
@@ -270,7 +274,7 @@ def _without_border(grey: Grey) -> Box:
 
 
 def _is_rectangle(framed: npt.NDArray[np.bool_]) -> bool:
-    """Filled, along its edges and in its corners too: a photograph, not a shell."""
+    """Filled, along its edges and in its corners too: a crop_plate, not a shell."""
     if min(framed.shape) < 8:
         return False
     edges = np.concatenate([framed[1], framed[-2], framed[:, 1], framed[:, -2]])

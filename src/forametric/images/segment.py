@@ -1,6 +1,6 @@
-"""Find the shells on a photograph of a slide or tray, and cut each one out.
+"""Find the shells on a crop_plate of a slide or tray, and cut each one out.
 
-The photograph is looked at reduced (its longer side at most `LONGEST` px), so that memory stays
+The crop_plate is looked at reduced (its longer side at most `LONGEST` px), so that memory stays
 small; the cut pictures keep every pixel of the slide.
 """
 
@@ -47,7 +47,7 @@ _COLUMNS = (
 
 @dataclass(frozen=True)
 class Slide:
-    """The shells found on one photograph.
+    """The shells found on one crop_plate.
 
     Attributes
     ----------
@@ -62,7 +62,7 @@ class Slide:
     factor : int
         Pixels of the slide for each of the reduced picture.
     cut : int
-        Shells left out because the edge of the photograph cuts them.
+        Shells left out because the edge of the crop_plate cuts them.
     dark : bool
         Whether the shells are darker than the slide.
     """
@@ -246,7 +246,7 @@ def _parts(shape: npt.NDArray[np.bool_], least: float) -> npt.NDArray[np.int32]:
 def _whole_ones(
     labels: npt.NDArray[np.int32], touching: set[int]
 ) -> tuple[npt.NDArray[np.int32], set[int], int]:
-    """Leave out the shells that the photograph's edge cuts; number the others from the top left."""
+    """Leave out the shells that the crop_plate's edge cuts; number the others from the top left."""
     edge = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
     cut = set(np.unique(edge).tolist()) - {0}
     kept = [r for r in regionprops(labels) if r.label not in cut]

@@ -16,12 +16,12 @@ from scipy.ndimage import gaussian_filter, laplace
 from forametric.errors import ImageError
 
 FOCUS = "ZIQ"  # z; and tifffile's letters for pages of which nothing is said
-SHARPNESS = 2.0  # px over which sharpness is averaged
+KERNEL_SHARPNESS = 2.0  # px over which sharpness is averaged
 
 Array = npt.NDArray[Any]
 
 
-def one_picture(stack: Array, axes: str) -> Array:
+def project_stack(stack: Array, axes: str) -> Array:
     """Reduce a stack to (height, width) or (height, width, 3), of the same dtype.
 
     Parameters
@@ -29,7 +29,7 @@ def one_picture(stack: Array, axes: str) -> Array:
     axes : str
         What each dimension is, in tifffile's letters: T, C, Z, Y, X, S (samples), …
 
-    >>> one_picture(np.zeros((2, 5, 8, 9), np.uint16), "TZYX").shape
+    >>> project_stack(np.zeros((2, 5, 8, 9), np.uint16), "TZYX").shape
     (8, 9)
     """
     if "Y" not in axes or "X" not in axes:
@@ -62,7 +62,7 @@ def extended_depth(planes: Array) -> Array:
     picture = planes[0].copy()
     for plane in planes:
         grey = (plane if plane.ndim == 2 else plane.mean(2)).astype(np.float32)
-        sharp = gaussian_filter(laplace(grey) ** 2, SHARPNESS)
+        sharp = gaussian_filter(laplace(grey) ** 2, KERNEL_SHARPNESS)
         better = sharp > best
         picture[better], best[better] = plane[better], sharp[better]
     return np.asarray(picture)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from forametric.review.decisions import Decisions
+from forametric.review.store import Decisions
 
 
 class Groups:

@@ -1,6 +1,6 @@
 """A review project: a collection, a model to name it with, and what experts decide about it.
 
-On disk a folder: `project.json` (where the collection, the models and their references lie),
+On disk a folder: `project.json` (where the collection, the models and their reference_images lie),
 `decisions.sqlite` unless the decisions are kept in another database, and `cache/`, one folder for
 each model, with vectors, map and sheets of small pictures. The cache may be deleted; it is made
 anew.
@@ -18,18 +18,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from forametric import __version__
-from forametric.collection import Collection
-from forametric.embedder import Embedder, Vectors
-from forametric.embedding import embed_to_file, vectors_of
-from forametric.errors import AbsentError, InputError
-from forametric.files import read_json, write_json
-from forametric.morphospace import Morphospace
+from forametric._version import __version__
+from forametric.analysis.morphospace import Morphospace
+from forametric.data.collection import Collection
+from forametric.data.embeddings import Embeddings
+from forametric.errors import InputError, NotFoundError
+from forametric.model.embed_collection import embed_to_file, embeddings_of
+from forametric.model.model import Model
+from forametric.utils.files import read_json, write_json
 
 FORMAT = 1
 FILE = "project.json"
 STORE = "decisions.sqlite"
-ELSEWHERE = "elsewhere"  # the decisions are in a database, whose address may hold a password
+EXTERNAL = "elsewhere"  # the decisions are in a database, whose address may hold a password
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,8 @@ class Project:
         The model that the project began with, and those trained from it.
     current : int
         Which of them names the specimens.
-    references : tuple of Path
-        Collections that hold the pictures of the models' references.
+    reference_images : tuple of Path
+        Collections that hold the pictures of the models' reference_images.
     depth : str
         The column with each sample's depth or age; "" for none.
     database : str
@@ -55,7 +56,7 @@ class Project:
     collection: Path
     models: tuple[Path, ...]
     current: int = 0
-    references: tuple[Path, ...] = ()
+    reference_images: tuple[Path, ...] = ()
     depth: str = ""
     database: str = STORE
 
@@ -66,7 +67,7 @@ class Project:
         collection: Path,
         model: Path,
         *,
-        references: Sequence[Path] = (),
+        reference_images: Sequence[Path] = (),
         depth: str = "",
         elsewhere: bool = False,
     ) -> Project:
@@ -82,13 +83,13 @@ class Project:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise InputError(f"{folder} holds something else; name a new folder for the project.")
         shells = Collection.open(collection)
-        Embedder.load(model).calibrated  # noqa: B018  refuse before there is a project
-        for other in references:
+        Model.load(model).calibrated  # noqa: B018  refuse before there is a project
+        for other in reference_images:
             Collection.open(other)
         if depth and depth not in shells.specimens:
             raise InputError(f"the collection has no column {depth!r}.")
-        database = ELSEWHERE if elsewhere else STORE
-        project = cls(folder, collection, (model,), 0, tuple(references), depth, database)
+        database = EXTERNAL if elsewhere else STORE
+        project = cls(folder, collection, (model,), 0, tuple(reference_images), depth, database)
         folder.mkdir(parents=True, exist_ok=True)
         project.save()
         return project
@@ -114,7 +115,7 @@ class Project:
                 _place(folder, data["collection"]),
                 models,
                 int(data["current"]),
-                tuple(_place(folder, other) for other in data["references"]),
+                tuple(_place(folder, other) for other in data["reference_images"]),
                 str(data["depth"]),
                 str(data["database"]),
             )
@@ -128,7 +129,7 @@ class Project:
         paths = {
             "collection": self._relative(self.collection),
             "models": [self._relative(model) for model in self.models],
-            "references": [self._relative(other) for other in self.references],
+            "reference_images": [self._relative(other) for other in self.reference_images],
         }
         rest = {"current": self.current, "depth": self.depth, "database": self.database}
         made_by = {"format": FORMAT, "made_by": f"forametric {__version__}"}
@@ -153,36 +154,36 @@ class Project:
 
         Raises
         ------
-        AbsentError
+        NotFoundError
             When there is no such model.
         """
         if not 0 <= number < len(self.models):
-            raise AbsentError(f"there is no model {number}; there are {len(self.models)}.")
+            raise NotFoundError(f"there is no model {number}; there are {len(self.models)}.")
         return replace(self, current=number)
 
 
 @dataclass(frozen=True)
-class Prepared:
+class EmbeddedCollection:
     """A collection as a model sees it.
 
     Attributes
     ----------
     shells : Collection
         The specimens whose images could be read.
-    got : Vectors
+    got : Embeddings
         Of each of them.
     space : Morphospace
-    skipped : dict of str to str
-        The images that could not be read, and why.
+    skipped : DataFrame
+        The images that could not be read: image, reason.
     cache : Path
         Where this model's files lie.
     """
 
-    model: Embedder
+    model: Model
     shells: Collection
-    got: Vectors
+    got: Embeddings
     space: Morphospace
-    skipped: dict[str, str]
+    skipped: pd.DataFrame
     cache: Path
 
     @cached_property
@@ -191,7 +192,7 @@ class Prepared:
 
         Pictures are packed into sheets in this order, so that a part of the map needs few sheets.
         """
-        places = self.space.coordinates
+        places = self.space.coordinates_
         extent = np.maximum(np.ptp(places, axis=0), 1e-9)
         cells = ((places - places.min(0)) / extent * 1023).astype(np.int64)
         key = np.zeros(len(cells), np.int64)
@@ -201,7 +202,7 @@ class Prepared:
         return np.argsort(key, kind="stable")
 
 
-def prepare(project: Project) -> Prepared:
+def embed_project(project: Project) -> EmbeddedCollection:
     """Embed and map a project's collection, or read what was made of the same one before.
 
     Killed, it goes on where it was.
@@ -213,10 +214,10 @@ def prepare(project: Project) -> Prepared:
     ModelError
         When the model cannot be loaded, or has no calibration.
     """
-    model = Embedder.load(project.model)
+    model = Model.load(project.model)
     model.calibrated  # noqa: B018  refuse before the long work
     collection = Collection.open(project.collection)
-    cache = project.folder / "cache" / model.weights[:16]
+    cache = project.folder / "cache" / model.weights_sha256[:16]
     columns = collection.specimens[["id", "image"]].astype(str)
     run = {"specimens": int(pd.util.hash_pandas_object(columns, index=False).sum())}
     vectors, layout, about = cache / "vectors.parquet", cache / "map.parquet", cache / "cache.json"
@@ -224,18 +225,19 @@ def prepare(project: Project) -> Prepared:
         if about.is_file():  # of a collection that has changed since
             shutil.rmtree(cache)
         cache.mkdir(parents=True, exist_ok=True)
-        skipped = embed_to_file(model, collection, vectors, overwrite=True)
+        skipped = embed_to_file(model, collection, vectors, overwrite=True).to_dict("records")
         layout.unlink(missing_ok=True)
         write_json(about, {"run": run, "skipped": skipped})
-    got = vectors_of(model, collection, vectors)
+    got = embeddings_of(model, collection, vectors)
     shells = collection.select(got.rows)
     if layout.is_file():
         space = Morphospace.load(layout)
     else:
-        space = Morphospace.fit(got.vectors, shells.specimens["id"].tolist())
+        space = Morphospace().fit(got)
         space.save(layout)
-    everyone = Vectors(list(range(len(shells))), got.vectors, got.head, {})
-    return Prepared(model, shells, everyone, space, read_json(about)["skipped"], cache)
+    everyone = replace(got, rows=np.arange(len(shells)))
+    unreadable = pd.DataFrame(read_json(about)["skipped"], columns=["image", "reason"])
+    return EmbeddedCollection(model, shells, everyone, space, unreadable, cache)
 
 
 def _place(folder: Path, path: object) -> Path:

@@ -12,12 +12,13 @@ import numpy.typing as npt
 import pandas as pd
 
 from forametric import metrics
-from forametric.collection import Collection, content_of
-from forametric.embedder import Embedder
+from forametric.data.collection import Collection, content_hash
+from forametric.data.splits import Split, make_split
 from forametric.errors import InputError
-from forametric.evaluation.protocol import evaluate
-from forametric.review.decisions import Decisions, labelled
-from forametric.splits import draw_split
+from forametric.evaluation.evaluate import evaluate
+from forametric.model.model import Model
+from forametric.review.labels import labelled
+from forametric.review.store import Decisions
 
 LEAST = 10  # specimens that models can be compared by
 
@@ -25,7 +26,7 @@ LEAST = 10  # specimens that models can be compared by
 def training_set(
     reviewed: Collection, decisions: Decisions, bases: Sequence[Collection] = (), *, seed: int = 0
 ) -> tuple[Collection, pd.Series]:
-    """What to train a new model on: the bases and all labels, and who plays which role.
+    """What to train a new model on: the bases and all labels, and who plays which subset.
 
     Of the reviewed collection those specimens that have a name by now: settled by its reviewers,
     or from before. A fifth of them are kept for testing, always the same ones (by a hash of the
@@ -40,7 +41,7 @@ def training_set(
     Returns
     -------
     Collection, Series
-        And the roles: train, val, test.
+        And the subsets: train, val, test.
 
     Raises
     ------
@@ -60,15 +61,15 @@ def training_set(
     of = _unit(together.specimens)
     held = of.isin(set(of[: len(tested)][tested])).to_numpy()
     learnt = together.select(~held)
-    drawn = draw_split(learnt, seed=seed).replace("test", "train")
-    roles = drawn.reindex(together.specimens["id"])
-    roles[held] = np.where(np.arange(len(together)) < len(tested), "test", "unused")[held]
-    return together, roles.rename("role")
+    drawn = make_split(learnt, seed=seed).subsets.replace("test", "train")
+    subsets = drawn.reindex(together.specimens["id"])
+    subsets[held] = np.where(np.arange(len(together)) < len(tested), "test", "unused")[held]
+    return together, subsets.rename("subset")
 
 
 def _unit(specimens: pd.DataFrame) -> pd.Series:
     """What must not be cut: a specimen's group, or the content of its file."""
-    return specimens["group"].fillna(content_of(specimens["id"])).astype(str)
+    return specimens["group"].fillna(content_hash(specimens["id"])).astype(str)
 
 
 def _fifth(specimens: pd.DataFrame) -> npt.NDArray[np.bool_]:
@@ -77,12 +78,16 @@ def _fifth(specimens: pd.DataFrame) -> npt.NDArray[np.bool_]:
 
 
 def side_by_side(
-    models: dict[str, Path], reviewed: Collection, decisions: Decisions, roles: pd.Series, out: Path
+    models: dict[str, Path],
+    reviewed: Collection,
+    decisions: Decisions,
+    subsets: pd.Series,
+    out: Path,
 ) -> dict[str, dict[str, Any]]:
     """Measure models on the reviewed specimens that the newest did not learn, all on the same.
 
     A name that a model does not know is one that it gets wrong. `OUT/NAME` has the report of each
-    model on those taxa that it does know (`forametric.evaluation.protocol.evaluate`).
+    model on those taxa that it does know (`forametric.evaluation.evaluate.evaluate`).
 
     Returns
     -------
@@ -97,8 +102,8 @@ def side_by_side(
         their taxa.
     """
     named = labelled(reviewed, decisions)
-    tested = roles.reindex(named.specimens["id"]).fillna("unused")
-    learnt = {i for folder in models.values() for i in Embedder.load(folder).gallery.ids}
+    tested = subsets.reindex(named.specimens["id"]).fillna("unused")
+    learnt = {i for folder in models.values() for i in Model.load(folder).references.ids}
     tested[(tested != "test") | tested.index.isin(learnt)] = "unused"
     chosen = named.select((tested == "test").to_numpy())
     if len(chosen) < LEAST:
@@ -107,11 +112,14 @@ def side_by_side(
         )
     found: dict[str, dict[str, Any]] = {}
     for name, folder in models.items():
-        model = Embedder.load(folder)
-        evaluate(model, named, tested, out / name, overwrite=True, split_name="reviewed")
-        got = model.embed_images(chosen.paths(), what="comparing")
-        truth, ranking = chosen.taxa()[got.rows].astype(str), model.ranking(got)
-        said = np.asarray(model.gallery.classes_)[ranking.argmax(1)]
+        model = Model.load(folder)
+        evaluate(model, Split(named, tested, "reviewed")).save(out / name, overwrite=True)
+        got = model.embed(chosen, progress="comparing")
+        truth, ranking = (
+            chosen.taxa()[got.rows].astype(str),
+            model.identifier.probabilities_or_scores(got),
+        )
+        said = np.asarray(model.references.classes_)[ranking.argmax(1)]
         found[name] = {
             "tested": len(truth),
             "accuracy": metrics.accuracy(truth, said),

@@ -10,12 +10,15 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
 
-from forametric import __version__
-from forametric.errors import AbsentError, ForametricError
-from forametric.server import deciding, grouping, looking, results
-from forametric.server.access import Access
-from forametric.server.messages import ANSWERS
-from forametric.server.studio import Studio
+from forametric._version import __version__
+from forametric.errors import ForametricError, NotFoundError
+from forametric.server.routes import decisions as deciding
+from forametric.server.routes import morphotypes as grouping
+from forametric.server.routes import results
+from forametric.server.routes import specimens as looking
+from forametric.server.schemas import ANSWERS
+from forametric.server.security import Access
+from forametric.server.session import Studio
 
 STATIC = Path(__file__).parent / "static"
 
@@ -26,7 +29,7 @@ def make_app(studio: Studio, token: str, *, loopback: bool = True) -> FastAPI:
     Parameters
     ----------
     token : str
-        What a client has to know; see `forametric.server.access`.
+        What a client has to know; see `forametric.server.security`.
     loopback : bool
         Whether it is reached under the names of this machine only.
     """
@@ -44,8 +47,8 @@ def make_app(studio: Studio, token: str, *, loopback: bool = True) -> FastAPI:
     async def _refused(_: Request, error: ForametricError) -> JSONResponse:
         return JSONResponse({"detail": str(error)}, 400)
 
-    @app.exception_handler(AbsentError)
-    async def _absent(_: Request, error: AbsentError) -> JSONResponse:
+    @app.exception_handler(NotFoundError)
+    async def _absent(_: Request, error: NotFoundError) -> JSONResponse:
         return JSONResponse({"detail": str(error)}, 404)
 
     def described() -> dict[str, Any]:

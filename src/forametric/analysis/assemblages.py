@@ -1,0 +1,322 @@
+"""Assemblages: how common each taxon is in each sample, with intervals, raw counts and diversity.
+
+Raw counts of names are biased where the model confuses taxa or meets unknown ones, and do not tell
+how far they may be off. Here the taxon of every specimen and the abundances of the sample are
+drawn together (Gibbs sampling). The abundances are those of this sample, not of the training set
+(the prior-shift correction of Saerens, Latinne & Decaestecker 2002 in Bayesian form). The intervals
+cover both the uncertainty of names and the sampling error of a finite count.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from forametric._typing import FloatArray, NameArray, PathLike
+from forametric._version import __version__
+from forametric.analysis.abundance import Composition, estimate_composition
+from forametric.analysis.diversity import diversity, rarefied_richness
+from forametric.analysis.plots.downcore import downcore_figure
+from forametric.data.embeddings import skipped_table
+from forametric.data.verdicts import NOT_COUNTED, Verdict, verdicts_in
+from forametric.errors import InputError
+from forametric.identification.calibration import Calibration
+from forametric.identification.identifier import UNKNOWN
+from forametric.model.identify import Identifications
+from forametric.utils.files import atomic_folder, write_json
+from forametric.utils.html import table_html
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+UNLISTED_AS_UNKNOWN = {str(Verdict.UNLISTED): UNKNOWN}
+
+
+@dataclass(frozen=True, eq=False)
+class Assemblages:
+    """Counts and relative abundances of taxa in samples.
+
+    Attributes
+    ----------
+    table : DataFrame
+        sample, taxon (the last is `unknown`), `count` (accepted names; for `unknown` all specimens
+        without a species), `raw` (that count's proportion of the specimens), `abundance`, `low`,
+        `high`.
+    samples : DataFrame
+        sample, specimens, accepted, richness (taxa counted), rarefied (richness expected among as
+        many specimens as the sample with the fewest accepted has), and `diversity` of the known
+        taxa's abundances.
+    skipped : DataFrame
+        The images that could not be read: image, reason.
+    n_unassigned : int
+        Specimens that were left out because their sample is not known.
+    by, depth : str
+        The columns that name the sample and its depth; "" for no depth.
+    model : str
+        The title of the model that named the specimens.
+    """
+
+    table: pd.DataFrame
+    samples: pd.DataFrame
+    skipped: pd.DataFrame = field(default_factory=skipped_table)
+    n_unassigned: int = 0
+    by: str = "sample"
+    depth: str = ""
+    model: str = ""
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __repr__(self) -> str:
+        return f"Assemblages({len(self)} samples, {self.samples['specimens'].sum()} specimens)"
+
+    def _repr_html_(self) -> str:
+        return table_html(self.samples.round(3), repr(self))
+
+    def wide(self, column: str) -> pd.DataFrame:
+        """One row for each sample, one column for each taxon."""
+        table = self.table.pivot(index="sample", columns="taxon", values=column)
+        taxa = self.table["taxon"].drop_duplicates()
+        return table.loc[self.samples["sample"], taxa].rename_axis(columns=None).reset_index()
+
+    @property
+    def counts(self) -> pd.DataFrame:
+        """The accepted names of each taxon: one row for each sample, one column for each taxon."""
+        return self.wide("count")
+
+    @property
+    def fractions(self) -> pd.DataFrame:
+        """Known taxa's abundances among the known: one row for each sample, which sums to 1."""
+        table = self.wide("abundance").set_index("sample").drop(columns=UNKNOWN)
+        return table.div(table.sum(axis=1), axis=0).round(5).reset_index()
+
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """What `save` writes, by name: abundances, counts, fractions, samples."""
+        return {
+            "abundances": self.table,
+            "counts": self.counts,
+            "fractions": self.fractions,
+            "samples": self.samples,
+        }
+
+    def plot(self) -> Figure:
+        """The down-core figure."""
+        return downcore_figure(self.table, self.samples, self.depth)
+
+    def to_excel(self, path: PathLike) -> None:
+        """Write all tables as sheets of an Excel file."""
+        with pd.ExcelWriter(path, engine="openpyxl") as book:
+            for name, part in self.tables().items():
+                part.to_excel(book, sheet_name=name, index=False)
+
+    def save(self, folder: PathLike, *, overwrite: bool = False) -> Path:
+        """Write the tables (CSV and Excel) and the down-core figure; returns the folder.
+
+        `abundances.csv` (long: sample, taxon, count, raw, abundance, low, high), `counts.csv` and
+        `fractions.csv` (wide: one row for each sample, one column for each taxon; fractions are of
+        known taxa and sum to 1, as transfer functions take them), `samples.csv` (specimens,
+        diversity), `assemblage.xlsx` (all of these), `downcore.png`.
+        """
+        folder = Path(folder)
+        with atomic_folder(folder, overwrite) as temporary:
+            for name, part in self.tables().items():
+                part.to_csv(temporary / f"{name}.csv", index=False)
+            self.to_excel(temporary / "assemblage.xlsx")
+            if len(self.skipped):
+                self.skipped.to_csv(temporary / "skipped.csv", index=False)
+            self.plot().savefig(temporary / "downcore.png", dpi=200)
+            made_by = {"made_by": f"forametric {__version__}", "model": self.model}
+            columns = {"by": self.by, "depth": self.depth}
+            write_json(temporary / "assemblage.json", {**made_by, **columns})
+        return folder
+
+
+def assemblages(
+    identifications: Identifications, *, by: str = "sample", depth: str = ""
+) -> Assemblages:
+    """Estimate the abundances of taxa in each sample of an identified collection.
+
+    Parameters
+    ----------
+    identifications : Identifications
+        From `Model.identify` on a collection. What experts have decided (`forametric
+        apply-decisions`) is counted as certain; what they call a duplicate or not a specimen is
+        left out.
+    by : str
+        The column of the collection that names a specimen's sample.
+    depth : str
+        A column with each sample's depth or age, by which samples are ordered and drawn.
+
+    Raises
+    ------
+    InputError
+        When a column is missing, empty or not numeric.
+    ModelError
+        For names from a model without calibration.
+
+    Examples
+    --------
+    >>> counts = assemblages(model.identify("core"), depth="depth_cm")  # doctest: +SKIP
+    >>> counts.save("core-counts")  # doctest: +SKIP
+    """
+    calibration = identifications.calibrated
+    specimens = identifications.specimens
+    for column in filter(None, (by, depth)):
+        if column not in specimens or not specimens[column].notna().any():
+            raise InputError(f"the collection has no values in the column {column!r}.")
+    assigned = specimens[by].notna().to_numpy()
+    verdicts = verdicts_in(specimens)
+    rows = np.flatnonzero(assigned & ~np.isin(verdicts, NOT_COUNTED))
+    counted = specimens.iloc[rows].reset_index(drop=True)
+    verdict = pd.Series(verdicts[rows])
+    labels = counted["taxon"].where(verdict == Verdict.TAXON, verdict.replace(UNLISTED_AS_UNKNOWN))
+    table, samples = count_samples(
+        counted,
+        identifications.table.iloc[rows].reset_index(drop=True),
+        identifications.probabilities[rows],
+        identifications.taxa,
+        calibration,
+        labels.to_numpy(dtype=object),
+        by,
+        depth,
+    )
+    return Assemblages(
+        table,
+        samples,
+        identifications.skipped,
+        int((~assigned).sum()),
+        by,
+        depth,
+        identifications.model,
+    )
+
+
+def count_samples(
+    specimens: pd.DataFrame,
+    names: pd.DataFrame,
+    probabilities: FloatArray,
+    taxa: Sequence[str],
+    calibration: Calibration,
+    expert_labels: NameArray,
+    by: str = "sample",
+    depth: str = "",
+    compositions: dict[str, Composition] | None = None,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """As `abundances_of_samples`; samples and depths are columns of a table of specimens.
+
+    Raises
+    ------
+    InputError
+        When a depth is not a number.
+    """
+    levels = _levels(specimens, by, depth)
+    place = {sample: n for n, sample in enumerate(levels)}
+    order = np.argsort([place[s] for s in specimens[by].astype(str)], kind="stable")
+    table, samples = abundances_of_samples(
+        names.iloc[order].reset_index(drop=True),
+        probabilities[order],
+        taxa,
+        calibration,
+        specimens[by].astype(str).to_numpy(dtype=object)[order],
+        expert_labels[order],
+        compositions,
+    )
+    if depth:
+        samples.insert(1, depth, [levels[s] for s in samples["sample"]])
+    return table, samples
+
+
+def abundances_of_samples(
+    names: pd.DataFrame,
+    probabilities: FloatArray,
+    taxa: Sequence[str],
+    calibration: Calibration,
+    samples: NameArray,
+    expert_labels: NameArray | None = None,
+    compositions: dict[str, Composition] | None = None,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Counts and abundances of every taxon in every sample, and each sample's diversity.
+
+    Parameters
+    ----------
+    names : DataFrame
+        `Identifier.identify` of the specimens: taxon, decision, novelty.
+    samples : ndarray of str, shape (n,)
+    expert_labels : ndarray of str, shape (n,), optional
+        What an expert says each specimen is, a taxon or `unknown`; "" where none has. It replaces
+        the model's name, and may be a taxon that the model does not know.
+    compositions : dict of str to Composition, optional
+        Samples that have been estimated already, with the same taxa; the others are added to it.
+
+    Returns
+    -------
+    table, samples : DataFrame
+        As in `Assemblages`.
+    """
+    rows, sums = [], []
+    compositions = {} if compositions is None else compositions
+    if expert_labels is None:
+        expert_labels = np.full(len(names), "", dtype=object)
+    new = sorted(set(expert_labels.tolist()) - {"", UNKNOWN, *taxa})
+    taxa = [*taxa, *new]
+    probabilities = np.pad(probabilities, ((0, 0), (0, len(new))))
+    numbers = {"": -1} | {taxon: n for n, taxon in enumerate((*taxa, UNKNOWN))}
+    settled = np.array([numbers[str(name)] for name in expert_labels], np.int64)
+    called = names["taxon"].where(settled < 0, expert_labels)
+    accepted = np.where(settled < 0, names["decision"] == "accepted", settled < len(taxa))
+    novelty = names["novelty"].to_numpy(dtype=np.float32)
+    order = list(dict.fromkeys(samples.tolist()))
+    smallest = min(int(accepted[samples == s].sum()) for s in order)
+    for sample in order:
+        of = samples == sample
+        counted = called.where(accepted, UNKNOWN)[of].value_counts()
+        if sample not in compositions:
+            compositions[sample] = estimate_composition(
+                probabilities[of], novelty[of], taxa, calibration, expert_labels=settled[of]
+            )
+        estimate = compositions[sample]
+        counts = np.array([int(counted.get(t, 0)) for t in (*taxa, UNKNOWN)])
+        table = pd.DataFrame({"sample": sample, "taxon": [*taxa, UNKNOWN], "count": counts})
+        table["raw"] = counts / of.sum()
+        table["abundance"] = estimate.abundance
+        table["low"], table["high"] = estimate.low, estimate.high
+        rows.append(table)
+        known = estimate.abundance[:-1]
+        sums.append(
+            {
+                "sample": sample,
+                "specimens": int(of.sum()),
+                "accepted": int(accepted[of].sum()),
+                "richness": int((counts[:-1] > 0).sum()),
+                "rarefied_to": smallest,
+                "rarefied": rarefied_richness(counts[:-1], smallest),
+                **diversity(known / known.sum() if known.sum() else known),
+            }
+        )
+    table = pd.concat(rows, ignore_index=True)
+    digits = {c: 5 for c in ("raw", "abundance", "low", "high")}
+    return table.round(digits), pd.DataFrame(sums)
+
+
+def _levels(specimens: pd.DataFrame, by: str, depth: str) -> dict[str, float]:
+    """The samples in the order in which to show them, each with its depth (else its position)."""
+    names = specimens[by].astype(str)
+    if not depth:
+        return {s: float(n) for n, s in enumerate(sorted(names.unique(), key=_natural))}
+    values = pd.to_numeric(specimens[depth], errors="coerce")
+    if values.isna().any():
+        bad = specimens[depth][values.isna()].iloc[0]
+        raise InputError(f"the column {depth!r} must be numeric, but contains {bad!r}.")
+    means = values.groupby(names).mean().sort_values(kind="stable")
+    return {str(s): float(v) for s, v in means.items()}
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """A key that sorts sample 2 before sample 10."""
+    return [(int(p), "") if p.isdigit() else (-1, p) for p in re.split(r"(\d+)", name) if p]

@@ -1,0 +1,195 @@
+"""A collection: a table of specimens and the place where their images lie.
+
+On disk a folder with `collection.json` (what it is) and `specimens.parquet` (one row a specimen).
+The images stay where they are; `images` in the JSON says where that is, seen from the folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from forametric._typing import BoolArray, IntArray, NameArray, PathLike
+from forametric.errors import InputError
+from forametric.utils.files import atomic_folder, read_json, write_json
+
+FORMAT = 1
+ID_LENGTH = 16  # an id begins with so many letters of the SHA-256 of the file's bytes
+CORE_COLUMNS = ("id", "image", "label", "taxon", "sample", "group", "um_per_px")
+
+
+@dataclass(frozen=True, eq=False)
+class Collection:
+    """Specimens and their images.
+
+    Attributes
+    ----------
+    specimens : DataFrame
+        One row each: `id` (unique), `image` (POSIX path inside `images`), `label` (verbatim) and
+        `taxon` (accepted name; missing when not known), `sample`, `group`, `um_per_px`, and
+        whatever else the lab recorded.
+    images : Path
+        The folder that holds every image.
+    info : dict
+        name, source, licence, citation, version of the software that made it.
+    """
+
+    specimens: pd.DataFrame
+    images: Path
+    info: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        missing = [c for c in CORE_COLUMNS if c not in self.specimens.columns]
+        if missing:
+            raise InputError(f"the table of specimens lacks the columns {', '.join(missing)}.")
+        twice = self.specimens["id"][self.specimens["id"].duplicated()]
+        if len(twice):
+            raise InputError(f"ids must be unique; {twice.iloc[0]} stands more than once.")
+
+    def __len__(self) -> int:
+        return len(self.specimens)
+
+    def __repr__(self) -> str:
+        name, taxa = self.info.get("name", ""), len(set(self.taxa()) - {""})
+        return f"Collection({name!r}, {len(self)} specimens of {taxa} taxa)"
+
+    def _repr_html_(self) -> str:
+        from forametric.data.thumbnails import contact_sheet
+
+        return contact_sheet(self, title=repr(self))
+
+    def __getitem__(self, rows: Sequence[int] | BoolArray | IntArray | slice) -> Collection:
+        """The collection of some rows: positions, a mask or a slice."""
+        return self.select(np.arange(len(self))[rows] if isinstance(rows, slice) else rows)
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """The specimens, one row each."""
+        return self.specimens
+
+    def query(self, expression: str) -> Collection:
+        """The specimens for which a pandas expression holds.
+
+        >>> Collection.open("core").query("sample == 'GC37'")  # doctest: +SKIP
+        """
+        return self.select(self.specimens.reset_index(drop=True).query(expression).index.to_numpy())
+
+    @classmethod
+    def open(cls, folder: PathLike) -> Collection:
+        """Open a saved collection; `InputError` says what is missing or unknown."""
+        folder = Path(folder)
+        if not (folder / "collection.json").is_file():
+            raise InputError(
+                f"{folder} is not a collection (no collection.json); "
+                f"make one with: forametric import {folder} -o COLLECTION"
+            )
+        info = read_json(folder / "collection.json")
+        if info.get("format") != FORMAT:
+            raise InputError(
+                f"{folder} has collection format {info.get('format')!r}; this version reads "
+                f"{FORMAT}. Update Forametric."
+            )
+        try:
+            specimens = pd.read_parquet(folder / "specimens.parquet")
+        except (OSError, ValueError) as error:
+            raise InputError(f"{folder / 'specimens.parquet'} cannot be read: {error}") from None
+        images = Path(os.path.normpath(folder.absolute() / str(info.pop("images", "."))))
+        return cls(specimens, images, info)
+
+    def save(self, folder: PathLike, *, overwrite: bool = False) -> Path:
+        """Write the collection as a folder, whole or not at all; returns its path."""
+        folder = Path(folder)
+        with atomic_folder(folder, overwrite) as temporary:
+            self.write_into(temporary, folder)
+        return folder
+
+    def write_into(self, temporary: Path, folder: Path) -> None:
+        """Write the two files into `temporary`, to be read from where `folder` will stand."""
+        self.specimens.to_parquet(temporary / "specimens.parquet", index=False)
+        info = {k: v for k, v in self.info.items() if k not in ("format", "images")}
+        place = _relative(self.images, folder.absolute())
+        write_json(temporary / "collection.json", {"format": FORMAT, **info, "images": place})
+
+    def path(self, index: int) -> Path:
+        """Where the image of the specimen in row `index` lies; never outside `images`."""
+        return inside(self.images, str(self.specimens["image"].iloc[index]))
+
+    def paths(self) -> list[Path]:
+        """Where the images lie, in the order of the table."""
+        return [inside(self.images, str(image)) for image in self.specimens["image"]]
+
+    def taxa(self) -> NameArray:
+        """The accepted names, "" where not known, as an array of str."""
+        return np.asarray(self.specimens["taxon"].fillna("").astype(str), dtype=object)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A short hash of which specimens these are and what they are called, in any order."""
+        rows = self.specimens["id"].astype(str) + "," + pd.Series(self.taxa(), self.specimens.index)
+        return hashlib.sha256("\n".join(sorted(rows)).encode()).hexdigest()[:16]
+
+    def select(self, rows: Sequence[int] | BoolArray | IntArray) -> Collection:
+        """The collection of these rows: positions, or a mask."""
+        chosen = self.specimens.iloc[np.arange(len(self))[np.asarray(rows)]]
+        return Collection(chosen.reset_index(drop=True), self.images, self.info)
+
+    def merge(self, other: Collection) -> Collection:
+        """Both collections as one; `InputError` when an id stands in both."""
+        common = Path(os.path.commonpath([self.images.absolute(), other.images.absolute()]))
+        tables = [
+            c.specimens.assign(image=[p.relative_to(common).as_posix() for p in c.paths()])
+            for c in (self, other)
+        ]
+        return Collection(pd.concat(tables, ignore_index=True), common, self.info)
+
+
+def inside(folder: Path, name: str) -> Path:
+    """`folder / name`, refused when it leaves the folder.
+
+    >>> inside(Path("plates"), "../secret.png")
+    Traceback (most recent call last):
+    forametric.errors.InputError: the path ../secret.png leaves its folder plates
+    """
+    path = Path(os.path.normpath(folder / name))
+    if not path.is_relative_to(os.path.normpath(folder)):
+        raise InputError(f"the path {name} leaves its folder {folder}")
+    return path
+
+
+def content_hash(ids: pd.Series) -> pd.Series:
+    """The part of each id that says what the file holds: equal for equal files."""
+    return ids.str.slice(0, ID_LENGTH)
+
+
+def deduplicate_ids(content: pd.Series) -> pd.Series:
+    """Unique ids: what stood there before is followed by -2, -3, …
+
+    >>> deduplicate_ids(pd.Series(["a", "b", "a"])).tolist()
+    ['a', 'b', 'a-2']
+    """
+    nth = content.groupby(content).cumcount() + 1
+    return content.where(nth == 1, content + "-" + nth.astype(str))
+
+
+def taxon_of(label: str) -> str:
+    """A label as a name: underscores are blanks, blanks are single.
+
+    >>> taxon_of("Globigerina_bulloides ")
+    'Globigerina bulloides'
+    """
+    return " ".join(label.replace("_", " ").split())
+
+
+def _relative(path: Path, start: Path) -> str:
+    try:
+        return Path(os.path.relpath(path.absolute(), start)).as_posix()
+    except ValueError:  # another drive on Windows
+        return path.absolute().as_posix()

@@ -1,0 +1,51 @@
+"""Plain tables: CSV, Excel, and the CSV of ParticleTrieur."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from forametric.data.exporters.records import ExportTable
+
+# A cell that begins so is run as a formula by spreadsheets.
+FORMULA = ("=", "+", "-", "@")
+
+
+def write_csv(records: ExportTable, path: Path) -> None:
+    """UTF-8, comma, all columns; read back by `import` when it lies where the images start."""
+    records.table.to_csv(path, index=False)
+
+
+def write_excel(records: ExportTable, path: Path) -> None:
+    """One sheet; text that a spreadsheet would take for a formula is kept as text."""
+    with pd.ExcelWriter(path, engine="openpyxl") as book:
+        records.table.to_excel(book, sheet_name="specimens", index=False, freeze_panes=(1, 0))
+        for row in book.sheets["specimens"].iter_rows(min_row=2):
+            for cell in row:
+                if isinstance(cell.value, str) and cell.value.startswith(FORMULA):
+                    cell.data_type = "s"
+
+
+def write_particle_trieur(records: ExportTable, path: Path) -> None:
+    """The columns of ParticleTrieur's own export; resolution in pixels per mm."""
+    table = records.table
+    um = table["um_per_px"].to_numpy(float)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        resolution = np.where(um > 0, 1000 / um, 0.0)
+    by = records.text("identified_by")
+    pd.DataFrame(
+        {
+            "id": np.arange(1, len(table) + 1),
+            "filename": [p.as_posix() for p in records.collection.paths()],
+            "label": records.text("taxon").where(records.text("taxon") != "", "unlabeled"),
+            "sample": records.text("sample").where(records.text("sample") != "", "unknown"),
+            "index1": 0.0,
+            "index2": 0.0,
+            "resolution": resolution.round(6),
+            "GUID": records.text("id"),
+            "labeled_by": by,
+            "validated_by": "",
+        }
+    ).to_csv(path, index=False)

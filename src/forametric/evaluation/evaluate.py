@@ -1,0 +1,320 @@
+"""Evaluate a model on held-out specimens: known species, unseen species, images of no taxon.
+
+Known: the names that identification gives (nearest references and class head together), and each
+of the two alone. Calibration: whether probabilities and conformal sets are right. Unseen:
+retrieval among the unseen specimens, clustering with the true and with an estimated number of
+clusters, clusters matched to species one to one. Open set: how well novelty tells unseen species
+and images of no taxon from known species, and what the decisions come to.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from forametric import metrics
+from forametric._typing import AnyArray, FloatArray, NameArray, PathLike
+from forametric.analysis.clustering import cluster, estimate_clusters, unit_length
+from forametric.data.collection import content_hash
+from forametric.data.embeddings import Embeddings, write_vectors
+from forametric.data.splits import Split
+from forametric.errors import InputError
+from forametric.evaluation.predictions import EVALUATED, Predictions, predict
+from forametric.evaluation.report import per_taxon, write_report
+from forametric.identification.identifier import DECISIONS
+from forametric.identification.references import K, ReferenceSet
+from forametric.model.model import Model
+from forametric.utils.files import atomic_folder, write_json
+from forametric.utils.html import table_html
+
+RARE = 13  # references; the four rarest species of Endless Forams have at most 13 images
+CONFORMAL_ALPHAS = (0.05, 0.1)
+COVERAGES = (0.5, 0.8, 0.9, 1.0)
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """The metrics of a model on a split.
+
+    Attributes
+    ----------
+    metrics : dict
+        What `metrics.json` holds: `known`, `calibration`, `unseen`, `open_set`, `n`, `seconds`,
+        and what was evaluated: `model`, `data`, `warnings`.
+    predictions : Predictions
+    model : Model
+    split : Split
+    """
+
+    metrics: dict[str, Any]
+    predictions: Predictions
+    model: Model
+    split: Split
+
+    def __len__(self) -> int:
+        return len(self.predictions.rows)
+
+    def __repr__(self) -> str:
+        known = self.metrics["known"]
+        return (
+            f"Evaluation({self.metrics['n']['test']} test specimens of {known['species']} species: "
+            f"accuracy {known['accuracy']:.3f}, macro F1 {known['macro_f1']:.3f})"
+        )
+
+    def _repr_html_(self) -> str:
+        return table_html(self.figures, repr(self))
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One row for each held-out specimen: `Predictions.table`."""
+        return self.predictions.table
+
+    @property
+    def skipped(self) -> pd.DataFrame:
+        """The images that could not be read: image, reason."""
+        return self.predictions.embeddings.skipped
+
+    @property
+    def figures(self) -> pd.DataFrame:
+        """Every single figure: metric (`known.accuracy`, …), value."""
+        rows = [
+            (f"{part}.{name}", value)
+            for part in ("known", "calibration", "unseen", "open_set")
+            for name, value in self.metrics[part].items()
+            if isinstance(value, float)
+        ]
+        return pd.DataFrame(rows, columns=["metric", "value"])
+
+    @property
+    def per_taxon(self) -> pd.DataFrame:
+        """Precision, recall and F1 of each taxon, with its numbers of references and test."""
+        return per_taxon(self.predictions, self.model.references.taxa)
+
+    def save(self, folder: PathLike, *, overwrite: bool = False) -> Path:
+        """Write `metrics.json`, `report.html` and the tables behind them; returns the folder."""
+        folder, predictions = Path(folder), self.predictions
+        with atomic_folder(folder, overwrite) as temporary:
+            write_json(temporary / "metrics.json", self.metrics)
+            self.split.to_csv(temporary / "split.csv")
+            write_vectors(
+                temporary / "vectors.parquet",
+                self.table["id"].tolist(),
+                predictions.embeddings.vectors,
+                {"subset": list(predictions.subsets), "taxon": list(predictions.taxa)},
+            )
+            self.table.to_csv(temporary / "specimens.csv", index=False)
+            if len(self.skipped):
+                self.skipped.to_csv(temporary / "skipped.csv", index=False)
+            write_report(
+                temporary, self.metrics, predictions, self.model.references, self.split.collection
+            )
+        return folder
+
+    def to_html(self, folder: PathLike, *, overwrite: bool = False) -> Path:
+        """Write the folder of `save`; returns its `report.html`."""
+        return self.save(folder, overwrite=overwrite) / "report.html"
+
+
+def evaluate(model: Model, split: Split) -> Evaluation:
+    """Evaluate a model on the test, unseen and distractor specimens of a split.
+
+    Raises
+    ------
+    InputError
+        When there is nothing to evaluate, or specimens to evaluate are references of the model.
+
+    Examples
+    --------
+    >>> result = evaluate(model, split)  # doctest: +SKIP
+    >>> result.metrics["known"]["macro_f1"]  # doctest: +SKIP
+    """
+    started = time.monotonic()
+    predictions = predict(model, split)
+    unseen = predictions.part("unseen")
+    skipped = len(predictions.embeddings.skipped)
+    result: dict[str, Any] = {
+        "known": _known(model, predictions),
+        "unseen": unseen_scores(predictions.embeddings[unseen], predictions.taxa[unseen]),
+        "calibration": _calibration(model, predictions),
+        "open_set": _open_set(model, predictions),
+        "n": {
+            **{subset: len(predictions.part(subset)) for subset in EVALUATED},
+            "references": len(model.references),
+            "skipped": skipped,
+        },
+        "seconds": round(time.monotonic() - started, 1),
+        "model": {
+            "recipe": model.recipe.name,
+            "settings": model.recipe.model_dump(mode="json"),
+            "backbone": model.card.backbone,
+            "projection_dim": model.card.projection_dim,
+            "seed": model.card.seed,
+            "training_seconds": model.card.training.get("seconds"),
+            "made_by": model.card.made_by,
+            "split": model.card.data.get("split"),
+            "fingerprint": model.fingerprint,
+        },
+        "data": {
+            "collection": split.collection.info.get("name"),
+            "split_name": split.name,
+            "split": split.hash,
+            "specimens": split.collection.fingerprint,
+        },
+        "warnings": _warnings(model, split),
+    }
+    plain = json.loads(json.dumps(result))  # NumPy's numbers become Python's
+    return Evaluation(plain, predictions, model, split)
+
+
+def unseen_scores(embeddings: Embeddings, taxa: NameArray) -> dict[str, Any]:
+    """How well embeddings of never-learnt species group by species.
+
+    Returns
+    -------
+    dict
+        recall_at_1, and matched_accuracy, matched_macro_f1, ami, ari for the true number of
+        clusters; the same under `estimated` for the estimated number. Empty for fewer than two
+        species or four specimens.
+    """
+    vectors = embeddings.vectors
+    species = np.unique(taxa.astype(str))
+    if len(species) < 2 or len(taxa) < 4:
+        return {}
+    clusters = cluster(vectors, len(species))[0]
+    among = ReferenceSet([str(i) for i in range(len(taxa))], taxa, vectors)
+    _, nearest = among.kneighbors(vectors, 2)
+    itself = np.arange(len(taxa))
+    neighbor = np.where(nearest[:, 0] == itself, nearest[:, 1], nearest[:, 0])
+    estimate = estimate_clusters(unit_length(embeddings.features))
+    return {
+        "recall_at_1": metrics.accuracy(taxa[neighbor], taxa),
+        **metrics.clustering_scores(taxa, clusters),
+        "matched_accuracy_95": _clustering_interval("matched_accuracy", taxa, clusters),
+        "ami_95": _clustering_interval("ami", taxa, clusters),
+        "species": len(species),
+        "estimated": {
+            "clusters": estimate,
+            **metrics.clustering_scores(taxa, cluster(vectors, estimate)[0]),
+        },
+    }
+
+
+def _clustering_interval(name: str, taxa: NameArray, clusters: AnyArray) -> Any:
+    def score(t: AnyArray, c: AnyArray) -> float:
+        return metrics.clustering_scores(t, c)[name]
+
+    return metrics.bootstrap(score, taxa, clusters, draws=200)
+
+
+def _known(model: Model, predictions: Predictions) -> dict[str, Any]:
+    test = predictions.part("test")
+    truth = predictions.taxa[test].astype(str)
+    classes = np.asarray(model.taxa)
+    order = np.argsort(-predictions.scores[test], axis=1, kind="stable")
+    named = classes[order[:, 0]]
+    result: dict[str, Any] = {
+        "accuracy": metrics.accuracy(truth, named),
+        "accuracy_95": metrics.bootstrap(metrics.accuracy, truth, named),
+        "macro_f1": metrics.macro_f1(truth, named),
+        "macro_f1_95": metrics.bootstrap(metrics.macro_f1, truth, named),
+        "top3": float((classes[order[:, :3]] == truth[:, None]).any(1).mean()),
+        "species": len(np.unique(truth)),
+        **_rare(model, truth, named),
+    }
+    embeddings = predictions.embeddings
+    by_method = {"knn": model.references.predict(embeddings.vectors[test], K).astype(str)}
+    if embeddings.class_probabilities.shape[1]:
+        best = embeddings.class_probabilities[test].argmax(1)
+        by_method["head"] = np.asarray(model.card.classes)[best]
+    for method, names in by_method.items():
+        result[f"{method}_accuracy"] = metrics.accuracy(truth, names)
+        result[f"{method}_macro_f1"] = metrics.macro_f1(truth, names)
+    return result
+
+
+def _rare(model: Model, truth: AnyArray, named: AnyArray) -> dict[str, Any]:
+    """The macro F1 of the species with few references; nothing where there are none."""
+    counts = pd.Series(model.references.taxa).value_counts()
+    rare = np.isin(truth, counts.index[counts <= RARE].to_numpy(dtype=str))
+    if not rare.any():
+        return {}
+    f1 = metrics.macro_f1(truth, named, np.unique(truth[rare]))
+    return {"rare_macro_f1": f1, "rare_species": len(np.unique(truth[rare]))}
+
+
+def _calibration(model: Model, predictions: Predictions) -> dict[str, Any]:
+    """Whether the probabilities of known specimens are right; empty without calibration."""
+    if model.calibration is None:
+        return {}
+    test = predictions.part("test")
+    probabilities, correct = predictions.scores[test], predictions.correct[test]
+    true = np.searchsorted(model.taxa, predictions.taxa[test].astype(str))
+    confident = np.argsort(-probabilities.max(1), kind="stable")
+    result: dict[str, Any] = {
+        "ece": metrics.calibration_error(probabilities.max(1), correct),
+        "ece_if_perfect": metrics.calibration_error_by_chance(probabilities.max(1)),
+        "log_loss": float(-np.log(probabilities[np.arange(len(test)), true] + 1e-12).mean()),
+        "accuracy_at_coverage": {
+            f"{share:.1f}": float(correct[confident[: max(1, round(share * len(test)))]].mean())
+            for share in COVERAGES
+        },
+    }
+    for alpha in CONFORMAL_ALPHAS:
+        try:
+            members = model.calibration.prediction_sets(probabilities, alpha)
+        except InputError:
+            continue  # too few validation specimens to promise it
+        covered = members[np.arange(len(test)), true]
+        result[f"sets_{1 - alpha:.0%}"] = {
+            "coverage": float(covered.mean()),
+            "coverage_95": metrics.bootstrap(lambda c: float(c.mean()), covered),
+            "mean_size": float(members.sum(1).mean()),
+        }
+    return result
+
+
+def _open_set(model: Model, predictions: Predictions) -> dict[str, Any]:
+    test, correct = predictions.part("test"), predictions.correct
+    of_known = predictions.novelty[test]
+    measures: dict[str, Callable[[FloatArray], float]] = {
+        "auroc": lambda novel: metrics.auroc(novel, of_known),
+        "fpr95": lambda novel: metrics.fpr_at_tpr(novel, of_known),
+        "oscr": lambda novel: metrics.oscr(novel, of_known, correct[test]),
+    }
+    result: dict[str, Any] = {}
+    for prefix, subset in (("", "unseen"), ("distractor_", "distractor")):
+        if len(novel := predictions.novelty[predictions.part(subset)]):
+            result |= {f"{prefix}{name}": measure(novel) for name, measure in measures.items()}
+    if model.calibration is None:
+        return result
+    for subset in EVALUATED:
+        decided = predictions.decisions[predictions.part(subset)]
+        if len(decided):
+            shares = {name: float((decided == name).mean()) for name in DECISIONS}
+            result[f"{subset}_decisions"] = shares
+    accepted = predictions.decisions == "accepted"
+    for name, given in (("known", accepted & (predictions.subsets == "test")), ("all", accepted)):
+        if given.any():
+            wrong = ~correct[given] | (predictions.subsets[given] != "test")
+            result[f"wrong_of_accepted_{name}"] = float(wrong.mean())
+    return result
+
+
+def _warnings(model: Model, split: Split) -> list[str]:
+    warnings = []
+    if model.card.data.get("split") != split.hash:
+        warnings.append("the split is not the one the model was trained with")
+    held_out = content_hash(split.collection.specimens["id"][split.of("test", "unseen")])
+    shared = held_out.isin(set(content_hash(pd.Series(model.references.ids)))).sum()
+    if shared:
+        warnings.append(
+            f"{shared} held-out images are byte for byte among the references under other ids"
+        )
+    return warnings

@@ -1,0 +1,317 @@
+"""Vectors → names: calibrated probabilities, decisions with reasons, nearest reference specimens.
+
+A specimen is `accepted` as a species, or as a `genus` when only the species is in doubt. It is
+`ambiguous` when it looks like a known taxon but no name is probable enough, and `unknown` when it
+is more novel than nearly all known specimens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import pandas as pd
+
+from forametric._typing import BoolArray, FloatArray, IntArray, NameArray
+from forametric.data.embeddings import Embeddings
+from forametric.data.taxonomy import Taxonomy
+from forametric.errors import InputError, ModelError
+from forametric.identification.calibration import (
+    REJECTION_RATE,
+    Calibration,
+    CalibrationData,
+    fit_calibration,
+)
+from forametric.identification.references import K, ReferenceSet
+
+MIN_PROBABILITY = 0.5  # a name is given when it is more likely right than wrong
+ACCEPTED, GENUS, AMBIGUOUS, UNKNOWN = "accepted", "genus", "ambiguous", "unknown"
+DECISIONS = (ACCEPTED, GENUS, AMBIGUOUS, UNKNOWN)
+NOT_NAMED = (AMBIGUOUS, UNKNOWN)
+
+
+@dataclass(frozen=True, eq=False)
+class Identifier:
+    """Reference specimens, calibration, and the taxa of the class head.
+
+    Attributes
+    ----------
+    references : ReferenceSet
+    calibration : Calibration or None
+    head_taxa : list of str
+        What the columns of `Embeddings.class_probabilities` stand for.
+
+    Examples
+    --------
+    >>> references = ReferenceSet(["1", "2"], np.array(["a", "b"], object), np.eye(2, dtype="f4"))
+    >>> Identifier(references).predict(np.array([[0.9, 0.1]])).tolist()
+    ['a']
+    """
+
+    references: ReferenceSet
+    calibration: Calibration | None = None
+    head_taxa: list[str] = field(default_factory=list)
+
+    @property
+    def taxa(self) -> list[str]:
+        """The taxa of the reference specimens, in alphabetical order."""
+        return self.references.classes_
+
+    @property
+    def calibrated(self) -> Calibration:
+        """The calibration; `ModelError` for a model that has none."""
+        if self.calibration is None:
+            raise ModelError(
+                "this model is not calibrated, so its scores are not probabilities and it calls "
+                "nothing unknown; calibrate it with: forametric calibrate MODEL COLLECTION "
+                "--split SPLIT -o NEW_MODEL"
+            )
+        return self.calibration
+
+    def class_scores(self, embeddings: Embeddings | FloatArray) -> FloatArray:
+        """Uncalibrated scores of `taxa`, shape (n, taxa); each row sums to 1.
+
+        The mean of the votes of the nearest references and the class head's probabilities. The
+        class head does not know a taxon that was added to the references after training: the more
+        of the votes such taxa have, the less the head counts.
+        """
+        embeddings = _as_embeddings(embeddings)
+        votes = self.references.votes(embeddings.vectors)
+        known = set(self.taxa)
+        shared = [(self.taxa.index(t), i) for i, t in enumerate(self.head_taxa) if t in known]
+        if not embeddings.class_probabilities.shape[1] or not shared:
+            return votes
+        columns, of_head = (np.array(c) for c in zip(*shared, strict=True))
+        head = embeddings.class_probabilities[:, of_head]
+        half = votes[:, columns].sum(1, keepdims=True) / 2
+        scores = votes * (1 - half)
+        scores[:, columns] += half * head / np.maximum(head.sum(1, keepdims=True), 1e-12)
+        return np.asarray(scores, dtype=np.float32)
+
+    def predict_proba(self, embeddings: Embeddings | FloatArray) -> FloatArray:
+        """Calibrated probabilities of `taxa`, shape (n, taxa).
+
+        They suppose that a specimen belongs to one of these taxa: see `novelty`.
+
+        Raises
+        ------
+        ModelError
+            For a model that is not calibrated.
+        """
+        embeddings = _as_embeddings(embeddings)
+        return self.calibrated.probabilities(
+            self.class_scores(embeddings),
+            self.references.centroid_distances(embeddings.vectors),
+            self.taxa,
+        )
+
+    def probabilities_or_scores(self, embeddings: Embeddings | FloatArray) -> FloatArray:
+        """Calibrated probabilities where there is a calibration, else scores: (n, taxa)."""
+        return self.predict_proba(embeddings) if self.calibration else self.class_scores(embeddings)
+
+    def predict(self, embeddings: Embeddings | FloatArray) -> NameArray:
+        """The most probable taxon of each specimen, shape (n,)."""
+        best = self.probabilities_or_scores(embeddings).argmax(1)
+        return np.asarray(np.asarray(self.taxa, dtype=object)[best])
+
+    def novelty(self, embeddings: Embeddings | FloatArray) -> FloatArray:
+        """How unlike the references each specimen is, shape (n,): `ReferenceSet.novelty`."""
+        return self.references.novelty(_as_embeddings(embeddings).vectors)
+
+    def kneighbors(
+        self, embeddings: Embeddings | FloatArray, n_neighbors: int = K
+    ) -> tuple[FloatArray, IntArray]:
+        """Distances to the nearest references and their positions: `ReferenceSet.kneighbors`."""
+        return self.references.kneighbors(_as_embeddings(embeddings).vectors, n_neighbors)
+
+    def calibration_data(self, embeddings: Embeddings, taxa: NameArray) -> CalibrationData:
+        """What calibration is fitted on: embedded specimens and their true taxa.
+
+        Specimens of taxa without references are left out.
+        """
+        known = np.isin(taxa.astype(str), self.taxa)
+        vectors, taxa = embeddings.vectors[known], taxa[known]
+        return CalibrationData(
+            self.taxa,
+            self.class_scores(embeddings)[known],
+            self.references.centroid_distances(vectors),
+            taxa.astype(str),
+            self.references.novelty(vectors),
+            self.references.novelty_leave_class_out(vectors, taxa),
+        )
+
+    def calibrate(
+        self, embeddings: Embeddings, taxa: NameArray, *, rejection_rate: float = REJECTION_RATE
+    ) -> Identifier:
+        """Calibrated on validation specimens, which are not references, and their true taxa.
+
+        Raises
+        ------
+        InputError
+            When too few of them are of taxa with references.
+        """
+        data = self.calibration_data(embeddings, taxa)
+        return replace(self, calibration=fit_calibration(data, rejection_rate=rejection_rate))
+
+    def add_references(
+        self, ids: Sequence[str], taxa: NameArray, vectors: FloatArray
+    ) -> Identifier:
+        """With further reference specimens: how a species is learnt without training."""
+        return replace(self, references=self.references.add(ids, taxa, vectors))
+
+    def identify(
+        self,
+        embeddings: Embeddings,
+        *,
+        min_probability: float = MIN_PROBABILITY,
+        conformal_alpha: float | None = None,
+        taxonomy: Taxonomy | None = None,
+        scores: FloatArray | None = None,
+    ) -> pd.DataFrame:
+        """A name for each specimen, with its probability, decision and reason.
+
+        Parameters
+        ----------
+        min_probability : float
+            The least probability at which a species or a genus is named.
+        conformal_alpha : float, optional
+            Add conformal prediction sets with this error rate.
+        scores : ndarray of float32, shape (n, taxa), optional
+            `probabilities_or_scores`, where they have been computed already.
+
+        Returns
+        -------
+        DataFrame
+            taxon, decision, probability, reason; best, best_probability, second,
+            second_probability; novelty; conformal_set if asked for. Without a calibration: taxon,
+            score, second, second_score, novelty.
+
+        Raises
+        ------
+        InputError
+            When `min_probability` is not between 0 and 1.
+        ModelError
+            When sets are asked of a model without calibration.
+        """
+        if not 0 <= min_probability <= 1:
+            raise InputError(f"min_probability must be between 0 and 1, not {min_probability}.")
+        if scores is None:
+            scores = self.probabilities_or_scores(embeddings)
+        novelty = self.novelty(embeddings)
+        best = best_two(scores, self.taxa)
+        if self.calibration is None:
+            if conformal_alpha is not None:
+                self.calibrated.conformal_threshold(conformal_alpha)
+            best = best.rename(columns=lambda c: c.replace("probability", "score"))
+            return best.assign(novelty=novelty.round(4)).rename(
+                columns={"best": "taxon", "best_score": "score"}
+            )
+        decided = decide(
+            scores,
+            novelty,
+            self.taxa,
+            self.calibration,
+            min_probability=min_probability,
+            taxonomy=taxonomy or Taxonomy.load(),
+        )
+        table = pd.concat([decided, best], axis=1).assign(novelty=novelty.round(4))
+        if conformal_alpha is not None:
+            members = self.calibration.prediction_sets(scores, conformal_alpha)
+            table["conformal_set"] = conformal_sets(scores, members, self.taxa)
+        return table
+
+    def nearest_references(self, embeddings: Embeddings) -> pd.DataFrame:
+        """The five nearest references: neighbor_n, neighbor_n_taxon, neighbor_n_distance."""
+        distances, rows = self.kneighbors(embeddings)
+        ids = np.asarray(self.references.ids, dtype=object)
+        columns = {}
+        for n in range(rows.shape[1]):
+            columns[f"neighbor_{n + 1}"] = ids[rows[:, n]]
+            columns[f"neighbor_{n + 1}_taxon"] = self.references.taxa[rows[:, n]]
+            columns[f"neighbor_{n + 1}_distance"] = distances[:, n].round(4)
+        return pd.DataFrame(columns)
+
+
+def decide(
+    probabilities: FloatArray,
+    novelty: FloatArray,
+    taxa: Sequence[str],
+    calibration: Calibration,
+    *,
+    min_probability: float,
+    taxonomy: Taxonomy,
+) -> pd.DataFrame:
+    """Accept a species or a genus, or call a specimen ambiguous or unknown, and say why.
+
+    Parameters
+    ----------
+    probabilities : ndarray of float32, shape (n, taxa)
+        Calibrated.
+    novelty : ndarray of float32, shape (n,)
+
+    Returns
+    -------
+    DataFrame
+        taxon, decision, probability, reason; one row for each specimen.
+    """
+    genera = [taxonomy.above(t)["genus"] for t in taxa]
+    names = sorted(set(genera) - {""})
+    of_genus = np.zeros((len(probabilities), len(names)), np.float32)
+    for column, genus in enumerate(genera):
+        if genus:
+            of_genus[:, names.index(genus)] += probabilities[:, column]
+    rows = []
+    for row, value in zip(range(len(probabilities)), novelty, strict=True):
+        best = int(probabilities[row].argmax())
+        probability = float(probabilities[row, best])
+        top = int(of_genus[row].argmax()) if names else 0
+        genus_probability = float(of_genus[row, top]) if names else 0.0
+        if value > calibration.novelty_threshold:
+            why = (
+                f"more novel than {1 - calibration.rejection_rate:.0%} of known specimens "
+                f"(novelty {value:.2f}, threshold {calibration.novelty_threshold:.2f})"
+            )
+            rows.append(("", UNKNOWN, probability, why))
+        elif probability >= min_probability:
+            rows.append((taxa[best], ACCEPTED, probability, f"probability {probability:.2f}"))
+        elif names and genus_probability >= min_probability:
+            why = (
+                f"species uncertain ({taxa[best]} {probability:.2f}), genus {genus_probability:.2f}"
+            )
+            rows.append((names[top], GENUS, genus_probability, why))
+        else:
+            why = (
+                f"no taxon reaches a probability of {min_probability:g} "
+                f"(best: {taxa[best]} {probability:.2f})"
+            )
+            rows.append(("", AMBIGUOUS, probability, why))
+    table = pd.DataFrame(rows, columns=["taxon", "decision", "probability", "reason"])
+    return table.assign(probability=table["probability"].round(4))
+
+
+def best_two(probabilities: FloatArray, taxa: Sequence[str]) -> pd.DataFrame:
+    """The most probable taxon and the one after it, where there are two: best, second."""
+    names = np.asarray(taxa, dtype=object)
+    order = np.argsort(-probabilities, axis=1, kind="stable")
+    table = pd.DataFrame()
+    for rank, word in enumerate(("best", "second")[: len(taxa)]):
+        value = probabilities[np.arange(len(order)), order[:, rank]]
+        table[word] = np.where(value > 0, names[order[:, rank]], "")
+        table[f"{word}_probability"] = value.round(4)
+    return table
+
+
+def conformal_sets(probabilities: FloatArray, members: BoolArray, taxa: Sequence[str]) -> list[str]:
+    """The members of each specimen's conformal set, the most probable first, separated by |."""
+    order = np.argsort(-probabilities, axis=1, kind="stable")
+    return [
+        "|".join(taxa[i] for i in ranked if inside[i])
+        for ranked, inside in zip(order, members, strict=True)
+    ]
+
+
+def _as_embeddings(embeddings: Embeddings | FloatArray) -> Embeddings:
+    if isinstance(embeddings, Embeddings):
+        return embeddings
+    return Embeddings.of_vectors(embeddings)

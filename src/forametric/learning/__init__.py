@@ -1,1 +1,0 @@
-"""Learning an embedding: recipes, network, losses, sampling, augmentation, the training loop."""

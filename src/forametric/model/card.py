@@ -1,0 +1,169 @@
+"""The model card: `model.json`, and the README that Hugging Face reads."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from forametric._version import __version__
+from forametric.embedding.recipe import Recipe
+from forametric.errors import InputError, ModelError
+from forametric.utils.files import read_json
+
+FORMAT = 2
+FILE = "model.json"
+WEIGHTS = "weights.safetensors"
+REFERENCES = "references.parquet"
+CALIBRATION = "calibration.json"
+
+
+class ModelCard(BaseModel):
+    """What `model.json` holds.
+
+    Attributes
+    ----------
+    classes : list of str
+        The taxa that the class head was trained on.
+    fingerprint : str
+        A hash of everything that changes an identification: weights, references, calibration.
+    files : dict of str to str
+        The SHA-256 of each file of the folder.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    format: int
+    made_by: dict[str, str]
+    backbone: str
+    dimensions: int
+    classes: list[str]
+    recipe: Recipe
+    seed: int
+    data: dict[str, Any]
+    training: dict[str, Any]
+    licence: dict[str, str]
+    fingerprint: str = ""
+    files: dict[str, str] = {}
+
+    @property
+    def title(self) -> str:
+        """What identifies this model: software and version, recipe, collection, fingerprint."""
+        made = f"forametric {self.made_by.get('forametric', '')}"
+        name = f"model {self.recipe.name} of {self.data.get('collection', '')}"
+        return f"{made}, {name} ({self.fingerprint[:12]})"
+
+    @property
+    def weights_sha256(self) -> str:
+        """The hash of the weights, "" before they are saved: vectors of others do not compare."""
+        return self.files.get(WEIGHTS, "")
+
+    @property
+    def projection_dim(self) -> int:
+        """The width of the trained projection in vectors of two parts; 0 in vectors of one."""
+        projection = self.recipe.network.projection_dim
+        return projection if 0 < projection < self.dimensions else 0
+
+    @property
+    def n_classes(self) -> int:
+        """The width of the class head; 0 for a network without one."""
+        return len(self.classes) if self.recipe.network.neck != "none" else 0
+
+    @classmethod
+    def describe(cls, **known: Any) -> ModelCard:
+        """A card for a model made now, with the installed versions."""
+        packages = ("torch", "timm", "pytorch-metric-learning", "numpy")
+        versions = {name: version(name) for name in packages}
+        return cls(
+            format=FORMAT,
+            made_by={"forametric": __version__, "python": platform.python_version(), **versions},
+            licence={
+                "backbone": "ImageNet weights of the backbone: see its source",
+                "data": str(known["data"].get("licence", "not stated")),
+            },
+            **known,
+        )
+
+    @classmethod
+    def load(cls, folder: Path) -> ModelCard:
+        """Read `model.json`; a format that this version does not know is refused first.
+
+        Raises
+        ------
+        ModelError
+            When the folder is not a model, or its card is damaged or of another format.
+        """
+        if not (folder / FILE).is_file():
+            raise ModelError(
+                f"{folder} is not a model (no {FILE}); make one with: forametric train"
+            )
+        try:
+            data = read_json(folder / FILE)
+        except InputError as error:
+            raise ModelError(str(error)) from None
+        if data.get("format") != FORMAT:
+            raise ModelError(
+                f"{folder} has model format {data.get('format')!r}; this version reads {FORMAT}. "
+                f"Update Forametric, or train the model again."
+            )
+        try:
+            return cls.model_validate(data)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise ModelError(f"{folder / FILE} is damaged: {where}: {first['msg']}.") from None
+
+    def readme(self, references: Mapping[str, int], calibration: str) -> str:
+        """The model card in the form that Hugging Face reads.
+
+        Parameters
+        ----------
+        references : mapping of str to int
+            The number of reference specimens of each taxon, as they are now.
+        calibration : str
+            One sentence on the calibration.
+        """
+        recipe, epochs = self.recipe, self.training.get("epochs", [])
+        scores = [row.get("val_macro_f1", 0.0) for row in epochs]
+        replaced = self.backbone != recipe.network.backbone
+        added = sorted(set(references) - set(self.classes))
+        lines = [
+            "---",
+            "library_name: forametric",
+            "tags: [microfossils, metric-learning]",
+            "---",
+            "",
+            f"# {recipe.name} model of {self.data.get('collection') or 'a collection'}",
+            "",
+            f"{recipe.about}.",
+            "",
+            f"- Backbone: {self.backbone}"
+            + f" (in place of {recipe.network.backbone}, whose weights were not available)"
+            * replaced,
+            f"- Image size: {recipe.network.image_size} px; embedding: {self.dimensions} "
+            f"dimensions; {recipe.tta_views} view(s) averaged",
+            f"- Trained on {self.data['train']} specimens of {len(self.classes)} taxa; selected "
+            f"on {self.data['val']}; {self.data['skipped']} unreadable images skipped",
+            f"- Split: {self.data['split_name']} (hash {self.data['split']}); seed {self.seed}",
+            f"- Epochs: {epochs[-1]['epoch'] if epochs else 0}; best macro F1 on validation: "
+            + (f"{max(scores):.3f}" if scores else "none"),
+            f"- Training time: {self.training.get('seconds', 0):.0f} s",
+            f"- Calibration: {calibration}",
+            f"- Made by: {', '.join(f'{k} {v}' for k, v in self.made_by.items())}",
+            f"- Licence: {'; '.join(f'{k}: {v}' for k, v in self.licence.items())}",
+            f"- Fingerprint: {self.fingerprint}",
+            "",
+            "## Taxa",
+            "",
+            f"{sum(references.values())} reference specimens of {len(references)} taxa. The model "
+            f"cannot give names outside this list.",
+            *([f"Added after training: {', '.join(added)}."] if added else []),
+            "",
+            *[f"- {taxon} ({count})" for taxon, count in sorted(references.items())],
+            "",
+        ]
+        return "\n".join(lines)

@@ -1,0 +1,191 @@
+"""Identify images: names with their probabilities, decisions and nearest references."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+
+from forametric._typing import BoolArray, FloatArray, IntArray, PathLike
+from forametric.data.collection import Collection
+from forametric.data.embeddings import Embeddings, skipped_table
+from forametric.data.sources import ImageSource, list_images, open_collection
+from forametric.data.taxonomy import Taxonomy
+from forametric.embedding.embedder import BATCH_SIZE, Embedder
+from forametric.errors import InputError, ModelError
+from forametric.identification.calibration import Calibration
+from forametric.identification.identifier import (
+    MIN_PROBABILITY,
+    NOT_NAMED,
+    Identifier,
+)
+from forametric.identification.search import SpecimenIndex
+from forametric.utils.files import write_csv
+
+NEIGHBORS = 10  # similar specimens listed for each image
+
+
+@dataclass(frozen=True, eq=False)
+class Identifications:
+    """A name for each specimen.
+
+    Attributes
+    ----------
+    table : DataFrame
+        One row for each specimen: `image`, and `id` and `sample` where they are known; `taxon`
+        (species, or genus, or "" where none is named), `decision` (accepted, genus, ambiguous,
+        unknown), `probability` (of `taxon`; of `best` where none is named), `reason`; `best` and
+        `second`, the most probable taxa, with `best_probability` and `second_probability`;
+        `novelty` (mean of the distances to the nearest taxon's centroid and to the five nearest
+        references); `conformal_set` if asked for; and for n = 1 … 5 `neighbor_n`,
+        `neighbor_n_taxon`, `neighbor_n_distance`. A model without calibration gives `score` in
+        place of decisions and probabilities, and `taxon` is always its best.
+    probabilities : ndarray of float32, shape (n, taxa)
+        Calibrated probabilities, or scores of a model without calibration.
+    taxa : list of str
+        What the columns of `probabilities` stand for.
+    skipped : DataFrame
+        The images that could not be read: image, reason.
+    similar : DataFrame or None
+        The most similar specimens of each image, where they were asked for: see `SpecimenIndex`.
+    calibration : Calibration or None
+        The model's.
+    source : collection, folder or images
+        What was identified; `rows` are the positions of the readable images in it.
+    model : str
+        The title of the model that gave the names.
+    """
+
+    table: pd.DataFrame
+    probabilities: FloatArray
+    taxa: list[str]
+    skipped: pd.DataFrame = field(default_factory=skipped_table)
+    similar: pd.DataFrame | None = None
+    calibration: Calibration | None = None
+    source: ImageSource | None = None
+    rows: IntArray = field(default_factory=lambda: np.zeros(0, np.int64))
+    model: str = ""
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{n} {decision}" for decision, n in self.counts.items())
+        return f"Identifications({len(self)} specimens{': ' * bool(counts)}{counts})"
+
+    def _repr_html_(self) -> str:
+        from forametric.data.thumbnails import table_with_thumbnails
+
+        columns = ["taxon", "decision", "probability", "score", "novelty"]
+        return table_with_thumbnails(self.table, columns, self.source, repr(self))
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """The number of specimens with each decision; empty for a model without calibration."""
+        if "decision" not in self.table:
+            return {}
+        return {str(k): int(n) for k, n in self.table["decision"].value_counts().items()}
+
+    @cached_property
+    def is_unknown(self) -> BoolArray:
+        """Which specimens were given no name: ambiguous or unknown, shape (n,)."""
+        if "decision" not in self.table:
+            return np.zeros(len(self), bool)
+        return np.asarray(self.table["decision"].isin(NOT_NAMED))
+
+    @property
+    def calibrated(self) -> Calibration:
+        """The model's calibration; `ModelError` where it had none."""
+        if self.calibration is None:
+            raise ModelError(
+                "these names come from a model without calibration: they have no probabilities; "
+                "calibrate it with: forametric calibrate MODEL COLLECTION --split SPLIT -o NEW"
+            )
+        return self.calibration
+
+    @cached_property
+    def specimens(self) -> pd.DataFrame:
+        """The rows of the identified collection that `table` is about, in the same order."""
+        if not isinstance(self.source, Collection | str | os.PathLike):
+            return self.table
+        specimens = open_collection(self.source).specimens
+        return specimens.iloc[self.rows].reset_index(drop=True)
+
+    def to_csv(self, path: PathLike, *, overwrite: bool = False) -> None:
+        """Write the table as CSV."""
+        write_csv(self.table, path, overwrite=overwrite)
+
+
+def identify_images(
+    embedder: Embedder,
+    identifier: Identifier,
+    images: ImageSource | Embeddings,
+    *,
+    min_probability: float = MIN_PROBABILITY,
+    conformal_alpha: float | None = None,
+    taxonomy: Taxonomy | None = None,
+    similar_in: SpecimenIndex | None = None,
+    batch_size: int = BATCH_SIZE,
+    model: str = "",
+) -> Identifications:
+    """Embed and name images, a batch at a time: see `Model.identify`."""
+    if conformal_alpha is not None:
+        identifier.calibrated.conformal_threshold(conformal_alpha)  # refuse before the long work
+    taxonomy = taxonomy or Taxonomy.load()
+    if isinstance(images, Embeddings):
+        batches = iter((images,))
+    else:
+        known, files = list_images(images)
+        batches = embedder.embed_in_batches(
+            files, known, batch_size=batch_size, progress="identifying"
+        )
+    tables, scores, rows = [], [], []
+    similar, skipped = list[pd.DataFrame](), list[pd.DataFrame]()
+    for embeddings in batches:
+        skipped.append(embeddings.skipped)
+        if not len(embeddings):
+            continue
+        rows.append(embeddings.rows)
+        scores.append(identifier.probabilities_or_scores(embeddings))
+        names = identifier.identify(
+            embeddings,
+            min_probability=min_probability,
+            conformal_alpha=conformal_alpha,
+            taxonomy=taxonomy,
+            scores=scores[-1],
+        )
+        table = embeddings.table.drop(columns="taxon", errors="ignore")
+        neighbors = identifier.nearest_references(embeddings)
+        tables.append(pd.concat([table, names, neighbors], axis=1))
+        if similar_in:
+            of = embeddings.table["image"].astype(str).tolist()
+            similar.append(similar_in.kneighbors(embeddings.vectors, NEIGHBORS, images=of))
+    unreadable = pd.concat(skipped, ignore_index=True)
+    if not tables:
+        raise_unreadable(unreadable)
+    table = pd.concat(tables, ignore_index=True)
+    if "sample" in table and table["sample"].isna().all():
+        table = table.drop(columns="sample")
+    return Identifications(
+        table,
+        np.concatenate(scores),
+        identifier.taxa,
+        unreadable,
+        pd.concat(similar, ignore_index=True) if similar else None,
+        identifier.calibration,
+        images.source if isinstance(images, Embeddings) else images,
+        np.concatenate(rows),
+        model,
+    )
+
+
+def raise_unreadable(skipped: pd.DataFrame) -> None:
+    """Raise `InputError`: not one image could be read."""
+    first = skipped.iloc[0]
+    raise InputError(
+        f"none of the {len(skipped)} images can be read; the first: {first['image']}: "
+        f"{first['reason']}."
+    )

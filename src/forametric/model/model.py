@@ -1,0 +1,424 @@
+"""A model: an embedder and an identifier, and the folder that holds both on disk.
+
+A model is a folder: `model.json`, `model.onnx`, `weights.safetensors`, `references.parquet`,
+`calibration.json` and `README.md` (a Hugging Face model card). Nothing in it is ever unpickled, and
+a damaged file is refused by its hash.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import shutil
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from forametric._typing import FloatArray, IntArray, NameArray, PathLike
+from forametric._version import __version__
+from forametric.data.collection import Collection
+from forametric.data.embeddings import Embeddings
+from forametric.data.sources import ImageSource, list_images
+from forametric.data.taxonomy import Taxonomy
+from forametric.embedding.embedder import Embedder
+from forametric.embedding.recipe import Recipe
+from forametric.embedding.runtime import ONNX, OpenVinoRuntime, Runtime, TorchRuntime, has_gpu
+from forametric.errors import InputError, MissingExtraError, ModelError
+from forametric.identification.calibration import Calibration
+from forametric.identification.identifier import MIN_PROBABILITY, Identifier
+from forametric.identification.references import K, ReferenceSet
+from forametric.identification.search import SpecimenIndex
+from forametric.model.card import CALIBRATION, FILE, REFERENCES, WEIGHTS, ModelCard
+from forametric.model.identify import Identifications, identify_images, raise_unreadable
+from forametric.utils.files import atomic_folder, sha256, write_json, write_text
+
+if TYPE_CHECKING:
+    from forametric.embedding.network import SpecimenNetwork
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """Images → embeddings → names.
+
+    Attributes
+    ----------
+    embedder : Embedder
+        Images → vectors.
+    identifier : Identifier
+        Vectors → names.
+    card : ModelCard
+        What the model was made from.
+    folder : Path or None
+        Where it was loaded from.
+
+    Examples
+    --------
+    >>> model = Model.load("models/planktic")  # doctest: +SKIP
+    >>> embeddings = model.embed("cores/GC37")  # doctest: +SKIP
+    >>> names = model.identify("new-plates/").table  # doctest: +SKIP
+    """
+
+    embedder: Embedder
+    identifier: Identifier
+    card: ModelCard
+    folder: Path | None = None
+
+    def __repr__(self) -> str:
+        calibrated = "calibrated" if self.calibration else "not calibrated"
+        return (
+            f"Model({self.card.recipe.name!r}, {len(self.taxa)} taxa, "
+            f"{len(self.references)} references, {calibrated}, {self.fingerprint[:12]})"
+        )
+
+    def _repr_html_(self) -> str:
+        from forametric.utils.html import definition_list
+
+        return definition_list(
+            {
+                "Model": self.card.title,
+                "Taxa": len(self.taxa),
+                "References": len(self.references),
+                "Calibration": _calibration_sentence(self.calibration),
+                "Backbone": self.card.backbone,
+                "Embedding": f"{self.card.dimensions} dimensions",
+            }
+        )
+
+    @property
+    def references(self) -> ReferenceSet:
+        """The reference specimens."""
+        return self.identifier.references
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """The calibration, where there is one."""
+        return self.identifier.calibration
+
+    @property
+    def calibrated(self) -> Calibration:
+        """The calibration; `ModelError` for a model that has none."""
+        return self.identifier.calibrated
+
+    @property
+    def taxa(self) -> list[str]:
+        """The taxa that the model can name, in alphabetical order."""
+        return self.identifier.taxa
+
+    @property
+    def recipe(self) -> Recipe:
+        """How it was trained."""
+        return self.card.recipe
+
+    @property
+    def weights_sha256(self) -> str:
+        """The hash of the weights; embeddings made with other weights do not compare."""
+        return self.card.weights_sha256
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of everything that changes an identification: weights, references, calibration."""
+        seen = hashlib.sha256(self.weights_sha256.encode())
+        references = self.references
+        seen.update(json.dumps([references.ids, references.taxa.tolist()]).encode())
+        seen.update(references.vectors.astype("<f4").tobytes())
+        seen.update(self.calibration.model_dump_json().encode() if self.calibration else b"")
+        return seen.hexdigest()
+
+    @property
+    def title(self) -> str:
+        """What identifies this model in records: software, recipe, collection, fingerprint."""
+        return self.card.model_copy(update={"fingerprint": self.fingerprint}).title
+
+    @property
+    def network(self) -> SpecimenNetwork:
+        """The PyTorch network, for further training; read from the folder if necessary.
+
+        Raises
+        ------
+        ModelError
+            For a model that was neither trained nor loaded here.
+        """
+        if isinstance(self.embedder.runtime, TorchRuntime):
+            return self.embedder.runtime.network
+        if self.folder is None:
+            raise ModelError("this model has no PyTorch network: load it from its folder.")
+        return read_network(self.folder, self.card)
+
+    # Use
+
+    def embed(self, images: ImageSource, *, progress: str = "embedding") -> Embeddings:
+        """Embed a collection, a folder, image files, PIL images or arrays.
+
+        Unreadable images are listed in the result's `skipped`.
+
+        Raises
+        ------
+        InputError
+            When there are no images, or none can be read.
+        """
+        return embed_source(self.embedder, images, progress=progress)
+
+    def identify(
+        self,
+        images: ImageSource | Embeddings,
+        *,
+        min_probability: float = MIN_PROBABILITY,
+        conformal_alpha: float | None = None,
+        taxonomy: Taxonomy | None = None,
+        similar_in: SpecimenIndex | None = None,
+    ) -> Identifications:
+        """Name every image of a collection or folder, image files, PIL images or arrays.
+
+        Parameters
+        ----------
+        images
+            Also embeddings that this model made.
+        min_probability : float
+            The least probability at which a species or a genus is named.
+        conformal_alpha : float, optional
+            Add conformal prediction sets: they lack the true taxon in at most this share of cases.
+        taxonomy : Taxonomy, optional
+            For the genera of taxa that the built-in table does not know.
+        similar_in : SpecimenIndex, optional
+            Also find the most similar specimens in an index of embeddings.
+
+        Raises
+        ------
+        InputError
+            When there are no images, none can be read, or there are too few validation specimens
+            for such sets.
+        ModelError
+            When sets are asked of a model without calibration.
+        """
+        return identify_images(
+            self.embedder,
+            self.identifier,
+            images,
+            min_probability=min_probability,
+            conformal_alpha=conformal_alpha,
+            taxonomy=taxonomy,
+            similar_in=similar_in,
+            model=self.title,
+        )
+
+    def predict(self, embeddings: Embeddings | FloatArray) -> NameArray:
+        """The most probable taxon of each embedded specimen: `Identifier.predict`."""
+        return self.identifier.predict(embeddings)
+
+    def predict_proba(self, embeddings: Embeddings | FloatArray) -> FloatArray:
+        """Calibrated probabilities, shape (n, taxa): `Identifier.predict_proba`."""
+        return self.identifier.predict_proba(embeddings)
+
+    def novelty(self, embeddings: Embeddings | FloatArray) -> FloatArray:
+        """How unlike the references each specimen is, shape (n,): `ReferenceSet.novelty`."""
+        return self.identifier.novelty(embeddings)
+
+    def kneighbors(
+        self, embeddings: Embeddings | FloatArray, n_neighbors: int = K
+    ) -> tuple[FloatArray, IntArray]:
+        """Distances and positions of the nearest references: `ReferenceSet.kneighbors`."""
+        return self.identifier.kneighbors(embeddings, n_neighbors)
+
+    # Change: each returns a new model
+
+    def with_identifier(self, identifier: Identifier) -> Model:
+        """The same network with other references or another calibration."""
+        return replace(self, identifier=identifier)
+
+    def add_references(self, collection: Collection) -> Model:
+        """A model that has a collection's labelled specimens as references, without training.
+
+        Specimens that are references already are left out; unreadable images are logged.
+
+        Raises
+        ------
+        InputError
+            When the collection has no labelled specimen that is not a reference already.
+        """
+        model, _ = add_references(self, collection)
+        return model
+
+    def calibrate(self, validation: Collection) -> Model:
+        """A model calibrated on labelled specimens that it did not learn and does not refer to.
+
+        Raises
+        ------
+        InputError
+            When there are too few, or some of them are references.
+        """
+        model, _ = calibrate(self, validation)
+        return model
+
+    # Folder
+
+    @classmethod
+    def load(cls, folder: PathLike) -> Model:
+        """Load a model folder, to run on a GPU where there is one, else on the processor.
+
+        Raises
+        ------
+        ModelError
+            When a file is missing or damaged, or the format is not known to this version.
+        """
+        folder = Path(folder)
+        card = ModelCard.load(folder)
+        for name, expected in card.files.items():
+            if not (folder / name).is_file():
+                raise ModelError(f"the model {folder} lacks its file {name}; copy it again whole.")
+            if sha256(folder / name) != expected:
+                raise ModelError(f"{folder / name} is damaged (its hash differs); copy it again.")
+        references = ReferenceSet.load(folder / REFERENCES)
+        has_calibration = CALIBRATION in card.files
+        calibration = Calibration.load(folder / CALIBRATION) if has_calibration else None
+        runtime: Runtime
+        if ONNX in card.files and not has_gpu():
+            runtime = OpenVinoRuntime(folder / ONNX)
+        else:
+            runtime = TorchRuntime(read_network(folder, card), card.recipe.tta_views)
+        identifier = Identifier(references, calibration, card.classes)
+        return cls(embedder_for(runtime, card), identifier, card, folder)
+
+    def save(
+        self, folder: PathLike, *, overwrite: bool = False, skipped: pd.DataFrame | None = None
+    ) -> Path:
+        """Write the model folder, whole or not at all; returns its path.
+
+        `skipped` (image, reason) is written as `skipped.csv`.
+        """
+        folder = Path(folder)
+        with atomic_folder(folder, overwrite) as temporary:
+            names = [*self._save_network(temporary), REFERENCES]
+            self.references.save(temporary / REFERENCES)
+            if skipped is not None and len(skipped):
+                skipped.to_csv(temporary / "skipped.csv", index=False)
+            if self.calibration:
+                self.calibration.save(temporary / CALIBRATION)
+                names.append(CALIBRATION)
+            files = {name: sha256(temporary / name) for name in names}
+            saved = replace(self, card=self.card.model_copy(update={"files": files}))
+            card = saved.card.model_copy(update={"fingerprint": saved.fingerprint})
+            write_json(temporary / FILE, json.loads(card.model_dump_json()))
+            counts = pd.Series(self.references.taxa).value_counts()
+            references = {str(taxon): int(n) for taxon, n in counts.items()}
+            sentence = _calibration_sentence(self.calibration)
+            write_text(temporary / "README.md", card.readme(references, sentence))
+        return folder
+
+    def _save_network(self, folder: Path) -> list[str]:
+        """Write weights and graph, or copy those of the folder that the model came from."""
+        if self.folder:
+            names = [name for name in (WEIGHTS, ONNX) if name in self.card.files]
+            for name in names:
+                shutil.copyfile(self.folder / name, folder / name)
+            return names
+        from forametric.embedding.network import export_onnx
+        from forametric.utils.tensors import write_tensors
+
+        network, recipe = self.network, self.card.recipe
+        write_tensors(folder / WEIGHTS, network.state_dict(), {})
+        try:
+            export_onnx(network, recipe.tta_views, recipe.network.image_size, folder / ONNX)
+        except Exception as error:  # of some thousand backbones a few cannot be exported
+            logger.warning(
+                "%s cannot be written as ONNX (%s); this model needs PyTorch to run.",
+                self.card.backbone,
+                type(error).__name__,
+            )
+            return [WEIGHTS]
+        return [WEIGHTS, ONNX]
+
+
+def embedder_for(runtime: Runtime, card: ModelCard) -> Embedder:
+    """The embedder of a model's network."""
+    return Embedder(
+        runtime,
+        card.recipe.network.image_size,
+        card.dimensions,
+        card.n_classes,
+        card.projection_dim,
+        {"made_by": f"forametric {__version__}, {card.title}", "model": card.weights_sha256},
+    )
+
+
+def embed_source(embedder: Embedder, images: ImageSource, *, progress: str) -> Embeddings:
+    """Embed whatever `list_images` takes; `InputError` when nothing can be read."""
+    table, files = list_images(images)
+    embeddings = embedder.embed_images(files, table, progress=progress)
+    if not len(embeddings):
+        raise_unreadable(embeddings.skipped)
+    return replace(embeddings, source=images)
+
+
+def calibrate(model: Model, validation: Collection) -> tuple[Model, pd.DataFrame]:
+    """`Model.calibrate`, and the images that could not be read (image, reason)."""
+    labelled = validation.select(validation.taxa() != "")
+    if not len(labelled):
+        raise InputError("there are no labelled validation specimens to calibrate on.")
+    if labelled.specimens["id"].isin(set(model.references.ids)).any():
+        raise InputError(
+            "some validation specimens are references of the model; calibrate on others, or with "
+            "the split that the model was trained with."
+        )
+    embeddings = model.embed(labelled)
+    identifier = model.identifier.calibrate(embeddings, embeddings.taxa())
+    return model.with_identifier(identifier), embeddings.skipped
+
+
+def add_references(model: Model, collection: Collection) -> tuple[Model, pd.DataFrame]:
+    """`Model.add_references`, and the images that could not be read (image, reason)."""
+    new = ~collection.specimens["id"].isin(set(model.references.ids)).to_numpy()
+    chosen = collection.select(new & (collection.taxa() != ""))
+    if not len(chosen):
+        raise InputError("the collection has no labelled specimen that is not a reference already.")
+    embeddings = model.embed(chosen)
+    ids = embeddings.table["id"].astype(str).tolist()
+    identifier = model.identifier.add_references(ids, embeddings.taxa(), embeddings.vectors)
+    return model.with_identifier(identifier), embeddings.skipped
+
+
+def read_network(folder: Path, card: ModelCard) -> SpecimenNetwork:
+    """The PyTorch network of a model folder.
+
+    Raises
+    ------
+    MissingExtraError
+        Where PyTorch is not installed.
+    ModelError
+        When its weights are not those of a network that this version knows.
+    """
+    try:
+        from safetensors.torch import load_file
+
+        from forametric.embedding.network import SpecimenNetwork
+    except ModuleNotFoundError:
+        raise MissingExtraError("running this model", "train") from None
+    import torch
+
+    weights = load_file(folder / WEIGHTS)
+    whitened = len(weights.get("whitened.weight", ()))
+    network = SpecimenNetwork(card.recipe.network, card.backbone, len(card.classes), whitened)
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError:
+        made_by = card.made_by.get("forametric", "?")
+        raise ModelError(
+            f"the weights of {folder}, made by forametric {made_by}, do not fit the network of "
+            f"this version; train the model again."
+        ) from None
+    return network.to(memory_format=torch.channels_last)
+
+
+def _calibration_sentence(calibration: Calibration | None) -> str:
+    if calibration is None:
+        return "none; the model gives scores, and calls nothing unknown"
+    return (
+        f"on {calibration.specimens} validation specimens; unknown above a novelty of "
+        f"{calibration.novelty_threshold:.2f}, which rejects {calibration.rejection_rate:.0%} of "
+        f"known specimens"
+    )

@@ -1,0 +1,24 @@
+"""Simulated foraminiferal shells, for the demo, the tests and studies of scale.
+
+Always *simulated*, never evidence: nothing measured on them may be quoted as accuracy on real
+shells. After theoretical morphology: chambers are ellipsoids on a logarithmic spiral, each placed
+from the one before by a growth ratio, a rotation about the coiling axis and a translation along it
+(Raup 1966, J. Paleontol. 40, 1178; for foraminifera Łabaj et al. 2003 and Tyszka 2006), drawn
+under reflected light on a dark slide.
+"""
+
+from forametric.simulation.forms import FORMS, Form
+from forametric.simulation.simulate import Shell, draw_form, render_shell, simulate_shell
+from forametric.simulation.writing import even, long_tail, write_shells
+
+__all__ = [
+    "FORMS",
+    "Form",
+    "Shell",
+    "draw_form",
+    "even",
+    "long_tail",
+    "render_shell",
+    "simulate_shell",
+    "write_shells",
+]

@@ -1,0 +1,70 @@
+"""Augmentation of a whole batch at once, on whatever device it lies."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from forametric.embedding.recipe import Augment
+
+
+def augment(squares: Tensor, settings: Augment, generator: torch.Generator) -> Tensor:
+    """Turn, mirror, scale, brighten and blur each square at random.
+
+    What a turn uncovers is filled with the plate's own colour, the median of the square's edge.
+
+    Parameters
+    ----------
+    squares : Tensor of uint8, shape (n, 3, size, size)
+    generator : torch.Generator
+        On the CPU; the same state gives the same result.
+
+    Returns
+    -------
+    Tensor of float32, shape (n, 3, size, size), values 0 to 255
+    """
+    n = len(squares)
+
+    def uniform(low: float, high: float) -> Tensor:
+        return (torch.rand(n, generator=generator) * (high - low) + low).to(squares.device)
+
+    angle = uniform(-1, 1) * math.radians(settings.rotation)
+    zoom = 1 / uniform(*settings.scale)
+    mirror = (
+        torch.where(uniform(0, 1) < 0.5, -1.0, 1.0) if settings.mirror else torch.ones_like(zoom)
+    )
+    zero = torch.zeros_like(angle)
+    cos, sin = angle.cos() * zoom, angle.sin() * zoom
+    turn = torch.stack([cos * mirror, -sin, zero, sin * mirror, cos, zero], 1).view(n, 2, 3)
+
+    pixels = squares.float()
+    plate = edge_median(pixels)
+    grid = F.affine_grid(turn, list(pixels.shape), align_corners=False)
+    pixels = F.grid_sample(pixels - plate, grid, align_corners=False) + plate
+    if settings.blur[1] > 0:
+        pixels = _blur(pixels, uniform(*settings.blur))
+    contrast = uniform(*settings.contrast).view(n, 1, 1, 1)
+    brightness = uniform(-settings.brightness, settings.brightness).view(n, 1, 1, 1) * 255
+    return (pixels * contrast + brightness).clamp(0, 255)
+
+
+def edge_median(pixels: Tensor) -> Tensor:
+    """The median of the outermost pixels of each square, shape (n, 3, 1, 1)."""
+    edge = torch.cat([pixels[..., 0, :], pixels[..., -1, :], pixels[..., 0], pixels[..., -1]], -1)
+    return edge.median(-1).values[..., None, None]
+
+
+def _blur(pixels: Tensor, sigma: Tensor) -> Tensor:
+    """Gaussian blur with a kernel of 3 and a sigma of its own for each square."""
+    n, channels, height, width = pixels.shape
+    side = torch.exp(-0.5 / sigma.clamp_min(1e-3) ** 2)
+    line = torch.stack([side, torch.ones_like(side), side], 1)
+    line = line / line.sum(1, keepdim=True)
+    kernel = (line[:, :, None] * line[:, None, :]).repeat_interleave(channels, 0)[:, None]
+    flat = F.pad(pixels, (1, 1, 1, 1), mode="replicate").view(
+        1, n * channels, height + 2, width + 2
+    )
+    return F.conv2d(flat, kernel, groups=n * channels).view(n, channels, height, width)

@@ -1,0 +1,71 @@
+"""Which specimens make a batch: drawn anew each epoch, the same for the same seed and epoch."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from forametric.embedding.recipe import Sampler
+
+Ints = npt.NDArray[np.int64]
+
+
+def epoch_batches(labels: Ints, settings: Sampler, seed: int, epoch: int) -> list[Ints]:
+    """The batches of one epoch, as positions in `labels`.
+
+    A species with fewer specimens than a draw asks for gives some of them more than once: each
+    time they are augmented differently, so that a single specimen can be its own positive.
+
+    Parameters
+    ----------
+    labels : ndarray of int, shape (n,)
+        Species numbers 0 … k-1, each with at least one specimen.
+
+    >>> batches = epoch_batches(np.array([0, 0, 0, 1]), Sampler(species=2, specimens=2), 0, 0)
+    >>> [len(b) for b in batches]
+    [4]
+    """
+    rng = np.random.default_rng([seed, epoch, 0])
+    if settings.kind == "triplets":
+        return _triplets(labels, settings.species, rng)
+    size = settings.species * settings.specimens
+    if settings.kind == "shuffle":
+        order = rng.permutation(len(labels))
+        # A last batch of one specimen cannot be batch-normalised.
+        return [b for i in range(0, len(order), size) if len(b := order[i : i + size]) > 1]
+    members = [np.flatnonzero(labels == k) for k in range(labels.max() + 1)]
+    chance = np.array([len(m) for m in members], float) ** settings.power
+    species = min(settings.species, len(members))
+    return [
+        np.concatenate(
+            [
+                _draw(members[k], size // species, rng)
+                for k in rng.choice(len(members), species, replace=False, p=chance / chance.sum())
+            ]
+        )
+        for _ in range(max(1, len(labels) // size))
+    ]
+
+
+def _draw(members: Ints, count: int, rng: np.random.Generator) -> Ints:
+    whole = [rng.permutation(members) for _ in range(-(-count // len(members)))]
+    return np.concatenate(whole)[:count]
+
+
+def _triplets(labels: Ints, anchors: int, rng: np.random.Generator) -> list[Ints]:
+    order = rng.permutation(len(labels))
+    members = {k: np.flatnonzero(labels == k) for k in np.unique(labels)}
+    others = {k: np.flatnonzero(labels != k) for k in members}
+
+    def positive(anchor: np.int64) -> np.int64:
+        same = members[labels[anchor]]
+        rest = same[same != anchor]
+        return rng.choice(rest) if len(rest) else anchor
+
+    batches = []
+    for start in range(0, len(order), anchors):
+        a = order[start : start + anchors]
+        p = np.array([positive(i) for i in a])
+        n = np.array([rng.choice(others[labels[i]]) for i in a])
+        batches.append(np.concatenate([a, p, n]))
+    return batches

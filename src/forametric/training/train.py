@@ -1,0 +1,535 @@
+"""Train a model: settings, data, network, loop, selection on validation, saved model.
+
+One loop for one device, several, or several nodes (Lightning Fabric). Every random draw of a step
+depends on (seed, step) alone, so a killed run continues exactly as if it had not been killed.
+Several processes share each batch and see all of its embeddings in the loss: they take the same
+steps that one process would.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import math
+import os
+import platform
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from lightning_fabric import Fabric
+from timm.utils.model_ema import ModelEmaV3
+from torch import Tensor, nn
+
+from forametric._typing import FloatArray, IntArray, NameArray, PathLike, Pixels
+from forametric.data.embeddings import Embeddings, skipped_table
+from forametric.data.splits import Split
+from forametric.embedding.network import SpecimenNetwork, build, features_of, to_batch, whiten
+from forametric.embedding.recipe import Optimiser, Recipe
+from forametric.embedding.runtime import TorchRuntime
+from forametric.errors import InputError
+from forametric.identification.identifier import Identifier
+from forametric.identification.references import ReferenceSet, subsample_per_class
+from forametric.images import load_images
+from forametric.metrics import macro_f1
+from forametric.model.card import ModelCard
+from forametric.model.model import Model, embedder_for
+from forametric.training import checkpoint
+from forametric.training.augment import augment
+from forametric.training.losses import BatchLoss
+from forametric.training.sampling import epoch_batches
+from forametric.utils.files import disk_array, read_json, refuse_existing, write_json
+from forametric.utils.progress import bar
+
+VALIDATION_REFERENCES = 8  # per taxon in training; the saved model refers to all specimens
+CHECKPOINT_SECONDS = 60
+MAX_COVARIANCE = 8192  # specimens that are enough to whiten by
+DIVERGED = (
+    "training has diverged; lower the rates, for instance --set optimiser.backbone_lr=1e-4, and "
+    "pass --overwrite."
+)
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class Data:
+    """The preprocessed specimens of one subset."""
+
+    inputs: Pixels
+    taxa: NameArray
+    ids: list[str]
+
+    @cached_property
+    def labels(self) -> IntArray:
+        """The taxa as numbers, in alphabetical order."""
+        return np.unique(self.taxa.astype(str), return_inverse=True)[1].astype(np.int64)
+
+
+def train(
+    split: Split,
+    recipe: Recipe | str = "default",
+    output: PathLike = "model",
+    *,
+    seed: int = 0,
+    init_from: Model | None = None,
+    overwrite: bool = False,
+) -> Model:
+    """Train a model on the subset `train` of a split, select on `val`, and save it as a folder.
+
+    While it runs, `OUTPUT.unfinished` holds its checkpoints; the same call resumes from there.
+    Specimens whose image cannot be read are listed in the model's `skipped.csv` and left out.
+
+    Parameters
+    ----------
+    recipe : Recipe or str
+        The name of a built-in recipe, or a TOML file.
+    init_from : Model, optional
+        Start from this model's backbone in place of ImageNet's weights.
+
+    Raises
+    ------
+    InputError
+        For too few taxa or no validation specimens; when an unfinished run with other settings
+        exists; or when the model to start from has another backbone.
+
+    Examples
+    --------
+    >>> model = train(make_split(collection), "default", "model")  # doctest: +SKIP
+    """
+    recipe = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
+    output = Path(output)
+    with tuned_malloc():
+        fabric = _fabric()
+        fabric.launch()
+        refuse_existing(output, overwrite)
+        fabric.barrier()
+        if init_from and init_from.card.backbone != recipe.network.backbone:
+            raise InputError(
+                f"the model to start from has the backbone {init_from.card.backbone}, the recipe "
+                f"{recipe.network.backbone}; add --set "
+                f"network.backbone={init_from.card.backbone}"
+            )
+        started = time.monotonic()
+        work = output.with_name(f"{output.name}.unfinished")
+        if fabric.is_global_zero:
+            _enter(work, _settings(split, recipe, seed, init_from), overwrite)
+        data, validation, classes, skipped = _load(fabric, split, recipe.network.image_size, work)
+        torch.manual_seed(seed)
+        network, backbone = build(recipe.network, len(classes))
+        if init_from:
+            network.backbone.load_state_dict(init_from.network.backbone.state_dict())
+        run = TrainingRun(fabric, network, recipe, data, validation, seed, work)
+        if recipe.epochs:
+            run.fit()
+        if not fabric.is_global_zero:
+            fabric.barrier()
+            return Model.load(output)
+        if recipe.network.whitened_dim:
+            _whiten(run.network, recipe, data, len(classes), seed)
+        card = _card(run, split, backbone, classes, len(skipped), init_from)
+        model = _finish(run.network, card, data, validation)
+        card.training["seconds"] = round(run.earlier_seconds + time.monotonic() - started, 1)
+        model.save(output, overwrite=overwrite, skipped=skipped)
+        shutil.rmtree(work)
+        fabric.barrier()
+    return Model.load(output)
+
+
+@dataclass(eq=False)
+class TrainingRun:
+    """The state of one training: network, optimiser, averaged weights, and how far it has come.
+
+    Attributes
+    ----------
+    network : SpecimenNetwork
+        After `fit` it holds the best averaged weights.
+    data, validation : Data
+        What is learnt, and what the epoch is selected on.
+    work : Path
+        Where checkpoints are written.
+    history : list of dict
+        epoch, loss and val_macro_f1 of each epoch.
+    earlier_seconds : float
+        The time that earlier, interrupted calls took.
+    """
+
+    fabric: Fabric
+    network: SpecimenNetwork
+    recipe: Recipe
+    data: Data
+    validation: Data
+    seed: int
+    work: Path
+    history: list[dict[str, float]] = field(default_factory=list)
+    earlier_seconds: float = 0.0
+
+    def fit(self) -> None:
+        """Run every step that is left, and load the best averaged weights."""
+        self._set_up()
+        self.earlier_seconds, self._saved_at = self.state.seconds, time.monotonic()
+        total = self.per_epoch * self.recipe.epochs
+        if self.state.step:
+            logger.info("resuming %s from step %d of %d", self.work, self.state.step, total)
+        with bar("training (steps)", total) as advance:
+            advance(self.state.step)
+            for step, rows in self._batches():
+                loss, vectors = self.step(step, rows, total)
+                advance(1, f"loss {loss:.2f}")
+                self.state.step = step + 1
+                end_of_epoch = self.state.step % self.per_epoch == 0
+                if end_of_epoch:
+                    self._end_epoch(self.state.step // self.per_epoch, loss, vectors)
+                due = time.monotonic() - self._saved_at > CHECKPOINT_SECONDS
+                if (end_of_epoch or due) and self.fabric.is_global_zero:
+                    self._checkpoint()
+        self.fabric.barrier()
+        checkpoint.load_best(self.work, self.network)
+        self.history = self.state.history
+
+    def _set_up(self) -> None:
+        recipe, fabric = self.recipe, self.fabric
+        n_classes = int(self.data.labels.max()) + 1
+        self.loss = BatchLoss(recipe.loss, n_classes, self.network.dimensions)
+        optimiser = _optimiser(self.network, self.loss, recipe.optimiser)
+        if fabric.world_size > 1 and fabric.device.type == "cuda":
+            # As if one device had seen the whole batch; there is no such layer for processors.
+            self.network = nn.SyncBatchNorm.convert_sync_batchnorm(self.network)  # type: ignore[no-untyped-call]
+        # The decay rises with the step, or a short run would keep half of its untrained weights.
+        self.average = ModelEmaV3(self.network, decay=recipe.ema_decay, use_warmup=True)
+        self.wrapped, self.optimiser = fabric.setup(self.network, optimiser)
+        self.average.to(fabric.device)
+        self.loss.to(fabric.device)
+        # A loss with parameters of its own learns them together on all devices.
+        has_parameters = bool(list(self.loss.parameters()))
+        self.shared_loss = fabric.setup_module(self.loss) if has_parameters else self.loss
+        self.per_epoch = len(self._epoch(0))
+        self.modules = {"network": self.network, "average": self.average.module, "loss": self.loss}
+        self.state = checkpoint.load(self.work, self.modules, self.optimiser)
+        self._collapsed_epochs = 0
+
+    def step(self, step: int, rows: IntArray, total: int) -> tuple[float, Tensor]:
+        """Learn one batch; returns the loss and the batch's embeddings."""
+        fabric, recipe = self.fabric, self.recipe
+        self.wrapped.train()
+        torch.manual_seed(derive_seed(self.seed, step, fabric.global_rank))
+        generator = torch.Generator().manual_seed(derive_seed(self.seed, step, 0) + 1)
+        _set_lr(self.optimiser, recipe.optimiser, step, total)
+        # Each process gets an equal part; a batch that does not divide starts again.
+        rows = np.resize(rows, math.ceil(len(rows) / fabric.world_size) * fabric.world_size)
+        inputs = to_batch(self.data.inputs[rows], fabric.device)
+        labels = torch.from_numpy(self.data.labels[rows]).to(fabric.device)
+        inputs = augment(inputs, recipe.augment, generator)
+        vectors, scores = self.wrapped(inputs.chunk(fabric.world_size)[fabric.global_rank])
+        if fabric.world_size > 1:
+            vectors = _gather(fabric, vectors)
+            scores = None if scores is None else _gather(fabric, scores)
+        loss = self.shared_loss(vectors, scores, labels)
+        if not torch.isfinite(loss):
+            raise InputError(f"the loss is {loss.item()} at step {step}: {DIVERGED}")
+        self.optimiser.zero_grad()
+        fabric.backward(loss)
+        if recipe.optimiser.max_grad_norm:
+            fabric.clip_gradients(
+                self.wrapped, self.optimiser, max_norm=recipe.optimiser.max_grad_norm
+            )
+        self.optimiser.step()
+        self.average.update(self.network, step=step + 1)
+        return loss.item(), vectors.detach()
+
+    def validate(self) -> float:
+        """Macro F1 of 5 nearest neighbors on the validation specimens, plain pixels, one view."""
+        network, data = self.average.module, self.data
+        rows = subsample_per_class(data.taxa, VALIDATION_REFERENCES, self.seed)
+        network.eval()
+        vectors = _embed(network, data, rows)
+        references = ReferenceSet([data.ids[i] for i in rows], data.taxa[rows], vectors)
+        everyone = np.arange(len(self.validation.ids))
+        named = references.predict(_embed(network, self.validation, everyone))
+        return round(macro_f1(self.validation.taxa, named), 4)
+
+    def _end_epoch(self, epoch: int, loss: float, vectors: Tensor) -> None:
+        row = {"epoch": epoch, "loss": round(loss, 4)}
+        # In the last third every second epoch, the last one among them.
+        epochs = self.recipe.epochs
+        if epoch > epochs * 2 // 3 and (epochs - epoch) % 2 == 0:
+            row["val_macro_f1"] = self.validate()
+            if row["val_macro_f1"] >= self.state.best:
+                self.state.best = row["val_macro_f1"]
+                if self.fabric.is_global_zero:
+                    checkpoint.save_best(self.work, self.average.module)
+        self.state.history.append(row)
+        self._collapsed_epochs = self._collapsed_epochs + 1 if _collapsed(vectors) else 0
+        if self._collapsed_epochs == 2:
+            raise InputError(
+                f"after epoch {epoch} all embeddings of a batch coincide, as they did one epoch "
+                f"earlier: training has collapsed. Lower the rates "
+                f"(--set optimiser.backbone_lr=…) or the weight of the metric loss "
+                f"(--set loss.metric_weight=…), and pass --overwrite."
+            )
+
+    def _checkpoint(self) -> None:
+        now = time.monotonic()
+        self.state.seconds += now - self._saved_at
+        self._saved_at = now
+        checkpoint.save(self.work, self.modules, self.optimiser, self.state)
+
+    def _epoch(self, epoch: int) -> list[IntArray]:
+        return epoch_batches(self.data.labels, self.recipe.sampler, self.seed, epoch)
+
+    def _batches(self) -> Iterator[tuple[int, IntArray]]:
+        """The batches that are left, each with its number from the beginning of training."""
+        done = self.state.step
+        for epoch in range(done // self.per_epoch, self.recipe.epochs):
+            for index, rows in enumerate(self._epoch(epoch)):
+                if epoch * self.per_epoch + index >= done:
+                    yield epoch * self.per_epoch + index, rows
+
+    @property
+    def images(self) -> int:
+        """The number of augmented images that the whole training shows to the network."""
+        return self.recipe.epochs * sum(len(rows) for rows in self._epoch(0))
+
+
+def _settings(split: Split, recipe: Recipe, seed: int, init_from: Model | None) -> dict[str, Any]:
+    """What a run must have in common with an unfinished one to resume it."""
+    return {
+        "recipe": recipe.model_dump(mode="json"),
+        "seed": seed,
+        "split": split.hash,
+        "specimens": split.collection.fingerprint,
+        "torch": torch.__version__,
+        "init_from": init_from.weights_sha256 if init_from else "",
+    }
+
+
+def _enter(work: Path, settings: dict[str, Any], overwrite: bool) -> None:
+    if checkpoint.exists(work):
+        if read_json(work / "run.json") == settings:
+            return
+        if not overwrite:
+            raise InputError(
+                f"{work} holds an unfinished run with other settings or data; "
+                f"finish it with those, remove the folder, or pass --overwrite."
+            )
+        shutil.rmtree(work)
+    work.mkdir(parents=True, exist_ok=True)
+    write_json(work / "run.json", settings)
+
+
+def _load(
+    fabric: Fabric, split: Split, size: int, work: Path
+) -> tuple[Data, Data, list[str], pd.DataFrame]:
+    """Preprocess the images of train and val into one file on disk, so that memory stays small.
+
+    The first process does it; the others read what it wrote.
+    """
+    collection, taxa = split.collection, split.collection.taxa()
+    labelled = taxa != ""
+    # Train first, so that both subsets are slices of one file on disk and nothing is copied.
+    wanted = np.concatenate([np.flatnonzero(split.of(s) & labelled) for s in ("train", "val")])
+    if not len(wanted):
+        raise InputError("the split has no labelled specimens in train or val.")
+    paths, file = collection.paths(), work / "inputs.npy"
+    if fabric.is_global_zero:
+        out = disk_array(file, (len(wanted), size, size, 3))
+        inputs, readable, failures = load_images([paths[i] for i in wanted], size, out=out)
+    else:
+        readable, failures = [], {}
+    readable, failures = fabric.broadcast((readable, failures))
+    if not fabric.is_global_zero:
+        inputs = np.load(file, mmap_mode="r")[: len(readable)]
+    kept = wanted[readable]
+    names, ids = taxa[kept], collection.specimens["id"].to_numpy()[kept]
+    border = int(split.of("train")[kept].sum())
+    classes = sorted(set(names[:border]))
+    if len(classes) < 2:
+        raise InputError(
+            f"training needs images of at least two taxa in train; there "
+            f"{'is only ' + classes[0] if classes else 'are none'}."
+        )
+    if border == len(kept):
+        raise InputError("the split has no specimens in val, which selection needs.")
+
+    def part(rows: slice) -> Data:
+        return Data(inputs[rows], names[rows], ids[rows].tolist())
+
+    images = collection.specimens["image"]
+    skipped = skipped_table([(str(images.iloc[wanted[i]]), why) for i, why in failures.items()])
+    return part(slice(border)), part(slice(border, None)), classes, skipped
+
+
+def _whiten(network: SpecimenNetwork, recipe: Recipe, data: Data, classes: int, seed: int) -> None:
+    rows = subsample_per_class(data.taxa, math.ceil(MAX_COVARIANCE / classes), seed)
+    features = features_of(network, data.inputs[rows], recipe.tta_views)
+    whiten(network, features, data.labels[rows], recipe.network.whitened_dim)
+
+
+def _card(
+    run: TrainingRun,
+    split: Split,
+    backbone: str,
+    classes: list[str],
+    skipped: int,
+    init_from: Model | None,
+) -> ModelCard:
+    info = split.collection.info
+    return ModelCard.describe(
+        recipe=run.recipe,
+        backbone=backbone,
+        classes=classes,
+        dimensions=run.network.dimensions,
+        seed=run.seed,
+        data={
+            "collection": info.get("name", ""),
+            "specimens": split.collection.fingerprint,
+            "split": split.hash,
+            "split_name": split.name,
+            "train": len(run.data.ids),
+            "val": len(run.validation.ids),
+            "skipped": skipped,
+            "licence": info.get("licence", "not stated"),
+        },
+        training={
+            "epochs": run.history,
+            "images": run.images,
+            "parameters": sum(p.numel() for p in run.network.parameters()),
+            "init_from": init_from.title if init_from else "",
+        },
+    )
+
+
+def _finish(network: SpecimenNetwork, card: ModelCard, data: Data, validation: Data) -> Model:
+    """Embed the references, and calibrate on the validation specimens."""
+    network.to("cpu")
+    embedder = embedder_for(TorchRuntime(network, card.recipe.tta_views), card)
+    vectors, _ = embedder.embed_inputs(data.inputs, progress="embedding references")
+    identifier = Identifier(ReferenceSet(data.ids, data.taxa, vectors), None, card.classes)
+    embeddings = Embeddings.of_vectors(*embedder.embed_inputs(validation.inputs))
+    try:
+        identifier = identifier.calibrate(embeddings, validation.taxa)
+    except InputError as error:
+        logger.warning("no calibration: %s", error)
+    return Model(embedder, identifier, card)
+
+
+@contextmanager
+def tuned_malloc() -> Iterator[None]:
+    """Let glibc keep freed memory for the next step, and restore its defaults at the end.
+
+    A step frees and requests hundreds of large blocks. Returning each to the system and having its
+    pages cleared again took a quarter of the time of a step on two processors.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        yield
+        return
+    libc = ctypes.CDLL(None)
+    trim_threshold, mmap_max = -1, -4  # malloc.h
+    libc.mallopt(mmap_max, 0)
+    libc.mallopt(trim_threshold, 2**31 - 1)
+    try:
+        yield
+    finally:
+        libc.mallopt(mmap_max, 65536)  # glibc's defaults
+        libc.mallopt(trim_threshold, 128 * 1024)
+        libc.malloc_trim(0)
+
+
+def _fabric() -> Fabric:
+    """One process on the first device, or one of several that `torchrun` started."""
+    world = int(os.environ.get("WORLD_SIZE", 1))
+    if world == 1:
+        return Fabric(accelerator="auto", devices=1, precision=_precision())
+    local = int(os.environ.get("LOCAL_WORLD_SIZE", world))
+    return Fabric(
+        accelerator="auto",
+        devices=local,
+        num_nodes=world // local,
+        strategy="ddp",
+        precision=_precision(),
+    )
+
+
+def _precision() -> Any:
+    return "bf16-mixed" if torch.cuda.is_available() else "32-true"
+
+
+def _gather(fabric: Fabric, part: Tensor) -> Tensor:
+    """What all processes made of a batch, in its order; gradients flow back to each."""
+    return torch.as_tensor(fabric.all_gather(part, sync_grads=True)).flatten(0, 1)
+
+
+@torch.inference_mode()
+def _embed(network: nn.Module, data: Data, rows: IntArray) -> FloatArray:
+    device = next(network.parameters()).device
+    parts = [
+        network(to_batch(data.inputs[rows[i : i + 64]], device))[0].cpu().numpy()
+        for i in range(0, len(rows), 64)
+    ]
+    vectors = np.concatenate(parts)
+    if not np.isfinite(vectors).all():
+        raise InputError(f"the network's vectors are not finite: {DIVERGED}")
+    return vectors
+
+
+def _optimiser(
+    network: SpecimenNetwork, loss: BatchLoss, settings: Optimiser
+) -> torch.optim.Optimizer:
+    backbone = [p for p in network.backbone.parameters() if p.requires_grad]
+    heads = [p for n, p in network.named_parameters() if not n.startswith("backbone.")]
+    heads += list(loss.parameters())
+    groups = [
+        {"params": backbone, "peak": settings.backbone_lr},
+        {"params": heads, "peak": settings.head_lr},
+    ]
+    if settings.kind == "adamw":
+        return torch.optim.AdamW(groups, weight_decay=settings.weight_decay)
+    return torch.optim.SGD(
+        groups, lr=1e-3, momentum=settings.momentum, weight_decay=settings.weight_decay
+    )
+
+
+def _set_lr(optimiser: Any, settings: Optimiser, step: int, total: int) -> None:
+    factor = lr_factor(settings.schedule, step, total, settings.warmup)
+    for group in optimiser.param_groups:
+        group["lr"] = group["peak"] * factor
+
+
+def lr_factor(schedule: str, step: int, total: int, warmup: float) -> float:
+    """The learning rate at a step as a share of its peak.
+
+    `constant` is always at the peak. The others rise linearly over the first share `warmup` of the
+    steps, then stay (`warmup`) or fall along a cosine to zero (`onecycle`).
+
+    >>> [round(lr_factor("onecycle", step, 100, 0.1), 2) for step in (0, 9, 10, 55, 99)]
+    [0.1, 1.0, 1.0, 0.5, 0.0]
+    >>> [round(lr_factor("warmup", step, 100, 0.1), 2) for step in (0, 9, 10, 99)]
+    [0.1, 1.0, 1.0, 1.0]
+    """
+    rising = max(1, round(total * warmup))
+    if schedule == "constant":
+        return 1.0
+    if step < rising:
+        return (step + 1) / rising
+    if schedule == "warmup":
+        return 1.0
+    return 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, total - rising)))
+
+
+def _collapsed(vectors: Tensor) -> bool:
+    """Whether a whole batch has one embedding: the network no longer tells specimens apart."""
+    variance = float(vectors.var(0).sum())
+    size = float(vectors.pow(2).sum(1).mean())
+    return variance < 1e-3 * max(size, 1e-12)
+
+
+def derive_seed(seed: int, step: int, rank: int) -> int:
+    """A seed for one step of one process, from the seed of the training."""
+    return int(np.random.SeedSequence([seed, step, rank]).generate_state(1)[0])
