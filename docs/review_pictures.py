@@ -21,7 +21,7 @@ from forametric.review.project import Project
 from forametric.simulation import FORMS, write_shells
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from benchmarks.review import FLAGS
+from experiments.review import FLAGS
 from tests.serving import running
 
 IMAGES = Path(__file__).parent / "images"

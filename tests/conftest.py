@@ -2,7 +2,6 @@ import os
 import shutil
 import socket
 import subprocess
-import sys
 import tempfile
 import threading
 from functools import partial
@@ -15,11 +14,9 @@ from PIL import Image
 
 from forametric.data.collection import Collection
 from forametric.data.importers import import_collection
-from forametric.data.splits import draw_split, save_split
+from forametric.data.splits import make_split
 from forametric.simulation import write_shells
-
-QUICK = ["--set", "epochs=2", "--set", "network.image_size=32", "--set", "tta_views=1"]
-FORMS = ["single sphere", "compressed keeled", "clavate radial", "globular trochospiral"]
+from tests.support.cli import FORMS, QUICK, forametric
 
 
 @pytest.fixture(scope="session")
@@ -36,18 +33,10 @@ def shells_folder(shells) -> Path:
     return shells.images.parent / "collection"
 
 
-def forametric(*arguments, **settings):
-    """Run the command line in a process of its own."""
-    return subprocess.run(
-        [sys.executable, "-m", "forametric.cli", *map(str, arguments)],
-        capture_output=True, text=True, timeout=300, **settings,
-    )  # fmt: skip
-
-
 @pytest.fixture(scope="session")
 def split_file(shells, tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("split") / "split.csv"
-    save_split(draw_split(shells, seed=1, unseen=2), path)
+    make_split(shells, seed=1, held_out_taxa=2).to_csv(path)
     return path
 
 

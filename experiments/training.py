@@ -1,0 +1,135 @@
+"""Training steps a second: ours against the published procedure, same backbone, size and machine.
+
+python experiments/training.py                # EfficientNet-Lite0 on simulated shells, at 128 px
+python experiments/training.py --theirs 224   # the published procedure at its own size
+
+The published procedure, as its repository has it: each image is decoded and augmented anew for each
+item, a triplet's three images go through the network in three passes, the hardest negatives are
+sought by a Python loop, SGD. Ours: prepared squares in a memory-mapped file, one pass, augmentation
+and mining on tensors, the default recipe (or another, with --recipe).
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageFilter
+from timm.utils.model_ema import ModelEmaV3
+from torch import Tensor, nn
+
+from forametric.embedding.network import build, to_batch
+from forametric.embedding.recipe import Recipe
+from forametric.images import load_images
+from forametric.simulation import write_shells
+from forametric.training.augment import augment
+from forametric.training.losses import BatchLoss
+from forametric.training.sampling import epoch_batches
+from forametric.training.train import tune_malloc
+from forametric.utils.files import disk_array
+
+BATCH = 16  # triplets of the published procedure
+
+
+def published(paths: list[Path], labels: np.ndarray, size: int) -> Callable[[int], int]:
+    """A step of the published procedure: returns how many images it took."""
+    settings = Recipe.load("karaderi2022", [f"network.image_size={size}"]).network
+    network, _ = build(
+        settings.model_copy(update={"backbone": "tf_efficientnet_lite0"}), int(labels.max()) + 1
+    )
+    optimiser = torch.optim.SGD(network.parameters(), 1e-3, weight_decay=1e-4)
+    cross_entropy = nn.CrossEntropyLoss()
+    network.train()
+
+    def item(row: int, rng: np.random.Generator) -> Tensor:
+        image = Image.open(paths[row]).convert("RGB").resize((size, size))
+        image = image.rotate(float(rng.uniform(-90, 90)))
+        image = image.filter(ImageFilter.GaussianBlur(float(rng.uniform(0.1, 1))))
+        return torch.from_numpy(np.array(image)).permute(2, 0, 1)
+
+    def step(number: int) -> int:
+        rng = np.random.default_rng(number)
+        anchors = rng.choice(len(labels), BATCH, replace=False)
+        positives = [rng.choice(np.flatnonzero(labels == labels[a])) for a in anchors]
+        negatives = [rng.choice(np.flatnonzero(labels != labels[a])) for a in anchors]
+        vectors, loss = [], torch.zeros(())
+        for rows in (anchors, positives, negatives):
+            vector, scores = network(torch.stack([item(int(r), rng) for r in rows]))
+            vectors.append(vector)
+            assert scores is not None
+            loss = loss + cross_entropy(scores, torch.from_numpy(labels[np.array(rows)]))
+        a, p, n = vectors
+        terms = []
+        for i in range(BATCH):
+            others = [j for j in range(BATCH) if labels[anchors[j]] != labels[anchors[i]]]
+            distances = [((a[i] - a[j]) ** 2).sum() for j in others] + [((a[i] - n[i]) ** 2).sum()]
+            hardest = min(distances, key=float)
+            terms.append(((a[i] - p[i]) ** 2).sum() + 1 / hardest.clamp_min(1e-4))
+        loss = loss + 0.01 * torch.stack(terms).mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        return 3 * BATCH
+
+    return step
+
+
+def ours(squares: np.ndarray, labels: np.ndarray, recipe: Recipe) -> Callable[[int], int]:
+    """A step of our loop: returns how many images it took."""
+    tune_malloc()  # for good: the published procedure is timed before
+    network, _ = build(recipe.network, int(labels.max()) + 1)
+    loss_of = BatchLoss(recipe.loss, int(labels.max()) + 1, network.dimensions)
+    learning = [p for p in network.parameters() if p.requires_grad]
+    optimiser = torch.optim.AdamW(learning + list(loss_of.parameters()), 1e-3)
+    average = ModelEmaV3(network, decay=recipe.ema_decay, use_warmup=True)
+    batches = [b for e in range(40) for b in epoch_batches(labels, recipe.sampler, 0, e)]
+    network.train()
+
+    def step(number: int) -> int:
+        rows = batches[number % len(batches)]
+        generator = torch.Generator().manual_seed(number)
+        vectors, scores = network(augment(to_batch(squares[rows]), recipe.augment, generator))
+        loss = loss_of(vectors, scores, torch.from_numpy(labels[rows]))
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        average.update(network, step=number + 1)
+        return len(rows)
+
+    return step
+
+
+def rate(step: Callable[[int], int], seconds: float) -> float:
+    """Images a second, after three steps of warming up."""
+    for number in range(3):
+        step(number)
+    images, number, start = 0, 3, time.perf_counter()
+    while time.perf_counter() - start < seconds:
+        images += step(number)
+        number += 1
+    return images / (time.perf_counter() - start)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--recipe", default="default")
+    parser.add_argument("--size", type=int, default=128)
+    parser.add_argument("--theirs", type=int, help="px of the published procedure, else the same")
+    parser.add_argument("--seconds", type=float, default=30)
+    asked = parser.parse_args()
+    recipe = Recipe.load(asked.recipe, [f"network.image_size={asked.size}"])
+    with tempfile.TemporaryDirectory() as folder:
+        table = write_shells(Path(folder), 12, size=224)
+        paths = [Path(folder) / image for image in table["image"]]
+        labels = np.unique(table["label"], return_inverse=True)[1].astype(np.int64)
+        store = disk_array(Path(folder) / "squares.npy", (len(paths), asked.size, asked.size, 3))
+        squares, _, _ = load_images(paths, asked.size, out=store)
+        theirs = rate(published(paths, labels, asked.theirs or asked.size), asked.seconds)
+        own = rate(ours(squares, labels, recipe), asked.seconds)
+    print(f"published procedure: {theirs:.1f} images/s")
+    print(f"{recipe.name}: {own:.1f} images/s, {own / theirs:.2f} times as many")

@@ -1,0 +1,116 @@
+"""What is wrong with a collection is found, and a new one is made without it."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from forametric.analysis.check import KINDS, check_collection, fixed, near_copies, write_audit
+from forametric.data.collection import Collection
+from forametric.data.importers import import_collection
+from forametric.images import decode
+from forametric.model.model import Model
+from forametric.simulation import render_shell
+from tests.support.cli import forametric
+
+
+@pytest.fixture
+def flawed(tmp_path) -> Collection:
+    """Ten shells, then: a copy, a copy under another name, a near copy, a blank, a tiny one."""
+    rows = []
+
+    def add(name: str, picture: np.ndarray, label: str, subset: str, group: str = "") -> None:
+        Image.fromarray(picture).save(tmp_path / name)
+        rows.append((name, label, subset, group))
+
+    shells = [render_shell("clavate radial", seed, 64) for seed in range(10)]
+    for i, shell in enumerate(shells):
+        add(f"{i}.png", shell, "clavate", "train", "slide" if i == 9 else "")
+    add("copy.png", shells[0], "clavate", "train")
+    add("conflict.png", shells[1], "keeled", "test")
+    noisy = shells[2].astype(int) + np.random.default_rng(0).integers(-2, 3, shells[2].shape)
+    add("near.png", np.clip(noisy, 0, 255).astype(np.uint8), "clavate", "val")
+    add("blank.png", np.full((64, 64, 3), 40, np.uint8), "clavate", "unused")
+    add("tiny.png", render_shell("clavate radial", 50, 16)[:10, :10], "clavate", "train")
+    add("mate.png", render_shell("clavate radial", 60, 64), "clavate", "test", "slide")
+    table = pd.DataFrame(rows, columns=["image", "label", "split_1", "group"])
+    table.to_csv(tmp_path / "t.csv", index=False)
+    return import_collection(tmp_path / "t.csv", tmp_path / "c").collection
+
+
+def found(audit, kind):
+    return sorted(audit.of(kind)["image"])
+
+
+def test_each_flaw_is_found_once_and_nothing_else(flawed):
+    (flawed.images / "5.png").write_bytes(b"broken since")
+    audit = check_collection(flawed)
+    assert found(audit, "unreadable") == ["5.png"]
+    assert found(audit, "duplicate") == ["copy.png"]
+    assert found(audit, "conflict") == ["conflict.png"]
+    assert found(audit, "near copy") == ["near.png"]
+    assert found(audit, "blank") == ["blank.png"]
+    assert found(audit, "off scale") == ["tiny.png"]
+    assert found(audit, "leak") == ["conflict.png", "mate.png"]
+    assert found(audit, "label") == []
+    assert audit.of("leak")["says"].str.contains("split_1").all()
+
+
+def test_fixing_makes_a_new_collection_and_leaves_the_old(flawed):
+    (flawed.images / "5.png").write_bytes(b"broken since")
+    before = flawed.specimens.copy()
+    clean = fixed(flawed, check_collection(flawed))
+    assert set(before["image"]) - set(clean.specimens["image"]) == {
+        "5.png",
+        "copy.png",
+        "conflict.png",
+    }
+    assert clean.specimens.set_index("image")["taxon"].isna()["1.png"], "two names, so none"
+    assert clean.specimens.set_index("image")["label"]["1.png"] == "clavate", "verbatim stays"
+    pd.testing.assert_frame_equal(flawed.specimens, before)
+
+
+def test_the_page_and_the_table_are_written(flawed, tmp_path):
+    (tmp_path / "out").mkdir()
+    audit = check_collection(flawed)
+    write_audit(audit, flawed, tmp_path / "out", judged=False)
+    page = (tmp_path / "out" / "check.html").read_text()
+    assert page.count("data:image/jpeg") >= 6
+    assert "http" not in page
+    table = pd.read_csv(tmp_path / "out" / "findings.csv")
+    assert len(table) == sum(audit.summary[kind] for kind in KINDS)
+
+
+def test_a_planted_wrong_name_is_ranked_first(model_folder, shells):
+    table = shells.specimens.copy()
+    wrong = np.flatnonzero(table["taxon"] == "single sphere")[3]
+    table.loc[wrong, ["label", "taxon"]] = "clavate radial"
+    planted = Collection(table, shells.images, shells.info)
+    audit = check_collection(planted, Model.load(model_folder).embed(planted))
+    first = audit.of("label").iloc[0]
+    assert first["id"] == table["id"].iloc[wrong]
+    assert "single sphere" in first["says"]
+    marked = fixed(planted, audit).specimens.set_index("id")
+    assert "single sphere" in marked.loc[first["id"], "suspect"]
+    assert marked.loc[first["id"], "taxon"] == "clavate radial"
+
+
+def test_near_copies_are_each_told_once_across_chunks():
+    pictures = np.random.default_rng(0).normal(100, 20, (2500, 1024))
+    pictures[2400] = pictures[3] * 1.1 + 5
+    deviations = pictures.std(1)
+    pictures = (pictures.clip(0, 255) * 256).astype(np.uint16)
+    assert [(a, b) for a, b, _ in near_copies(pictures, deviations)] == [(3, 2400)]
+
+
+def test_check_from_the_command_line(flawed, tmp_path):
+    (flawed.images / "5.png").write_bytes(b"broken since")
+    done = forametric("check", tmp_path / "c", "-o", tmp_path / "o", "--fix", tmp_path / "n")
+    assert done.returncode == 1
+    assert "conflict: conflict.png = 1.png (keeled / clavate)" in done.stdout
+    assert (tmp_path / "o" / "check.html").is_file()
+    clean = Collection.open(tmp_path / "n")
+    assert all(decode(path).size for path in clean.paths())
+    again = forametric("check", tmp_path / "c", "-o", tmp_path / "o")
+    assert again.returncode == 2
+    assert "--overwrite" in again.stderr

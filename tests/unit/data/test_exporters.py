@@ -1,0 +1,165 @@
+"""Out to the formats of the field, and back."""
+
+import zipfile
+
+import numpy as np
+import pandas as pd
+import pytest
+from dwca.read import DwCAReader
+from openpyxl import load_workbook
+
+from forametric.data.collection import Collection
+from forametric.data.exporters import FORMATS, export_collection
+from forametric.data.importers import import_collection
+from forametric.errors import InputError
+from tests.support.cli import forametric
+
+
+@pytest.fixture
+def core(shells) -> Collection:
+    """Twelve shells of a core, with what a lab records."""
+    table = shells.specimens.iloc[::4].reset_index(drop=True).copy()
+    table["sample"] = [f"GC37 {10 * (i // 3)} cm" for i in range(len(table))]
+    table["um_per_px"] = np.linspace(1, 3, len(table))
+    table["taxon"] = ["Orbulina universa", "Globorotalia inflata", *table["taxon"][2:]]
+    table["eventDate"] = "2019-06-01"
+    table["equivalent diameter_um"] = 250.0
+    table["remark"] = "=1+1"
+    return Collection(table, shells.images, {"name": "GC37", "licence": "CC BY 4.0"})
+
+
+@pytest.fixture
+def names(core) -> pd.DataFrame:
+    return pd.DataFrame(
+        {"image": core.specimens["image"][2:6], "taxon": "Candeina nitida", "score": 0.875}
+    )
+
+
+def test_csv_round_trip(core, tmp_path):
+    export_collection(core, tmp_path / "out.csv", "csv")
+    table = pd.read_csv(tmp_path / "out.csv")
+    assert table["image"].tolist() == core.specimens["image"].tolist()
+    assert table["um_per_px"].tolist() == pytest.approx(core.specimens["um_per_px"].tolist())
+
+
+def test_excel_runs_no_formula(core, tmp_path):
+    export_collection(core, tmp_path / "out.xlsx", "excel")
+    sheet = load_workbook(tmp_path / "out.xlsx")["specimens"]
+    header = [cell.value for cell in sheet[1]]
+    cell = sheet.cell(2, header.index("remark") + 1)
+    assert (cell.value, cell.data_type) == ("=1+1", "s")
+
+
+def test_ecotaxa_round_trip(core, names, tmp_path):
+    export_collection(core, tmp_path / "out.zip", "ecotaxa", names=names, identified_by="model x")
+    again = import_collection(tmp_path / "out.zip", tmp_path / "back")
+    assert again.kind == "ecotaxa"
+    table = again.collection.specimens
+    assert table["id"].tolist() == core.specimens["id"].tolist(), "the very bytes"
+    assert table["sample"].tolist() == core.specimens["sample"].tolist()
+    assert table["um_per_px"].to_numpy() == pytest.approx(core.specimens["um_per_px"].to_numpy())
+    assert table["taxon"].tolist()[:3] == [
+        "Orbulina universa",
+        "Globorotalia inflata",
+        "Candeina nitida",
+    ]
+    assert table["object_annotation_status"].value_counts().to_dict() == {
+        "validated": 8,
+        "predicted": 4,
+    }
+    with zipfile.ZipFile(tmp_path / "out.zip") as archive:
+        second = archive.read("ecotaxa_forametric.tsv").decode().splitlines()[1].split("\t")
+    assert set(second) == {"[t]", "[f]"}
+
+
+def test_ecotaxa_keeps_the_status_of_what_nobody_named_anew(core, names, tmp_path):
+    core.specimens["object_annotation_status"] = ["dubious", "predicted", "predicted", "", *"v" * 8]
+    core.specimens["object_annotation_person_name"] = "B. Jones"
+    core.specimens["decided_by"] = [None, None, "R. Mayer", *[None] * 9]
+
+    def statuses(names):
+        export_collection(
+            core, tmp_path / "out.zip", "ecotaxa",
+            names=names, identified_by="model x", overwrite=True,
+        )  # fmt: skip
+        with zipfile.ZipFile(tmp_path / "out.zip") as archive:
+            table = pd.read_csv(archive.open("ecotaxa_forametric.tsv"), sep="\t", skiprows=[1])
+        assert table["object_annotation_person_name"].tolist()[2] == (
+            "R. Mayer" if names is None else "model x"
+        )
+        assert set(table["object_annotation_person_name"].drop(range(2, 6))) == {"B. Jones"}
+        return table["object_annotation_status"].tolist()
+
+    assert statuses(None) == ["dubious", "predicted", "validated", "validated", *"v" * 8]
+    assert statuses(names) == ["dubious", *["predicted"] * 5, *"v" * 6]
+
+
+def test_particle_trieur_round_trip(core, tmp_path):
+    export_collection(core, core.images / "out.csv", "particle-trieur", overwrite=True)
+    header = (core.images / "out.csv").read_text().splitlines()[0]
+    assert header == (
+        "id,filename,label,sample,index1,index2,resolution,GUID,labeled_by,validated_by"
+    )
+    again = import_collection(core.images / "out.csv", tmp_path / "back").collection.specimens
+    (core.images / "out.csv").unlink()
+    assert again["id"].tolist() == core.specimens["id"].tolist()
+    assert again["taxon"].tolist() == core.specimens["taxon"].tolist()
+    assert again["um_per_px"].to_numpy() == pytest.approx(core.specimens["um_per_px"], rel=1e-4)
+
+
+def test_a_darwin_core_archive_is_read_by_another_reader(core, names, tmp_path):
+    export_collection(
+        core, tmp_path / "out.zip", "darwin-core", names=names, identified_by="forametric, model x"
+    )
+    term = "http://rs.tdwg.org/dwc/terms/"
+    with DwCAReader(str(tmp_path / "out.zip")) as archive:
+        assert archive.descriptor.core.type == f"{term}Occurrence"
+        rows = {row.id: row for row in archive.rows}
+        assert len(rows) == len(core)
+        first = rows[core.specimens["id"][0]]
+        assert first.data[f"{term}scientificName"] == "Orbulina universa"
+        assert first.data[f"{term}family"] == "Globigerinidae"
+        assert first.data[f"{term}eventDate"] == "2019-06-01"
+        assert first.data[f"{term}scientificNameID"] == "", "no AphiaID was fetched"
+        named = rows[core.specimens["id"][2]]
+        assert named.data[f"{term}identifiedBy"] == "forametric, model x"
+        assert named.data[f"{term}verbatimIdentification"] == core.specimens["label"][2]
+        assert named.data[f"{term}identificationRemarks"] == "score 0.8750"
+        kinds = {
+            e.data[f"{term}measurementType"]
+            for e in first.extensions
+            if f"{term}measurementType" in e.data
+        }
+        assert kinds == {"pixel size", "equivalent diameter"}
+        media = [e for e in first.extensions if e.rowtype.endswith("Multimedia")]
+        assert media[0].data["http://purl.org/dc/terms/license"] == "CC BY 4.0"
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_a_wrong_suffix_or_an_existing_file_is_refused(core, tmp_path, kind):
+    with pytest.raises(InputError, match="should end in"):
+        export_collection(core, tmp_path / "out.doc", kind)
+    taken = tmp_path / f"out{FORMATS[kind].suffix}"
+    taken.write_text("mine")
+    with pytest.raises(InputError, match="exists already"):
+        export_collection(core, taken, kind)
+    assert taken.read_text() == "mine"
+
+
+def test_names_of_other_specimens_are_refused(core, tmp_path):
+    foreign = pd.DataFrame({"image": ["no.png"], "taxon": ["x"]})
+    with pytest.raises(InputError, match="none of this collection"):
+        export_collection(core, tmp_path / "o.csv", "csv", names=foreign)
+    with pytest.raises(InputError, match="lack the column taxon"):
+        export_collection(core, tmp_path / "o.csv", "csv", names=foreign[["image"]])
+
+
+def test_export_names_the_model_from_the_command_line(model_folder, shells_folder, tmp_path):
+    forametric("identify", model_folder, shells_folder, "-o", tmp_path / "n.csv")
+    done = forametric(
+        "export", shells_folder, "--names", tmp_path / "n.csv", "--model", model_folder,
+        "--format", "csv", "-o", tmp_path / "out.csv",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    by = pd.read_csv(tmp_path / "out.csv")["identified_by"]
+    assert by.str.contains("model default of collection").all()
