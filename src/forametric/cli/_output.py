@@ -137,7 +137,8 @@ def finish(
         if preview is not None:
             say(_table(preview))
         text = str(result) if isinstance(result, Result) else _lines(known)
-        says = [part for part in (escape(text), _lines(more or {}), str(output or "")) if part]
+        extra = {key: value for key, value in (more or {}).items() if value}
+        says = [part for part in (escape(text), _lines(extra), str(output or "")) if part]
         say(("\n" if preview is None and "\n" in text else ": ").join(says))
     for row in lost if listed is None else lost[:SKIPPED_SHOWN]:
         warn(escape(f"  skipped {row['image']}: {row['reason']}"))
