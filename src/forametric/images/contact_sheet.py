@@ -16,7 +16,7 @@ SHOWN = 12  # specimens in a notebook
 
 
 def thumbnail(image: Path | Pixels | None, size: int = THUMBNAIL) -> str:
-    """An image inside the page; "" when there is none or it cannot be read."""
+    """An image as a data URL; "" when there is none or it cannot be read."""
     if image is None:
         return ""
     try:
