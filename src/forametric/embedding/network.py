@@ -36,7 +36,7 @@ class SpecimenNetwork(nn.Module):
     def __init__(
         self, settings: recipes.Network, backbone: str, classes: int, whitened: int = 0
     ) -> None:
-        """A network as in a recipe; `whitened` is the whitened dimensions that a saved one has."""
+        """A network as in a recipe; `whitened`: the number of a saved one's whitened dimensions."""
         super().__init__()
         try:
             self.backbone = timm.create_model(backbone, pretrained=False, num_classes=0)

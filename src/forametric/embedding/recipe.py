@@ -287,9 +287,7 @@ def _set(data: dict[str, Any], setting: str) -> None:
     for parent in parents:
         data = data.setdefault(parent, {})
         if not isinstance(data, dict):
-            raise RecipeError(
-                f"the setting {setting!r} is invalid: {parent} has no settings."
-            )
+            raise RecipeError(f"the setting {setting!r} is invalid: {parent} has no settings.")
     try:
         data[last] = tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:
