@@ -85,9 +85,7 @@ def test_from_the_queue_to_decisions_to_counts_and_to_a_shorter_queue(
     assert counts.loc[counts["taxon"] == "Nova species", "count"].sum() == 10
 
 
-def test_a_queue_needs_something_to_review(
-    calibrated_folder, model_folder, more_shells, tmp_path
-):
+def test_a_queue_needs_something_to_review(calibrated_folder, model_folder, more_shells, tmp_path):
     with pytest.raises(ModelError, match="not calibrated"):
         rank_for_review(Model.load(model_folder), more_shells)
     core, store = Collection.open(more_shells), DecisionStore(tmp_path / "d.sqlite")

@@ -94,11 +94,11 @@ def test_a_foreign_damaged_or_newer_database_is_refused(tmp_path):
 
 
 def test_opening_a_store_creates_nothing(tmp_path):
-    with pytest.raises(NotFoundError, match="missing.db"):
+    with pytest.raises(NotFoundError, match=r"missing\.db"):
         DecisionStore.open(tmp_path / "missing.db")
     assert not (tmp_path / "missing.db").exists()
     (tmp_path / "empty.db").touch()
-    with pytest.raises(NotFoundError, match=r"empty.db.*forametric record"):
+    with pytest.raises(NotFoundError, match=r"empty\.db.*forametric record"):
         DecisionStore.open(tmp_path / "empty.db")
     raw = sqlite3.connect(tmp_path / "empty.db")
     assert raw.execute("SELECT * FROM sqlite_master").fetchall() == []
