@@ -106,8 +106,8 @@ class Allowed:
 ALLOWED = (
     Allowed(r"shell|individual|photograph|picture", "src/forametric/simulation/*", "",
             "simulated shells are shells"),
-    Allowed(r"shell|individual", "docs/simulated-shells.md docs/pictures.py docs/review_pictures.py",
-            "", "simulated shells are shells"),
+    Allowed(r"shell|individual", "docs/simulated-shells.md docs/*.py", "", "simulated shells"),
+    Allowed("picture", "*", r"\.picture\b", "an attribute of simulated shells and slides"),
     Allowed("shell", "*", r"(?i)simulat|demo|shell=|subshell|shell command|render_shell",
             "simulated shells, and the command shell"),
     Allowed("shell", "docs/glossary.md", r"^\| shell \|", "the glossary defines the word"),

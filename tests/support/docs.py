@@ -3,10 +3,10 @@
 A block is fenced with ```sh or ```python. An HTML comment right above it may say what it needs, or
 why it cannot run here:
 
-    <!-- test: needs plates new-plates -->                   data that the reader has: see `PROVIDERS`
-    <!-- test: needs fill:queue.csv:expert -->               a column that the reader fills in
-    <!-- test: needs exit:1 -->                              the exit status of the last command
-    <!-- test: skip, needs a network -->                     one of `SKIP_REASONS`, and nothing else
+    <!-- test: needs plates new-plates -->      data that the reader has: see `PROVIDERS`
+    <!-- test: needs fill:queue.csv:expert -->  a column that the reader fills in
+    <!-- test: needs exit:1 -->                 the exit status of the last command
+    <!-- test: skip, needs a network -->        one of `SKIP_REASONS`, and nothing else
 
 `forametric` runs in this process. Recipes are made quick by `quick_recipes`, so that the commands
 run exactly as they are printed.
@@ -372,9 +372,8 @@ def _core_review(workshop: Workshop) -> None:
     answers = [workshop.truth[Path(image).name] for image in table["image"]]
     table.assign(expert=answers).to_csv("answers.csv", index=False)
     Path("core-review").mkdir()
-    _by(
-        "forametric record core answers.csv --store core-review/decisions.sqlite --reviewer 'K. Lee'"
-    )(workshop)
+    store = "core-review/decisions.sqlite"
+    _by(f"forametric record core answers.csv --store {store} --reviewer 'K. Lee'")(workshop)
     Path("answers.csv").unlink()
 
 
