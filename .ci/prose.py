@@ -115,8 +115,7 @@ ALLOWED = (
     Allowed("shell", "experiments/results/README.md", "", "results on simulated shells"),
     Allowed("picture", "*", r"docs/(review_)?pictures\.py", "the name of a script"),
     Allowed("squares", "*", r"least squares|sum of squares", "the method"),
-    Allowed("role", "web/src/*", r"role=|\brole:", "ARIA and DOM attributes"),
-    Allowed("role", "src/*.html", r"role=", "ARIA attributes"),
+    Allowed("role", "web/src/* src/*.html docs/*.py", r"role=|\brole:|get_by_role", "ARIA"),
     Allowed("audit", "docs/decisions*", r"can be audited", "the history of decisions"),
     Allowed("individual", "*", r"(?i)individual (images|files|specimens)\b", "the adjective"),
 )  # fmt: skip

@@ -1,7 +1,7 @@
 """Make the images of docs/review.md, of simulated shells: python docs/review_pictures.py FOLDER.
 
-Runs `forametric demo` into FOLDER, unless it has run there already, and opens the review page on new shells.
-Needs Chromium and `pip install -e '.[dev]'`.
+Runs `forametric demo` into FOLDER, unless it has run there already, and opens the review page on
+new shells. Needs Chromium and `pip install -e '.[dev]'`.
 """
 
 from __future__ import annotations

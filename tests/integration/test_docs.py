@@ -83,6 +83,30 @@ def test_every_link_leads_to_a_file(document):
         assert path.exists(), f"{document.relative_to(ROOT)} links to {target}"
 
 
+def test_the_architecture_page_lists_every_package_and_every_verb():
+    import typer
+
+    from forametric.cli import app
+
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    packages = (ROOT / "src" / "forametric").glob("*/__init__.py")
+    missing = [p.parent.name for p in packages if f"| `forametric.{p.parent.name}` |" not in page]
+    table = page[page.index("| verb |") : page.index("## The three classes")]
+    verbs = typer.main.get_command(app).commands
+    missing += [verb for verb in verbs if f"`{verb}`" not in table]
+    assert not missing, f"docs/architecture.md lacks {', '.join(missing)}"
+
+
+def test_the_glossary_has_every_verdict_decision_and_subset():
+    from forametric.data.splits import SUBSETS
+    from forametric.data.verdicts import Verdict
+    from forametric.identification.identifier import DECISIONS
+
+    page = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8")
+    words = {*SUBSETS, *map(str, Verdict), *DECISIONS}
+    assert not {word for word in words if f"`{word}`" not in page}
+
+
 def test_every_page_is_in_the_index():
     index = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
     for page in sorted(Path(ROOT, "docs").glob("*.md")):

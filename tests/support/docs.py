@@ -102,7 +102,7 @@ def commands_of(text: str) -> list[list[str]]:
     [['a', '-o', 'b'], ['a', '-c', 'd e'], ['f']]
     """
     commands = []
-    for line in text.replace("\\\n", " ").splitlines():
+    for line in _whole_lines(text.replace("\\\n", " ")):
         tokens = shlex.split(line, comments=True)
         command: list[str] = []
         for token in [*tokens, "&&"]:
@@ -112,6 +112,22 @@ def commands_of(text: str) -> list[list[str]]:
                 commands.append(command)
                 command = []
     return commands
+
+
+def _whole_lines(text: str) -> Iterator[str]:
+    """Lines; those within quotes stay together."""
+    whole = ""
+    for line in text.splitlines():
+        whole += line
+        try:
+            shlex.split(whole, comments=True)
+        except ValueError:  # a quotation is still open
+            whole += "\n"
+            continue
+        yield whole
+        whole = ""
+    if whole:
+        yield whole
 
 
 def forametric_arguments(command: list[str]) -> list[str] | None:
