@@ -23,7 +23,8 @@ def spread(count: int) -> list[int]:
     >>> spread(3), spread(100)[:3]
     ([0, 1, 2], [0, 9, 18])
     """
-    return np.linspace(0, count - 1, min(count, SHOWN)).round().astype(int).tolist()
+    rows = np.linspace(0, count - 1, min(count, SHOWN)).round()
+    return [int(row) for row in rows]
 
 
 def thumbnail(image: Path | Pixels | None, size: int = THUMBNAIL) -> str:
