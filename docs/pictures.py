@@ -9,7 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from PIL import Image
 
-from forametric.images.segment import find_shells, overlay
+from forametric.images.segment import find_specimens, overlay
 from forametric.simulation import FORMS, Form, draw_form, simulate_shell
 from forametric.simulation.slides import simulate_slide
 
@@ -82,7 +82,7 @@ def theoretical_morphospace() -> None:
 def slide() -> None:
     """A simulated slide with what was found on it."""
     truth = simulate_slide(12, 36, side=1100, diameters=(55, 115))
-    drawn = overlay(truth.picture, find_shells(truth.picture))
+    drawn = overlay(truth.picture, find_specimens(truth.picture))
     Image.fromarray(drawn).save(IMAGES / "slide-overlay.jpg", quality=85)
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from forametric.images.segment import Slide, find_shells
+from forametric.images.segment import Slide, find_specimens
 from forametric.simulation.slides import SimulatedSlide, simulate_slide
 from forametric.utils.progress import bar
 
@@ -54,7 +54,7 @@ def measure(count: int, side: int, first: int = 0) -> dict[str, dict[str, float]
             truth = slide_of(seed, side)
             shells = int(truth.labels.max())
             start = time.perf_counter()
-            found = find_shells(truth.picture)
+            found = find_specimens(truth.picture)
             hit, number = matched(found, truth)
             tally[bool(seed % 2)].update(
                 slides=1,

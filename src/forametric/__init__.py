@@ -1,4 +1,7 @@
-"""Forametric identifies, maps and discovers microfossils from images by deep metric learning."""
+"""Forametric identifies, maps and discovers microfossils from images by deep metric learning.
+
+Everything public is here; it is loaded when it is first used, so that importing stays quick.
+"""
 
 from __future__ import annotations
 
@@ -8,41 +11,149 @@ from typing import TYPE_CHECKING, Any
 from forametric._version import __version__
 
 if TYPE_CHECKING:
+    from forametric import simulation
+    from forametric.analysis.assemblages import Assemblages, assemblages, assemblages_of
+    from forametric.analysis.check import CheckReport, check
+    from forametric.analysis.discovery import (
+        Morphotypes,
+        discover,
+        discover_unknown,
+        named_morphotypes,
+    )
+    from forametric.analysis.mapping import map_images
     from forametric.analysis.morphospace import Morphospace
     from forametric.data.collection import Collection
-    from forametric.data.importers import import_collection
-    from forametric.embedding.recipe import Recipe
-    from forametric.evaluation.evaluate import evaluate
+    from forametric.data.embeddings import Embeddings
+    from forametric.data.exporters import export
+    from forametric.data.importers import ImportReport, import_collection
+    from forametric.data.importers.endless_forams import download_endless_forams
+    from forametric.data.importers.slides import segment_slides
+    from forametric.data.sources import open_collection
+    from forametric.data.splits import Split, make_split
+    from forametric.data.taxonomy import Taxonomy
+    from forametric.data.verdicts import Verdict
+    from forametric.embedding.recipe import Recipe, recipe_names, recipe_table
+    from forametric.errors import ForametricError
+    from forametric.evaluation.benchmark import Benchmark, benchmark
+    from forametric.evaluation.evaluate import Evaluation, evaluate
     from forametric.identification.references import ReferenceSet
+    from forametric.identification.search import SpecimenIndex
+    from forametric.model.describe import describe
+    from forametric.model.embed_collection import embed_to_file
+    from forametric.model.identify import Identifications
     from forametric.model.model import Model
+    from forametric.model.ray_cluster import embed_on_cluster
+    from forametric.review import (
+        DecisionStore,
+        Review,
+        agreement,
+        apply_decisions,
+        consensus,
+        rank_for_review,
+        read_decisions,
+        training_set,
+    )
     from forametric.training.train import train
 
-# Loaded when first used, so that `import forametric` and `forametric --help` stay quick.
-_HOMES = {
-    "Collection": "forametric.data.collection",
-    "Model": "forametric.model.model",
-    "ReferenceSet": "forametric.identification.references",
-    "Morphospace": "forametric.analysis.morphospace",
-    "Recipe": "forametric.embedding.recipe",
-    "evaluate": "forametric.evaluation.evaluate",
-    "import_collection": "forametric.data.importers",
-    "train": "forametric.training.train",
-}
+_MODULES = {
+    "forametric.analysis.assemblages": ("Assemblages", "assemblages", "assemblages_of"),
+    "forametric.analysis.check": ("CheckReport", "check"),
+    "forametric.analysis.discovery": (
+        "Morphotypes", "discover", "discover_unknown", "named_morphotypes",
+    ),
+    "forametric.analysis.mapping": ("map_images",),
+    "forametric.analysis.morphospace": ("Morphospace",),
+    "forametric.data.collection": ("Collection",),
+    "forametric.data.embeddings": ("Embeddings",),
+    "forametric.data.exporters": ("export",),
+    "forametric.data.importers": ("ImportReport", "import_collection"),
+    "forametric.data.importers.endless_forams": ("download_endless_forams",),
+    "forametric.data.importers.slides": ("segment_slides",),
+    "forametric.data.sources": ("open_collection",),
+    "forametric.data.splits": ("Split", "make_split"),
+    "forametric.data.taxonomy": ("Taxonomy",),
+    "forametric.data.verdicts": ("Verdict",),
+    "forametric.embedding.recipe": ("Recipe", "recipe_names", "recipe_table"),
+    "forametric.errors": ("ForametricError",),
+    "forametric.evaluation.benchmark": ("Benchmark", "benchmark"),
+    "forametric.evaluation.evaluate": ("Evaluation", "evaluate"),
+    "forametric.identification.references": ("ReferenceSet",),
+    "forametric.identification.search": ("SpecimenIndex",),
+    "forametric.model.describe": ("describe",),
+    "forametric.model.embed_collection": ("embed_to_file",),
+    "forametric.model.identify": ("Identifications",),
+    "forametric.model.model": ("Model",),
+    "forametric.model.ray_cluster": ("embed_on_cluster",),
+    "forametric.review": (
+        "DecisionStore", "Review", "agreement", "apply_decisions", "consensus", "rank_for_review",
+        "read_decisions", "training_set",
+    ),
+    "forametric.training.train": ("train",),
+}  # fmt: skip
+_HOMES = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [
+    "Assemblages",
+    "Benchmark",
+    "CheckReport",
     "Collection",
+    "DecisionStore",
+    "Embeddings",
+    "Evaluation",
+    "ForametricError",
+    "Identifications",
+    "ImportReport",
     "Model",
-    "ReferenceSet",
     "Morphospace",
+    "Morphotypes",
     "Recipe",
+    "ReferenceSet",
+    "Review",
+    "SpecimenIndex",
+    "Split",
+    "Taxonomy",
+    "Verdict",
     "__version__",
+    "agreement",
+    "apply_decisions",
+    "assemblages",
+    "assemblages_of",
+    "benchmark",
+    "check",
+    "consensus",
+    "describe",
+    "discover",
+    "discover_unknown",
+    "download_endless_forams",
+    "embed_on_cluster",
+    "embed_to_file",
     "evaluate",
+    "export",
     "import_collection",
+    "make_split",
+    "map_images",
+    "named_morphotypes",
+    "open_collection",
+    "rank_for_review",
+    "read_decisions",
+    "recipe_names",
+    "recipe_table",
+    "segment_slides",
+    "simulation",
     "train",
+    "training_set",
 ]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "simulation":
+        return import_module("forametric.simulation")
     if name not in _HOMES:
         raise AttributeError(f"module 'forametric' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

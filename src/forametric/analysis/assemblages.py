@@ -13,7 +13,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -23,14 +23,17 @@ from forametric._version import __version__
 from forametric.analysis.abundance import Composition, estimate_composition
 from forametric.analysis.diversity import diversity, rarefied_richness
 from forametric.analysis.plots.downcore import downcore_figure
+from forametric.data.collection import Collection
 from forametric.data.embeddings import skipped_table
+from forametric.data.sources import open_collection
 from forametric.data.verdicts import NOT_COUNTED, Verdict, verdicts_in
 from forametric.errors import InputError
 from forametric.identification.calibration import Calibration
 from forametric.identification.identifier import UNKNOWN
 from forametric.model.identify import Identifications
+from forametric.model.model import Model
 from forametric.utils.files import atomic_folder, write_json
-from forametric.utils.html import table_html
+from forametric.utils.results import Result
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -38,8 +41,8 @@ if TYPE_CHECKING:
 UNLISTED_AS_UNKNOWN = {str(Verdict.UNLISTED): UNKNOWN}
 
 
-@dataclass(frozen=True, eq=False)
-class Assemblages:
+@dataclass(frozen=True, eq=False, repr=False)
+class Assemblages(Result):
     """Counts and relative abundances of taxa in samples.
 
     Attributes
@@ -73,11 +76,22 @@ class Assemblages:
     def __len__(self) -> int:
         return len(self.samples)
 
-    def __repr__(self) -> str:
-        return f"Assemblages({len(self)} samples, {self.samples['specimens'].sum()} specimens)"
+    def __str__(self) -> str:
+        left_out = f", {self.n_unassigned} without {self.by} left out" if self.n_unassigned else ""
+        return f"{self.samples['specimens'].sum()} specimens in {len(self)} samples{left_out}"
 
-    def _repr_html_(self) -> str:
-        return table_html(self.samples.round(3), repr(self))
+    @property
+    def summary(self) -> dict[str, Any]:
+        """samples, n_unassigned."""
+        return {"samples": self.samples.to_dict("records"), "n_unassigned": self.n_unassigned}
+
+    @property
+    def preview(self) -> pd.DataFrame:
+        """Each sample with its most abundant taxon and that taxon's interval."""
+        top = self.table.loc[self.table.groupby("sample")["abundance"].idxmax()]
+        top = top[["sample", "taxon", "abundance", "low", "high"]]
+        columns = ["sample", "specimens", "accepted", "richness", "shannon"]
+        return self.samples[columns].merge(top, on="sample")
 
     def wide(self, column: str) -> pd.DataFrame:
         """One row for each sample, one column for each taxon."""
@@ -167,9 +181,7 @@ def assemblages(
     """
     calibration = identifications.calibrated
     specimens = identifications.specimens
-    for column in filter(None, (by, depth)):
-        if column not in specimens or not specimens[column].notna().any():
-            raise InputError(f"the collection has no values in the column {column!r}.")
+    _check_columns(specimens, by, depth)
     assigned = specimens[by].notna().to_numpy()
     verdicts = verdicts_in(specimens)
     rows = np.flatnonzero(assigned & ~np.isin(verdicts, NOT_COUNTED))
@@ -195,6 +207,25 @@ def assemblages(
         depth,
         identifications.model,
     )
+
+
+def assemblages_of(
+    model: Model, images: Collection | PathLike, *, by: str = "sample", depth: str = ""
+) -> Assemblages:
+    """Identify a collection, and estimate the abundances of taxa in each sample.
+
+    The arguments and errors are those of `assemblages`.
+    """
+    collection = open_collection(images)
+    model.calibrated  # noqa: B018  refuse before the long work
+    _check_columns(collection.specimens, by, depth)
+    return assemblages(model.identify(collection), by=by, depth=depth)
+
+
+def _check_columns(specimens: pd.DataFrame, by: str, depth: str) -> None:
+    for column in filter(None, (by, depth)):
+        if column not in specimens or not specimens[column].notna().any():
+            raise InputError(f"the collection has no values in the column {column!r}.")
 
 
 def count_samples(

@@ -28,8 +28,9 @@ from forametric.identification.references import ReferenceSet
 from forametric.images import crop_plate, decode, preprocess
 from forametric.model.model import Model
 from forametric.utils.files import atomic_folder
-from forametric.utils.html import table_html, write_page
+from forametric.utils.html import write_page
 from forametric.utils.progress import in_parallel
+from forametric.utils.results import Result
 
 THUMBNAIL = 32  # px, the side of the image by which near copies are recognised
 BLOCK = 2048  # images compared with as many others at once
@@ -52,8 +53,8 @@ COLUMNS = ("kind", "id", "image", "label", "other_id", "other_image", "other_lab
            "message")  # fmt: skip
 
 
-@dataclass(frozen=True, eq=False)
-class CheckReport:
+@dataclass(frozen=True, eq=False, repr=False)
+class CheckReport(Result):
     """What was found in a collection.
 
     Attributes
@@ -62,28 +63,38 @@ class CheckReport:
         One row for each finding: kind (a key of `KINDS`), id, image, label, other_id, other_image,
         other_label, score (higher is more certain, within a kind), message; ordered by kind, then
         score.
-    summary : dict
+    counts : dict
         specimens, taxa, unlabelled, the number of each kind, `small` (taxon → number, fewer than
-        three specimens), `counts` (taxon → number).
+        three specimens), `per_taxon` (taxon → number).
     collection : Collection
     labels_checked : bool
         Whether a model was given to check the labels with.
     """
 
     table: pd.DataFrame
-    summary: dict[str, Any]
+    counts: dict[str, Any]
     collection: Collection
     labels_checked: bool = False
 
     def __len__(self) -> int:
         return len(self.table)
 
-    def __repr__(self) -> str:
-        counts = ", ".join(f"{self.summary[kind]} {kind}" for kind in KINDS if self.summary[kind])
-        return f"CheckReport({self.summary['specimens']} specimens: {counts or 'no findings'})"
+    def __str__(self) -> str:
+        found = ", ".join(f"{self.counts[kind]} {kind}" for kind in KINDS if self.counts[kind])
+        specimens = f"{self.counts['specimens']} specimens of {self.counts['taxa']} taxa"
+        return f"{specimens}: {found or 'no findings'}"
 
-    def _repr_html_(self) -> str:
-        return table_html(self.table[["kind", "image", "label", "message"]], repr(self))
+    @property
+    def summary(self) -> dict[str, Any]:
+        """`counts`, and all findings."""
+        return self.counts | {"findings": self.table.to_dict("records")}
+
+    @property
+    def preview(self) -> pd.DataFrame | None:
+        """The first ten findings of each kind."""
+        first = self.table.groupby("kind", sort=False).head(10)
+        names = ["kind", "image", "label", "other_image", "other_label", "message"]
+        return first[names] if len(first) else None
 
     @property
     def skipped(self) -> pd.DataFrame:
@@ -140,17 +151,17 @@ class CheckReport:
                 for finding in self.of(kind).head(SHOWN).to_dict("records")
             ]
             for kind in KINDS
-            if self.summary[kind]
+            if self.counts[kind]
         }
         write_page(
             path,
             "check.html",
             title=f"Check of {collection.info.get('name') or 'a collection'}",
-            summary=self.summary,
+            summary=self.counts,
             kinds=KINDS,
             findings=findings,
             labels_checked=self.labels_checked,
-            most=max(self.summary["counts"].values(), default=1),
+            most=max(self.counts["per_taxon"].values(), default=1),
         )
         return path
 
@@ -210,8 +221,8 @@ def check_embedded(collection: Collection, embeddings: Embeddings | None = None)
     if embeddings is not None:
         for row, other, margin, message in label_errors(collection, embeddings):
             add("label", row, other, margin, message)
-    summary = _summary(collection, rows)
-    return CheckReport(_findings(rows, table), summary, collection, embeddings is not None)
+    counts = _counts(collection, rows)
+    return CheckReport(_findings(rows, table), counts, collection, embeddings is not None)
 
 
 def near_copies(thumbs: AnyArray, deviations: FloatArray) -> list[tuple[int, int, float]]:
@@ -422,7 +433,7 @@ def _findings(rows: list[dict[str, Any]], table: pd.DataFrame) -> pd.DataFrame:
     return findings[list(COLUMNS)].reset_index(drop=True)
 
 
-def _summary(collection: Collection, rows: list[dict[str, Any]]) -> dict[str, Any]:
+def _counts(collection: Collection, rows: list[dict[str, Any]]) -> dict[str, Any]:
     taxa = pd.Series(collection.taxa())
     counts = taxa[taxa != ""].value_counts()
     return {
@@ -431,5 +442,5 @@ def _summary(collection: Collection, rows: list[dict[str, Any]]) -> dict[str, An
         "unlabelled": int((taxa == "").sum()),
         **{kind: sum(r["kind"] == kind for r in rows) for kind in KINDS},
         "small": small_taxa(collection),
-        "counts": {str(t): int(n) for t, n in counts.items()},
+        "per_taxon": {str(t): int(n) for t, n in counts.items()},
     }

@@ -36,6 +36,7 @@ from forametric.identification.open_set import probability_known
 from forametric.model.model import Model
 from forametric.utils.files import atomic_folder
 from forametric.utils.html import write_page
+from forametric.utils.results import Result
 
 MIN_SPECIMENS = 4  # that can be clustered at all
 MIN_GROUP = 3  # specimens of a morphotype; smaller groups are noise
@@ -45,8 +46,8 @@ SEED = 0
 NAMES_FILE = "morphotypes.csv"
 
 
-@dataclass(frozen=True, eq=False)
-class Morphotypes:
+@dataclass(frozen=True, eq=False, repr=False)
+class Morphotypes(Result):
     """Candidate morphotypes.
 
     Attributes
@@ -80,14 +81,29 @@ class Morphotypes:
     def __len__(self) -> int:
         return len(self.groups)
 
-    def __repr__(self) -> str:
+    def __str__(self) -> str:
         noise = int((self.labels_ == 0).sum())
-        return f"Morphotypes({len(self)} groups of {len(self.table)} specimens, {noise} noise)"
+        return f"{len(self)} groups of {len(self.table)} specimens, {noise} noise"
 
     def _repr_html_(self) -> str:
         typical = [row for rows in self.exemplars.values() for row in rows[:2]]
         shown = self.table.iloc[typical]
-        return table_with_thumbnails(shown, ["morphotype", "best"], self.source, repr(self))
+        return table_with_thumbnails(shown, ["morphotype", "best"], self.source, str(self))
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """grouped, noise, morphotypes."""
+        return {
+            "grouped": len(self.table),
+            "noise": int((self.labels_ == 0).sum()),
+            "morphotypes": self.groups.to_dict("records"),
+        }
+
+    @property
+    def preview(self) -> pd.DataFrame | None:
+        """The groups."""
+        columns = ["morphotype", "specimens", "stability", "cohesion", "nearest_1", "recognised"]
+        return self.groups[columns] if len(self.groups) else None
 
     @property
     def labels_(self) -> IntArray:
@@ -295,6 +311,8 @@ def _recognise(
 def named_morphotypes(folder: PathLike) -> Collection:
     """The specimens of the morphotypes that `morphotypes.csv` names, with these names as taxa.
 
+    Any other collection comes back as it is.
+
     Raises
     ------
     InputError
@@ -302,6 +320,8 @@ def named_morphotypes(folder: PathLike) -> Collection:
     """
     folder = Path(folder)
     collection = Collection.open(folder)
+    if not (folder / NAMES_FILE).is_file():
+        return collection
     try:
         table = pd.read_csv(folder / NAMES_FILE, dtype=str, keep_default_na=False)
         names = dict(zip(table["morphotype"].astype(int), table["name"].str.strip(), strict=True))

@@ -19,15 +19,17 @@ import pandas as pd
 
 from forametric._typing import BoolArray, IntArray, NameArray, PathLike
 from forametric.errors import InputError
+from forametric.images.contact_sheet import SHOWN, contact_sheet
 from forametric.utils.files import atomic_folder, read_json, write_json
+from forametric.utils.results import Result
 
 FORMAT = 1
 ID_LENGTH = 16  # an id begins with so many letters of the SHA-256 of the file's bytes
 CORE_COLUMNS = ("id", "image", "label", "taxon", "sample", "group", "um_per_px")
 
 
-@dataclass(frozen=True, eq=False)
-class Collection:
+@dataclass(frozen=True, eq=False, repr=False)
+class Collection(Result):
     """Specimens and their images.
 
     Attributes
@@ -57,14 +59,23 @@ class Collection:
     def __len__(self) -> int:
         return len(self.specimens)
 
-    def __repr__(self) -> str:
-        name, taxa = self.info.get("name", ""), len(set(self.taxa()) - {""})
-        return f"Collection({name!r}, {len(self)} specimens of {taxa} taxa)"
+    def __str__(self) -> str:
+        taxa = len(set(self.taxa()) - {""})
+        return f"{len(self)} specimens of {taxa} taxa"
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """specimens, taxa, and the number of each verdict where experts have decided."""
+        verdicts = self.specimens.get("verdict", pd.Series(dtype=object)).fillna("").value_counts()
+        return {
+            "specimens": len(self),
+            "taxa": len(set(self.taxa()) - {""}),
+            "verdicts": {str(verdict): int(n) for verdict, n in verdicts.items() if verdict},
+        }
 
     def _repr_html_(self) -> str:
-        from forametric.data.thumbnails import contact_sheet
-
-        return contact_sheet(self, title=repr(self))
+        captions = [[str(taxon)] for taxon in self.taxa()[:SHOWN]]
+        return contact_sheet(self.paths()[:SHOWN], captions, str(self))
 
     def __getitem__(self, rows: Sequence[int] | BoolArray | IntArray | slice) -> Collection:
         """The collection of some rows: positions, a mask or a slice."""

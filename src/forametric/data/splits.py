@@ -10,6 +10,7 @@ import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,15 +19,15 @@ from forametric._typing import BoolArray, PathLike
 from forametric.data.collection import Collection, content_hash
 from forametric.errors import InputError
 from forametric.utils.files import atomic_path, refuse_existing
-from forametric.utils.html import definition_list
+from forametric.utils.results import Result
 
 SUBSETS = ("train", "val", "test", "unseen", "distractor", "unused")
 # Data sets published with `unknown` for images of no taxon can be read as they are.
 READ_AS = {"": "unused", "unknown": "distractor"}
 
 
-@dataclass(frozen=True, eq=False)
-class Split:
+@dataclass(frozen=True, eq=False, repr=False)
+class Split(Result):
     """A collection, and the subset of each of its specimens.
 
     Attributes
@@ -63,12 +64,18 @@ class Split:
     def __len__(self) -> int:
         return len(self.subsets)
 
-    def __repr__(self) -> str:
-        counts = ", ".join(f"{n} {subset}" for subset, n in self.counts.items())
-        return f"Split({self.name!r}: {counts})"
+    def __str__(self) -> str:
+        return ", ".join(f"{n} {subset}" for subset, n in self.counts.items())
 
-    def _repr_html_(self) -> str:
-        return definition_list({"Split": self.name, **self.counts})
+    @property
+    def summary(self) -> dict[str, Any]:
+        """hash, subsets."""
+        return {"hash": self.hash, "subsets": self.counts}
+
+    @property
+    def small_taxa(self) -> dict[str, int]:
+        """Taxa with fewer than three specimens, too few for train, val and test together."""
+        return small_taxa(self.collection)
 
     @property
     def table(self) -> pd.DataFrame:

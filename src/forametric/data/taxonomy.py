@@ -20,7 +20,10 @@ from typing import Any
 
 import pandas as pd
 
+from forametric._typing import PathLike
 from forametric.errors import InputError
+from forametric.utils.files import write_csv
+from forametric.utils.results import Result
 
 COLUMNS = ("name", "genus", "family", "order", "synonyms", "aphia_id")
 RANKS = ("genus", "family", "order")
@@ -28,8 +31,8 @@ WORMS = "https://www.marinespecies.org/rest"
 BATCH = 50
 
 
-@dataclass(frozen=True)
-class Taxonomy:
+@dataclass(frozen=True, eq=False, repr=False)
+class Taxonomy(Result):
     """A table of accepted names, one row each, all text, empty where not known.
 
     >>> taxonomy = Taxonomy.load()
@@ -42,15 +45,17 @@ class Taxonomy:
     table: pd.DataFrame
 
     @classmethod
-    def load(cls, path: Path | None = None) -> Taxonomy:
+    def load(cls, path: PathLike | None = None) -> Taxonomy:
         """Read a table; without a path the one that comes with the package.
 
         Raises
         ------
         InputError
-            When columns are missing, or one name leads to two.
+            When columns are missing, or one spelling stands for two names.
         """
-        source = path or files("forametric.data") / "facts" / "planktic_foraminifera.csv"
+        source = (
+            Path(path) if path else files("forametric.data") / "facts" / "planktic_foraminifera.csv"
+        )
         try:
             with source.open(encoding="utf-8-sig") as file:
                 table = pd.read_csv(file, dtype=str, keep_default_na=False)
@@ -60,8 +65,23 @@ class Taxonomy:
         if missing:
             raise InputError(f"the taxonomy {path} lacks the columns {', '.join(missing)}.")
         taxonomy = cls(table)
-        taxonomy._names  # noqa: B018  refuses a name that leads to two
+        taxonomy._names  # noqa: B018  refuses a spelling of two names
         return taxonomy
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def __str__(self) -> str:
+        return f"{len(self)} names"
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """names."""
+        return {"names": len(self)}
+
+    def to_csv(self, path: PathLike, *, overwrite: bool = False) -> Path:
+        """Write the table, to read or to edit; returns its path."""
+        return write_csv(self.table, path, overwrite=overwrite)
 
     @cached_property
     def _names(self) -> dict[str, str]:
@@ -139,8 +159,8 @@ def _ask(url: str, names: Sequence[str]) -> list[dict[str, Any] | None]:
         with urllib.request.urlopen(f"{url}/AphiaRecordsByMatchNames?{query}", timeout=60) as got:
             answers = json.load(got) if got.status != 204 else [[] for _ in names]
     except (OSError, ValueError) as error:
-        raise InputError(f"WoRMS could not be asked: {error}; try again later.") from None
+        raise InputError(f"could not reach WoRMS: {error}; try again later.") from None
     if not isinstance(answers, list) or len(answers) != len(names):
-        raise InputError("WoRMS answered something that is no list of names; try again later.")
+        raise InputError("WoRMS returned an unexpected response; try again later.")
     exact = [[r for r in answer if r.get("match_type") == "exact"] for answer in answers]
     return [records[0] if records else None for records in exact]

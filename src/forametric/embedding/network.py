@@ -155,7 +155,7 @@ def build(settings: recipes.Network, classes: int) -> tuple[SpecimenNetwork, str
     network = SpecimenNetwork(settings, backbone, classes)
     if settings.pretrained:
         try:
-            load_pretrained(network, backbone)
+            load_pretrained(network.backbone, backbone)
         except InputError as error:
             if settings.fallback is None:
                 raise
@@ -166,7 +166,7 @@ def build(settings: recipes.Network, classes: int) -> tuple[SpecimenNetwork, str
             )
             backbone = settings.fallback
             network = SpecimenNetwork(settings, backbone, classes)
-            load_pretrained(network, backbone)
+            load_pretrained(network.backbone, backbone)
     return network.to(memory_format=torch.channels_last), backbone
 
 

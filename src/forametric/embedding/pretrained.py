@@ -5,46 +5,41 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 import timm
 import torch
 from huggingface_hub import constants
-from torch import Tensor
+from torch import Tensor, nn
 
 from forametric.errors import InputError
-
-if TYPE_CHECKING:
-    from forametric.embedding.network import SpecimenNetwork
 
 PACKAGED = "tf_efficientnet_lite0"
 
 
-def load_pretrained(network: SpecimenNetwork, backbone: str) -> None:
-    """Fill the backbone with its ImageNet weights.
+def load_pretrained(module: nn.Module, backbone: str) -> None:
+    """Fill a backbone with its ImageNet weights.
 
-    EfficientNet-Lite0 comes as a package of its own; others from timm's hub, where a network
-    allows.
+    Those of EfficientNet-Lite0 are installed as a package; others come from timm's hub.
 
     Raises
     ------
     InputError
-        When the weights cannot be had.
+        When the weights are not available.
     """
     if backbone == PACKAGED:
-        network.backbone.load_state_dict(_packaged_weights(network.backbone.state_dict()))
+        module.load_state_dict(_packaged_weights(module.state_dict()))
         return
     try:
         with _hub_without_waiting():
             source = timm.create_model(backbone, pretrained=True, num_classes=0)
     except Exception as error:  # the hub's clients raise a dozen kinds when there is no network
         raise InputError(
-            f"the pretrained weights of {backbone} cannot be had ({type(error).__name__}); "
+            f"the pretrained weights of {backbone} are not available ({type(error).__name__}); "
             f"connect to a network, or use --set network.backbone={PACKAGED}."
         ) from None
-    network.backbone.load_state_dict(source.state_dict())
+    module.load_state_dict(source.state_dict())
 
 
 @contextmanager

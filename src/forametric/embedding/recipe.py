@@ -8,6 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from forametric.errors import RecipeError
@@ -143,6 +144,13 @@ class Recipe(_Part):
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"])
             raise RecipeError(f"recipe {name}: {where}: {first['msg']}.") from None
+
+
+def recipe_table() -> pd.DataFrame:
+    """The built-in recipes: recipe, backbone, px, epochs, what it does."""
+    recipes = [Recipe.load(name) for name in recipe_names()]
+    rows = [(r.name, r.network.backbone, r.network.image_size, r.epochs, r.about) for r in recipes]
+    return pd.DataFrame(rows, columns=["recipe", "backbone", "px", "epochs", "what it does"])
 
 
 def recipe_names() -> list[str]:

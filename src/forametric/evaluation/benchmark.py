@@ -11,11 +11,11 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
-import platform
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -28,34 +28,17 @@ from forametric.data.collection import Collection
 from forametric.data.splits import Split, make_split
 from forametric.embedding.recipe import Recipe
 from forametric.errors import InputError
+from forametric.evaluation import karaderi2022
+from forametric.evaluation.benchmark_report import write_benchmark_report
 from forametric.evaluation.evaluate import evaluate
-from forametric.evaluation.statistics import mean_interval, paired_difference
+from forametric.evaluation.measures import MEASURES, hardware, summarise
 from forametric.model.model import Model
 from forametric.training.train import train
 from forametric.utils.files import read_json, refuse_existing, write_json, write_text
-from forametric.utils.html import table_html
 from forametric.utils.progress import bar
+from forametric.utils.results import Result
 
-# What the tables show, in this order, where there is something to show.
-MEASURES = {
-    "known.macro_f1": "known: macro F1",
-    "known.accuracy": "known: accuracy",
-    "known.top3": "known: top 3",
-    "known.rare_macro_f1": "rare species: macro F1",
-    "unseen.matched_accuracy": "unseen: matched accuracy",
-    "unseen.matched_macro_f1": "unseen: matched macro F1",
-    "unseen.ami": "unseen: AMI",
-    "unseen.recall_at_1": "unseen: recall at 1",
-    "unseen.estimated.ami": "unseen, number estimated: AMI",
-    "unseen_without.matched_accuracy": "unseen without no. 29: matched accuracy",
-    "unseen_without.matched_macro_f1": "unseen without no. 29: matched macro F1",
-    "open_set.auroc": "unseen against known: AUROC",
-    "open_set.distractor_auroc": "no taxon against known: AUROC",
-    "training_seconds": "training, s",
-    "images_per_second": "training, images/s",
-}
 MARKER, RUN, FAILED = "benchmark.json", "run.json", "failed.txt"
-MoreMetrics = Callable[[Path, dict[str, Any]], dict[str, Any]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,8 +52,8 @@ class Run:
     folder: Path
 
 
-@dataclass(frozen=True, eq=False)
-class Benchmark:
+@dataclass(frozen=True, eq=False, repr=False)
+class Benchmark(Result):
     """The runs of a benchmark and their summary.
 
     Attributes
@@ -82,32 +65,53 @@ class Benchmark:
         The recipe that the others are compared with.
     folder : Path
         Where the results are.
+    paper : bool
+        Whether to show the printed figures of Karaderi et al. 2022.
     """
 
     runs: pd.DataFrame
     against: str
     folder: Path
+    paper: bool = False
 
     def __len__(self) -> int:
         return len(self.runs)
 
-    def __repr__(self) -> str:
+    def __str__(self) -> str:
         recipes = self.runs["recipe"].nunique()
-        return f"Benchmark({len(self)} runs of {recipes} recipes, {len(self.failed)} failed)"
+        return f"{len(self)} runs of {recipes} recipes, {len(self.failed)} failed"
 
-    def _repr_html_(self) -> str:
-        return table_html(self.table.pivot(index="measure", columns="recipe", values="mean")
-                          .round(3).reset_index(), repr(self))  # fmt: skip
-
-    @property
+    @cached_property
     def table(self) -> pd.DataFrame:
-        """Mean, interval and paired difference of each measure and recipe: `summary`."""
-        return summary(self.runs, self.against)
+        """Mean, interval and paired difference of each measure and recipe: `summarise`."""
+        return summarise(self.runs, self.against)
 
     @property
     def failed(self) -> pd.DataFrame:
         """The runs that failed: folder, failed (why)."""
         return self.runs.loc[self.runs["failed"] != "", ["folder", "failed"]]
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """summary (`table`), failed."""
+        return {
+            "summary": self.table.to_dict("records"),
+            "failed": self.failed.to_dict("records"),
+        }
+
+    @property
+    def preview(self) -> pd.DataFrame:
+        """The mean of each measure, one column for each recipe."""
+        means = self.table.assign(measure=self.table["measure"].map(MEASURES))
+        means = means.pivot_table("mean", "measure", "recipe", sort=False)
+        return means.rename_axis(columns=None).reset_index()
+
+    def to_html(self) -> Path:
+        """Write `benchmark.html`, `summary.csv`, `table.md` and the figures; returns the page."""
+        printed = karaderi2022.PRINTED if self.paper else {}
+        return write_benchmark_report(
+            self.runs, self.table, self.against, self.folder, printed, karaderi2022.CAVEAT
+        )
 
 
 def benchmark(
@@ -120,7 +124,7 @@ def benchmark(
     held_out_taxa: int | None = None,
     seeds: int = 1,
     against: str = "",
-    more_metrics: MoreMetrics | None = None,
+    paper: bool = False,
     overwrite: bool = False,
 ) -> Benchmark:
     """Train and evaluate every recipe on every split with every seed.
@@ -139,8 +143,9 @@ def benchmark(
         Trainings of each recipe on each split.
     against : str
         The recipe to compare the others with; the first when not given.
-    more_metrics : callable, optional
-        Further metrics of a run, from its results folder and its metrics.
+    paper : bool
+        Use the splits of Karaderi et al. 2022, which importing Endless Forams adds, and show its
+        printed figures.
 
     Raises
     ------
@@ -156,6 +161,7 @@ def benchmark(
     against = against or names[0]
     if against not in names:
         raise InputError(f"{against} is not one of the recipes {', '.join(names)}.")
+    splits = karaderi2022.SPLITS if paper else splits
     drawn = [Split.load(collection, split) for split in splits]
     if overwrite or not (output / MARKER).is_file():
         refuse_existing(output, overwrite)
@@ -178,52 +184,11 @@ def benchmark(
         advance(len(runs) - len(missing))
         for run in _carried_out(missing):
             advance(1, f"{run.recipe.name} {run.draw}-{run.seed}")
-    table = pd.DataFrame([_row(run, more_metrics) for run in runs])
+    table = pd.DataFrame([_row(run, paper) for run in runs])
     if (table["failed"] != "").all():
         raise InputError(f"every run failed; the first: {table['failed'].iloc[0]}")
     table.to_csv(output / "runs.csv", index=False)
-    return Benchmark(table, against, output)
-
-
-def digits_of(measure: str) -> int:
-    """Decimals to show: three for figures of merit, none for seconds and rates."""
-    return 3 if "." in measure else 0
-
-
-def measured(table: pd.DataFrame) -> list[str]:
-    """Those of `MEASURES` that at least one run has."""
-    return [m for m in MEASURES if m in table and table[m].notna().any()]
-
-
-def summary(table: pd.DataFrame, against: str) -> pd.DataFrame:
-    """Mean, 95 % interval and difference from one recipe of every measure, over the draws.
-
-    Seeds are averaged within a draw; with one draw only, they take its place.
-
-    Returns
-    -------
-    DataFrame
-        recipe, backbone, measure, mean, half (of the interval), n, difference, p.
-    """
-    if against not in set(table["recipe"]):
-        raise InputError(f"no runs of {against!r}; there are {', '.join(set(table['recipe']))}.")
-    table = table[table["failed"] == ""]
-    if against not in set(table["recipe"]):
-        raise InputError(f"every run of {against} failed; compare with another, --against.")
-    unit = "draw" if table["draw"].nunique() > 1 else "seed"
-    backbones = table.groupby("recipe", sort=False)["backbone"].first()
-    share = float(table["test_share"].mean())
-    rows = []
-    for measure in measured(table):
-        means = table.pivot_table(measure, unit, "recipe", dropna=False)
-        theirs = means[against].to_numpy(float)
-        for recipe, backbone in backbones.items():
-            ours = means[str(recipe)].to_numpy(float)
-            mean, half = mean_interval(ours)
-            gain, p = paired_difference(ours, theirs, share)
-            rows.append((recipe, backbone, measure, mean, half, len(ours), gain, p))
-    columns = ["recipe", "backbone", "measure", "mean", "half", "n", "difference", "p"]
-    return pd.DataFrame(rows, columns=columns)
+    return Benchmark(table, against, output, paper)
 
 
 def _draw_splits(
@@ -321,7 +286,7 @@ def _carry_out(run: Run) -> None:
     shutil.rmtree(place)  # tens of megabytes each; the same command makes it again
 
 
-def _row(run: Run, more_metrics: MoreMetrics | None) -> dict[str, Any]:
+def _row(run: Run, paper: bool) -> dict[str, Any]:
     results = run.folder / "results"
     row = {
         "recipe": run.recipe.name,
@@ -335,8 +300,8 @@ def _row(run: Run, more_metrics: MoreMetrics | None) -> dict[str, Any]:
         return {**row, "failed": (run.folder / FAILED).read_text(encoding="utf-8")}
     metrics = read_json(results / "metrics.json")
     training = read_json(run.folder / "training.json")
-    if more_metrics is not None:
-        metrics |= more_metrics(results, metrics)
+    if paper:
+        metrics |= karaderi2022.without_dominant(results, metrics)
     flat = pd.json_normalize(metrics).iloc[0].to_dict()
     return {
         **row,
@@ -346,11 +311,3 @@ def _row(run: Run, more_metrics: MoreMetrics | None) -> dict[str, Any]:
         "training_seconds": training["seconds"],
         "images_per_second": training["images_per_second"] or np.nan,
     }
-
-
-def hardware() -> str:
-    """The machine in words: processors, system, and a GPU where there is one."""
-    import torch
-
-    gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ", no GPU"
-    return f"{os.cpu_count()} cores ({platform.machine()}, {platform.system()}){gpu}"

@@ -12,7 +12,7 @@ import pandas as pd
 from sklearn.metrics import roc_curve
 
 from forametric._typing import AnyArray
-from forametric.evaluation.benchmark import MEASURES, Benchmark, digits_of, hardware, measured
+from forametric.evaluation.measures import MEASURES, digits_of, hardware, measured
 from forametric.utils.html import data_url, write_page
 
 if TYPE_CHECKING:
@@ -21,26 +21,27 @@ if TYPE_CHECKING:
 
 
 def write_benchmark_report(
-    benchmark: Benchmark, *, printed: Mapping[str, float] | None = None, caveat: str = ""
-) -> pd.DataFrame:
-    """Write `summary.csv`, `table.md`, `benchmark.html` and its figures into the folder.
+    runs: pd.DataFrame,
+    summarised: pd.DataFrame,
+    against: str,
+    folder: Path,
+    printed: Mapping[str, float],
+    caveat: str,
+) -> Path:
+    """Write `benchmark.html`, `summary.csv`, `table.md` and the figures; returns the page.
 
     Parameters
     ----------
-    printed : mapping of str to float, optional
-        Published values of measures, for a last column with `caveat` below the table.
-
-    Returns
-    -------
-    DataFrame
-        `Benchmark.table`.
+    runs, summarised : DataFrame
+        `Benchmark.runs` and `Benchmark.table`.
+    printed : mapping of str to float
+        Published values of measures, for a last column with `caveat` below the table; may be empty.
     """
-    summarised, folder = benchmark.table, benchmark.folder
     summarised.to_csv(folder / "summary.csv", index=False)
-    table = benchmark.runs[benchmark.runs["failed"] == ""]
+    table = runs[runs["failed"] == ""]
     measures = measured(table)
     rows = [
-        _row(str(recipe), part, benchmark.against)
+        _row(str(recipe), part, against)
         for recipe, part in summarised.groupby("recipe", sort=False)
     ]
     paper = {
@@ -61,15 +62,15 @@ def write_benchmark_report(
         splits=", ".join(table["draw"].unique()),
         seeds=table["seed"].nunique(),
         hardware=hardware(),
-        failed=benchmark.runs[benchmark.runs["failed"] != ""].to_dict("records"),
-        against=benchmark.against,
+        failed=runs[runs["failed"] != ""].to_dict("records"),
+        against=against,
         measures=[MEASURES[m] for m in measures],
         rows=rows,
         paper=[paper] if paper else [],
         caveat=caveat,
         figures=figures,
     )
-    return summarised
+    return folder / "benchmark.html"
 
 
 def _row(recipe: str, part: pd.DataFrame, against: str) -> dict[str, Any]:

@@ -22,25 +22,26 @@ import pandas as pd
 from forametric import metrics
 from forametric._typing import AnyArray, FloatArray, NameArray, PathLike
 from forametric.analysis.clustering import cluster, estimate_clusters, unit_length
-from forametric.data.collection import content_hash
+from forametric.data.collection import Collection, content_hash
 from forametric.data.embeddings import Embeddings, write_vectors
 from forametric.data.splits import Split
+from forametric.embedding.recipe import Recipe
 from forametric.errors import InputError
 from forametric.evaluation.predictions import EVALUATED, Predictions, predict
 from forametric.evaluation.report import per_taxon, write_report
 from forametric.identification.identifier import DECISIONS
 from forametric.identification.references import K, ReferenceSet
 from forametric.model.model import Model
-from forametric.utils.files import atomic_folder, write_json
-from forametric.utils.html import table_html
+from forametric.utils.files import atomic_folder, read_json, write_json
+from forametric.utils.results import Result
 
 RARE = 13  # references; the four rarest species of Endless Forams have at most 13 images
 CONFORMAL_ALPHAS = (0.05, 0.1)
 COVERAGES = (0.5, 0.8, 0.9, 1.0)
 
 
-@dataclass(frozen=True, eq=False)
-class Evaluation:
+@dataclass(frozen=True, eq=False, repr=False)
+class Evaluation(Result):
     """The metrics of a model on a split.
 
     Attributes
@@ -61,15 +62,22 @@ class Evaluation:
     def __len__(self) -> int:
         return len(self.predictions.rows)
 
-    def __repr__(self) -> str:
+    def __str__(self) -> str:
         known = self.metrics["known"]
         return (
-            f"Evaluation({self.metrics['n']['test']} test specimens of {known['species']} species: "
-            f"accuracy {known['accuracy']:.3f}, macro F1 {known['macro_f1']:.3f})"
+            f"{self.metrics['n']['test']} test specimens of {known['species']} species, "
+            f"accuracy {known['accuracy']:.3f}, macro F1 {known['macro_f1']:.3f}"
         )
 
-    def _repr_html_(self) -> str:
-        return table_html(self.figures, repr(self))
+    @property
+    def summary(self) -> dict[str, Any]:
+        """`metrics`."""
+        return self.metrics
+
+    @property
+    def preview(self) -> pd.DataFrame:
+        """`figures`."""
+        return self.figures
 
     @property
     def table(self) -> pd.DataFrame:
@@ -116,6 +124,29 @@ class Evaluation:
                 temporary, self.metrics, predictions, self.model.references, self.split.collection
             )
         return folder
+
+    @staticmethod
+    def load_run_settings(results: PathLike, collection: Collection) -> tuple[Recipe, int, Split]:
+        """Recipe, seed and split with which the model of a results folder was trained.
+
+        Raises
+        ------
+        InputError
+            When the folder is not a result of `evaluate`, or of another collection.
+        """
+        results = Path(results)
+        try:
+            made = read_json(results / "metrics.json")
+            recipe, seed = (
+                Recipe.model_validate(made["model"]["settings"]),
+                int(made["model"]["seed"]),
+            )
+            specimens = made["data"]["specimens"]
+        except (OSError, KeyError, TypeError, ValueError, InputError):
+            raise InputError(f"{results} was not written by this version's evaluate.") from None
+        if specimens != collection.fingerprint:
+            raise InputError(f"{results} was measured on other specimens than this collection's.")
+        return recipe, seed, Split.load(collection, results / "split.csv")
 
     def to_html(self, folder: PathLike, *, overwrite: bool = False) -> Path:
         """Write the folder of `save`; returns its `report.html`."""

@@ -13,10 +13,11 @@ from forametric import metrics
 from forametric._typing import BoolArray, FloatArray, IntArray, NameArray
 from forametric.analysis.morphospace import Morphospace
 from forametric.data.collection import Collection
-from forametric.data.thumbnails import THUMBNAIL, thumbnail_url
+from forametric.data.thumbnails import thumbnail_url
 from forametric.evaluation.predictions import Predictions
 from forametric.identification.references import ReferenceSet
 from forametric.images import load_image
+from forametric.images.contact_sheet import THUMBNAIL
 from forametric.utils.html import data_url, write_page
 
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@
 Rules: EXIF orientation is applied; grey and palette become RGB; CMYK is converted; transparent
 pixels are laid on black; 16-bit and floating data are scaled linearly from the image's own darkest
 to its own brightest value. A TIFF of several planes (pages, z, channels, time; also OME and ImageJ)
-becomes one picture by the rule of `stack`; of a pyramid the full picture is taken.
+becomes one image by the rule of `stack`; of a pyramid the full image is taken.
 """
 
 from __future__ import annotations
@@ -21,9 +21,6 @@ from forametric.images.stack import project_stack
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp"})
 MAX_PIXELS = 100_000_000
 MIN_SIDE = 8
-
-# The size is checked here, from the header, with a sentence of our own.
-Image.MAX_IMAGE_PIXELS = None
 
 
 def decode(path: Path, least: int | None = None) -> npt.NDArray[np.uint8]:
@@ -60,6 +57,8 @@ def decode(path: Path, least: int | None = None) -> npt.NDArray[np.uint8]:
         return _decode_with_pillow(path, least)
     except ImageError:
         raise
+    except Image.DecompressionBombError:  # Pillow's own limit, about twice ours
+        raise ImageError(f"too large; at most {MAX_PIXELS // 10**6} million pixels") from None
     except UnidentifiedImageError:
         raise ImageError("not an image of a known kind, whatever its name says") from None
     except MemoryError:
@@ -122,7 +121,7 @@ def _decode_tiff(path: Path) -> npt.NDArray[np.uint8]:
 
 
 def _tiff_with_pillow(path: Path) -> npt.NDArray[np.uint8]:
-    """Palette, bilevel, CMYK, YCbCr and alpha TIFFs: Pillow knows their colour rules."""
+    """Palette, bilevel, CMYK, YCbCr and alpha TIFFs: Pillow knows their color rules."""
     with Image.open(path, formats=("TIFF",)) as image:
         if image.has_transparency_data:
             rgba = image.convert("RGBA")

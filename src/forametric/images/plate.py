@@ -1,12 +1,12 @@
-"""Find the crop_plate on a published plate: without border, label strip and scale bars.
+"""Find the photograph on a published plate: without border, label strip and scale bars.
 
-A network that sees the printed label learns to read instead of to look at the shell. AutoMorph
-(Hsiang et al. 2017, Palaeontologia Electronica 21.1.2A), which cut the Endless Forams pictures,
-pads a crop_plate with black to 640 px and adds a white strip of 160 px below it, which holds a bar
+A network that sees the printed label learns to read instead of to look at the specimen. AutoMorph
+(Hsiang et al. 2017, Palaeontologia Electronica 21.1.2A), which cut the Endless Forams images,
+pads a photograph with black to 640 px and adds a white strip of 160 px below it, which holds a bar
 of 100 µm, a bar of 25 µm under it, and lines of text; other plates print light text on a dark
 strip, or above. All are found by what a label is: at least one line of seven or more marks of one
 ink, of like height, side by side on one foot, on a flat ground that reaches the edge and holds
-nothing else. A picture without such a line, and without a border of one flat colour with straight
+nothing else. A image without such a line, and without a border of one flat color with straight
 edges, is left exactly as it is.
 """
 
@@ -26,15 +26,15 @@ FLAT = 14  # grey levels by which JPEG may disturb a flat ground beside it
 INK = 70  # grey levels by which ink differs from its ground at least
 BOLD = 120  # grey levels by which a line of text stands out
 LINE = 7  # marks that make a line of text
-TALLEST = 0.09  # of the picture's height: no letter is taller
+TALLEST = 0.09  # of the image's height: no letter is taller
 SMALLEST = 96  # px; what has a shorter side is no plate
-BORDER = 4  # grey levels by which a border differs from its colour at most
+BORDER = 4  # grey levels by which a border differs from its color at most
 UM_BARS = (100.0, 25.0)  # what AutoMorph's two bars are long
 
 
 @dataclass(frozen=True)
 class Plate:
-    """Where the crop_plate lies, and what the strip says of its scale.
+    """Where the photograph lies, and what the strip says of its scale.
 
     Attributes
     ----------
@@ -70,8 +70,8 @@ class _Mark:
 def crop_plate(image: Pixels) -> Pixels:
     """The crop_plate on a plate, or the image itself when it is no plate.
 
-    >>> picture = np.full((40, 30, 3), 90, np.uint8)
-    >>> crop_plate(picture) is picture
+    >>> image = np.full((40, 30, 3), 90, np.uint8)
+    >>> crop_plate(image) is image
     True
     """
     top, bottom, left, right = read_plate(image).box
@@ -81,7 +81,7 @@ def crop_plate(image: Pixels) -> Pixels:
 
 
 def read_plate(image: Pixels, bar_um: float | None = None) -> Plate:
-    """Find the crop_plate and the scale on a plate.
+    """Find the photograph and the scale on a plate.
 
     Parameters
     ----------
@@ -125,7 +125,7 @@ def _strip(grey: Grey, bar_um: float | None) -> tuple[int, float | None]:
     content = contrast > FLAT
     edge = height
     # A row of chambers may look like a line of text; a true one has nothing but label below and
-    # beside it. Lines that have something of the crop_plate there are taken for a part of it.
+    # beside it. Lines that have something of the photograph there are taken for a part of it.
     while lines:
         label_top = min(m.top for line in lines for m in line)
         label = [m for m in small if m.bottom > label_top - 4 * tallest]
@@ -147,7 +147,7 @@ def _strip(grey: Grey, bar_um: float | None) -> tuple[int, float | None]:
 
 
 def _marks(contrast: Grey) -> list[_Mark]:
-    """The patches of ink; none when they are too few for a line of text, as on most pictures."""
+    """The patches of ink; none when they are too few for a line of text, as on most images."""
     ink = contrast >= INK
     numbered, count = ndimage.label(ink, np.ones((3, 3), int))
     if count < LINE:
@@ -199,7 +199,7 @@ def _lines(ink: list[_Mark]) -> list[list[_Mark]]:
 
 
 def _is_text(line: list[_Mark]) -> bool:
-    """Enough marks, of one ink, most on a common foot (or head, in a picture upside down)."""
+    """Enough marks, of one ink, most on a common foot (or head, in a image upside down)."""
     if len(line) < LINE:
         return False
     peaks = np.array([m.peak for m in line])
@@ -214,10 +214,10 @@ def _is_text(line: list[_Mark]) -> bool:
 
 
 def _edge_row(grey: Grey, edge: int, text_top: int, ground: int) -> int:
-    """The first row of the strip, between the crop_plate's last mark and the first ink.
+    """The first row of the strip, between the photograph's last mark and the first ink.
 
-    Where the crop_plate ends in a straight edge, that edge; where it has the strip's own colour,
-    and so no visible edge, the middle of the gap, so that no faint rim of the shell is cut.
+    Where the photograph ends in a straight edge, that edge; where it has the strip's own color,
+    and so no visible edge, the middle of the gap, so that no faint rim of the specimen is cut.
     """
     if edge == 0:
         return 0
@@ -250,16 +250,16 @@ def _scale_of_one(bars: list[_Mark], bar_um: float) -> float | None:
 
 
 def _without_border(grey: Grey) -> Box:
-    """The box inside a border of one flat, black or white colour with straight edges."""
+    """The box inside a border of one flat, black or white color with straight edges."""
     height, width = grey.shape
     sides = (grey[:, :2], grey[:, -2:], grey[:2], grey[-2:])
     for side in sides:
-        colour = int(np.median(side))
-        if 6 < colour < 249 or (np.abs(side - colour) > BORDER).mean() > 0.02:
+        color = int(np.median(side))
+        if 6 < color < 249 or (np.abs(side - color) > BORDER).mean() > 0.02:
             continue
-        inside = np.abs(grey - colour) > BORDER
+        inside = np.abs(grey - color) > BORDER
         rows, columns = inside.mean(1), inside.mean(0)
-        # The middle of the sorted profile is inside the crop_plate unless the border is half of it.
+        # The middle of the sorted profile is inside the photograph unless the border is half of it.
         high = np.flatnonzero(rows > 0.5 * np.quantile(rows, 0.75))
         wide = np.flatnonzero(columns > 0.5 * np.quantile(columns, 0.75))
         if not len(high) or not len(wide):
@@ -274,7 +274,7 @@ def _without_border(grey: Grey) -> Box:
 
 
 def _is_rectangle(framed: npt.NDArray[np.bool_]) -> bool:
-    """Filled, along its edges and in its corners too: a crop_plate, not a shell."""
+    """Filled, along its edges and in its corners too: a photograph, not a specimen."""
     if min(framed.shape) < 8:
         return False
     edges = np.concatenate([framed[1], framed[-2], framed[:, 1], framed[:, -2]])

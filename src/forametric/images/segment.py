@@ -1,7 +1,7 @@
-"""Find the shells on a crop_plate of a slide or tray, and cut each one out.
+"""Find the specimens in a photograph of a slide or tray, and cut each one out.
 
 The crop_plate is looked at reduced (its longer side at most `LONGEST` px), so that memory stays
-small; the cut pictures keep every pixel of the slide.
+small; the cut images keep every pixel of the slide.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
 Pixels = npt.NDArray[np.uint8]
 
-LONGEST = 4000  # px of the longer side at which shells are looked for
-NECK = 0.7  # two parts are two shells when their neck is narrower than this share of the smaller
+LONGEST = 4000  # px of the longer side at which specimens are looked for
+NECK = 0.7  # two parts are two specimens when their neck is narrower than this share of the smaller
 SPECK = 0.25  # what is smaller than this share of the usual diameter is dust
-MARGIN = 0.12  # of the longer side of a shell, left around it
+MARGIN = 0.12  # of the longer side of a specimen, left around it
 _COLUMNS = (
     "x_px",
     "y_px",
@@ -47,75 +47,75 @@ _COLUMNS = (
 
 @dataclass(frozen=True)
 class Slide:
-    """The shells found on one crop_plate.
+    """The specimens found on one slide.
 
     Attributes
     ----------
-    shells : DataFrame
-        A row for each shell, from the top left, with `x_px`, `y_px` (its centre), `left_px`,
-        `top_px`, `width_px`, `height_px` (the cut picture), `area_px2`, `equivalent_diameter_px`,
+    specimens : DataFrame
+        A row for each specimen, from the top left, with `x_px`, `y_px` (its center), `left_px`,
+        `top_px`, `width_px`, `height_px` (the cut image), `area_px2`, `equivalent_diameter_px`,
         `major_axis_px`, `minor_axis_px` (of the ellipse of equal second moments), `circularity`
         (4π area / perimeter², at most 1), `solidity` (area over that of the convex hull) and
-        `touching` (it was parted from another); lengths in pixels of the slide.
+        `touching` (it was split from another); lengths in pixels of the slide.
     labels : ndarray of int32, shape (height / factor, width / factor)
-        The number of the shell (row + 1) at each pixel of the reduced picture, 0 on the slide.
+        The number of the specimen (row + 1) at each pixel of the reduced image, 0 on the slide.
     factor : int
-        Pixels of the slide for each of the reduced picture.
+        Pixels of the slide for each of the reduced image.
     cut : int
-        Shells left out because the edge of the crop_plate cuts them.
+        Shells left out because the edge of the photograph cuts them.
     dark : bool
-        Whether the shells are darker than the slide.
+        Whether the specimens are darker than the slide.
     """
 
-    shells: pd.DataFrame
+    specimens: pd.DataFrame
     labels: npt.NDArray[np.int32]
     factor: int
     cut: int
     dark: bool
 
 
-def find_shells(picture: Pixels, *, smallest: float | None = None) -> Slide:
-    """Find the shells on a slide: bright on dark or dark on light, told apart by itself.
+def find_specimens(image: Pixels, *, smallest: float | None = None) -> Slide:
+    """Find the specimens on a slide: bright on dark or dark on light, told apart by itself.
 
     What stands out from the slide's own local tone is taken; parts joined by a neck narrower than
-    `NECK` of the smaller part's width are parted by a watershed on the distance to the outline.
+    `NECK` of the smaller part's width are split by a watershed on the distance to the outline.
 
     Parameters
     ----------
-    picture : ndarray of uint8, shape (height, width, 3)
+    image : ndarray of uint8, shape (height, width, 3)
     smallest : float, optional
         Least equivalent diameter in pixels; without it, a quarter of the usual diameter here.
 
     >>> slide = np.full((200, 300, 3), 20, np.uint8)
     >>> slide[50:90, 60:100] = slide[120:170, 200:250] = 200
-    >>> find_shells(slide).shells[["x_px", "y_px"]].round().values.tolist()
+    >>> find_specimens(slide).specimens[["x_px", "y_px"]].round().values.tolist()
     [[80.0, 70.0], [225.0, 145.0]]
     """
-    factor = max(1, -(-max(picture.shape[:2]) // LONGEST))
-    contrast, dark = _contrast(np.asarray(Image.fromarray(picture).reduce(factor).convert("L")))
+    factor = max(1, -(-max(image.shape[:2]) // LONGEST))
+    contrast, dark = _contrast(np.asarray(Image.fromarray(image).reduce(factor).convert("L")))
     inside = _foreground(contrast)
     least = None if smallest is None else smallest / factor
     labels, touching = _part(inside, least)
     labels, touching, cut = _whole_ones(labels, touching)
     rows = [
-        _measured(region, factor, picture.shape) | {"touching": region.label in touching}
+        _measured(region, factor, image.shape) | {"touching": region.label in touching}
         for region in regionprops(labels)
     ]
     columns = [*_COLUMNS, "touching"]
     return Slide(pd.DataFrame(rows, columns=columns), labels, factor, cut, dark)
 
 
-def cut_out(picture: Pixels, slide: Slide, row: int) -> Pixels:
-    """The picture of one shell, with its margin; of its neighbours only the slide's tone is left.
+def crop(image: Pixels, slide: Slide, row: int) -> Pixels:
+    """The image of one specimen, with its margin; of its neighbors only the slide's tone is left.
 
     Returns
     -------
     ndarray of uint8, shape (height_px, width_px, 3)
     """
-    box = slide.shells.iloc[row]
+    box = slide.specimens.iloc[row]
     top, left = int(box["top_px"]), int(box["left_px"])
     bottom, right = top + int(box["height_px"]), left + int(box["width_px"])
-    part = picture[top:bottom, left:right].copy()
+    part = image[top:bottom, left:right].copy()
     rows = np.minimum(np.arange(top, bottom) // slide.factor, slide.labels.shape[0] - 1)
     columns = np.minimum(np.arange(left, right) // slide.factor, slide.labels.shape[1] - 1)
     here = slide.labels[np.ix_(rows, columns)]
@@ -129,37 +129,37 @@ def cut_out(picture: Pixels, slide: Slide, row: int) -> Pixels:
     return part
 
 
-def overlay(picture: Pixels, slide: Slide, longest: int = 2400) -> Pixels:
-    """The slide with each shell outlined and numbered; those parted from another in a second
-    colour.
+def overlay(image: Pixels, slide: Slide, longest: int = 2400) -> Pixels:
+    """The slide with each specimen outlined and numbered; those split from another in a second
+    color.
 
     Returns
     -------
     ndarray of uint8, shape (height, width, 3), the longer side at most `longest`
     """
-    scale = min(1.0, longest / max(picture.shape[:2]))
-    width, height = (max(1, round(side * scale)) for side in picture.shape[1::-1])
-    drawn = np.array(Image.fromarray(picture).resize((width, height), reducing_gap=2.0))
+    scale = min(1.0, longest / max(image.shape[:2]))
+    width, height = (max(1, round(side * scale)) for side in image.shape[1::-1])
+    drawn = np.array(Image.fromarray(image).resize((width, height), reducing_gap=2.0))
     resized = Image.fromarray(slide.labels).resize((width, height), Image.Resampling.NEAREST)
     labels = np.asarray(resized)
     edge = find_boundaries(labels, mode="outer")
     edge |= ndimage.binary_dilation(edge) & (max(width, height) > 1200)
-    parted = np.concatenate([[False], slide.shells["touching"].to_numpy(bool)])
+    split = np.concatenate([[False], slide.specimens["touching"].to_numpy(bool)])
     near = ndimage.grey_dilation(labels, 5)[edge]
-    drawn[edge] = np.where(parted[near][:, None], (255, 140, 0), (0, 200, 255))
-    image = Image.fromarray(drawn)
-    pen = ImageDraw.Draw(image)
+    drawn[edge] = np.where(split[near][:, None], (255, 140, 0), (0, 200, 255))
+    canvas = Image.fromarray(drawn)
+    pen = ImageDraw.Draw(canvas)
     font = ImageFont.load_default(max(11, round(max(width, height) / 110)))
-    for number, shell in enumerate(slide.shells.itertuples(), 1):
-        spot = (float(str(shell.x_px)) * scale, float(str(shell.y_px)) * scale)
+    for number, specimen in enumerate(slide.specimens.itertuples(), 1):
+        spot = (float(str(specimen.x_px)) * scale, float(str(specimen.y_px)) * scale)
         pen.text(
             spot, str(number), (255, 255, 0), font, "mm", stroke_width=2, stroke_fill=(0, 0, 0)
         )
-    return np.asarray(image)
+    return np.asarray(canvas)
 
 
 def _contrast(grey: Pixels) -> tuple[npt.NDArray[np.float32], bool]:
-    """How far each pixel stands out from the slide around it, and whether shells are dark."""
+    """How far each pixel stands out from the slide around it, and whether specimens are dark."""
     tile = max(32, min(grey.shape) // 6)
     rows = np.linspace(0, grey.shape[0], max(1, round(grey.shape[0] / tile)) + 1).astype(int)
     columns = np.linspace(0, grey.shape[1], max(1, round(grey.shape[1] / tile)) + 1).astype(int)
@@ -167,7 +167,7 @@ def _contrast(grey: Pixels) -> tuple[npt.NDArray[np.float32], bool]:
         [[np.median(grey[a:b, c:d]) for c, d in pairwise(columns)] for a, b in pairwise(rows)],
         dtype=np.float32,
     )
-    # A tile that a crowd of shells covers takes the tone of those around it.
+    # A tile that a crowd of specimens covers takes the tone of those around it.
     tones = ndimage.median_filter(tones, 3, mode="nearest")
     tone = np.asarray(Image.fromarray(tones).resize(grey.shape[::-1], Image.Resampling.BILINEAR))
     contrast = grey.astype(np.float32) - tone
@@ -176,7 +176,7 @@ def _contrast(grey: Pixels) -> tuple[npt.NDArray[np.float32], bool]:
 
 
 def _foreground(contrast: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
-    """Pixels of shells: well above the slide's own noise, and joined to what is clearly shell."""
+    """Pixels of specimens: well above the slide's own noise, and joined to what is clearly specimen."""
     contrast = ndimage.gaussian_filter(contrast, 0.7)
     noise = 1.4826 * float(np.median(np.abs(contrast)))
     high = float(threshold_otsu(np.clip(contrast, 0, None)))
@@ -186,7 +186,7 @@ def _foreground(contrast: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
     low = max(4 * noise, 5.0, 0.05 * float(np.median(bright)))
     inside = apply_hysteresis_threshold(contrast, min(low, high), high)
     inside = ndimage.binary_fill_holes(inside)
-    # The outline lies where the tone is half-way from the slide to the shell beside it.
+    # The outline lies where the tone is half-way from the slide to the specimen beside it.
     core = ndimage.binary_erosion(inside, iterations=2)
     inside &= core | (contrast >= 0.5 * ndimage.maximum_filter(contrast, 5))
     return np.asarray(ndimage.binary_opening(inside, iterations=2), dtype=bool)
@@ -195,7 +195,7 @@ def _foreground(contrast: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
 def _part(
     inside: npt.NDArray[np.bool_], least: float | None
 ) -> tuple[npt.NDArray[np.int32], set[int]]:
-    """Number the shells, parting those that touch; which numbers were parted from another."""
+    """Number the specimens, parting those that touch; which numbers were split from another."""
     labels = label(inside, connectivity=1).astype(np.int32)
     regions = regionprops(labels)
     if least is None:
@@ -246,7 +246,7 @@ def _parts(shape: npt.NDArray[np.bool_], least: float) -> npt.NDArray[np.int32]:
 def _whole_ones(
     labels: npt.NDArray[np.int32], touching: set[int]
 ) -> tuple[npt.NDArray[np.int32], set[int], int]:
-    """Leave out the shells that the crop_plate's edge cuts; number the others from the top left."""
+    """Leave out the specimens that the image's edge cuts; number the others from the top left."""
     edge = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
     cut = set(np.unique(edge).tolist()) - {0}
     kept = [r for r in regionprops(labels) if r.label not in cut]

@@ -1,7 +1,7 @@
-"""One picture from a stack of planes, by a stated rule.
+"""One image from a stack of planes, by a stated rule.
 
 Time and other series: the first. Focus (z, or pages without a meaning of their own): all planes in
-one picture, each pixel from the plane that is sharpest there. Channels: one is grey; two or three
+one image, each pixel from the plane that is sharpest there. Channels: one is grey; two or three
 are red, green, blue in their order; of more the mean.
 """
 
@@ -33,7 +33,7 @@ def project_stack(stack: Array, axes: str) -> Array:
     (8, 9)
     """
     if "Y" not in axes or "X" not in axes:
-        raise ImageError(f"a TIFF of dimensions {axes}, which hold no picture")
+        raise ImageError(f"a TIFF of dimensions {axes}, which hold no image")
     for axis in axes:
         if axis not in f"{FOCUS}CYXS":
             stack, axes = stack.take(0, axes.index(axis)), axes.replace(axis, "", 1)
@@ -42,10 +42,10 @@ def project_stack(stack: Array, axes: str) -> Array:
     stack = np.transpose(stack, [axes.index(axis) for axis in order])
     height, width = (stack.shape[order.index(axis)] for axis in "YX")
     planes = stack.reshape(-1, height, width, *stack.shape[len(focus) + 2 :])
-    picture = extended_depth(planes) if len(planes) > 1 else planes[0]
-    if "C" in axes and "S" in axes:  # channels that are colour pictures each: their mean
-        picture = picture.mean(2).astype(stack.dtype)
-    return np.asarray(_colours(picture))
+    image = extended_depth(planes) if len(planes) > 1 else planes[0]
+    if "C" in axes and "S" in axes:  # channels that are color images each: their mean
+        image = image.mean(2).astype(stack.dtype)
+    return np.asarray(_colors(image))
 
 
 def extended_depth(planes: Array) -> Array:
@@ -59,21 +59,21 @@ def extended_depth(planes: Array) -> Array:
     planes : ndarray, shape (n, height, width) or (n, height, width, channels)
     """
     best = np.full(planes.shape[1:3], -1.0, np.float32)
-    picture = planes[0].copy()
+    image = planes[0].copy()
     for plane in planes:
         grey = (plane if plane.ndim == 2 else plane.mean(2)).astype(np.float32)
         sharp = gaussian_filter(laplace(grey) ** 2, KERNEL_SHARPNESS)
         better = sharp > best
-        picture[better], best[better] = plane[better], sharp[better]
-    return np.asarray(picture)
+        image[better], best[better] = plane[better], sharp[better]
+    return np.asarray(image)
 
 
-def _colours(picture: Array) -> Array:
-    if picture.ndim == 2 or picture.shape[2] == 3:
-        return picture
-    channels = picture.shape[2]
+def _colors(image: Array) -> Array:
+    if image.ndim == 2 or image.shape[2] == 3:
+        return image
+    channels = image.shape[2]
     if channels == 1:
-        return np.asarray(picture[..., 0])
+        return np.asarray(image[..., 0])
     if channels == 2:
-        return np.concatenate([picture, np.zeros_like(picture[..., :1])], axis=2)
-    return np.asarray(picture.mean(2).astype(picture.dtype))
+        return np.concatenate([image, np.zeros_like(image[..., :1])], axis=2)
+    return np.asarray(image.mean(2).astype(image.dtype))

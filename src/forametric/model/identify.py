@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,6 +16,7 @@ from forametric.data.collection import Collection
 from forametric.data.embeddings import Embeddings, skipped_table
 from forametric.data.sources import ImageSource, list_images, open_collection
 from forametric.data.taxonomy import Taxonomy
+from forametric.data.thumbnails import table_with_thumbnails
 from forametric.embedding.embedder import BATCH_SIZE, Embedder
 from forametric.errors import InputError, ModelError
 from forametric.identification.calibration import Calibration
@@ -24,12 +27,13 @@ from forametric.identification.identifier import (
 )
 from forametric.identification.search import SpecimenIndex
 from forametric.utils.files import write_csv
+from forametric.utils.results import Result
 
 NEIGHBORS = 10  # similar specimens listed for each image
 
 
-@dataclass(frozen=True, eq=False)
-class Identifications:
+@dataclass(frozen=True, eq=False, repr=False)
+class Identifications(Result):
     """A name for each specimen.
 
     Attributes
@@ -72,15 +76,29 @@ class Identifications:
     def __len__(self) -> int:
         return len(self.table)
 
-    def __repr__(self) -> str:
+    def __str__(self) -> str:
         counts = ", ".join(f"{n} {decision}" for decision, n in self.counts.items())
-        return f"Identifications({len(self)} specimens{': ' * bool(counts)}{counts})"
+        return f"{len(self)} specimens{': ' * bool(counts)}{counts}"
 
     def _repr_html_(self) -> str:
-        from forametric.data.thumbnails import table_with_thumbnails
-
         columns = ["taxon", "decision", "probability", "score", "novelty"]
-        return table_with_thumbnails(self.table, columns, self.source, repr(self))
+        return table_with_thumbnails(self.table, columns, self.source, str(self))
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """identified, decisions, taxa."""
+        taxa = self.table["taxon"].value_counts()
+        return {
+            "identified": len(self),
+            "decisions": self.counts,
+            "taxa": {str(taxon): int(n) for taxon, n in taxa.items() if taxon},
+        }
+
+    @property
+    def preview(self) -> pd.DataFrame:
+        """The first names."""
+        columns = ["image", "taxon", "decision", "probability", "score", "novelty"]
+        return self.table[[c for c in columns if c in self.table]].head(20)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -114,9 +132,13 @@ class Identifications:
         specimens = open_collection(self.source).specimens
         return specimens.iloc[self.rows].reset_index(drop=True)
 
-    def to_csv(self, path: PathLike, *, overwrite: bool = False) -> None:
-        """Write the table as CSV."""
-        write_csv(self.table, path, overwrite=overwrite)
+    def to_csv(
+        self, path: PathLike, similar: PathLike | None = None, *, overwrite: bool = False
+    ) -> Path:
+        """Write the table as CSV, and the most similar specimens to `similar`; returns the path."""
+        if similar is not None and self.similar is not None:
+            write_csv(self.similar, similar, overwrite=overwrite)
+        return write_csv(self.table, path, overwrite=overwrite)
 
 
 def identify_images(

@@ -11,17 +11,18 @@ import hashlib
 import json
 import logging
 import shutil
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from forametric._typing import FloatArray, IntArray, NameArray, PathLike
 from forametric._version import __version__
 from forametric.data.collection import Collection
-from forametric.data.embeddings import Embeddings
+from forametric.data.embeddings import Embeddings, skipped_table
+from forametric.data.importers.table import read_results
 from forametric.data.sources import ImageSource, list_images
 from forametric.data.taxonomy import Taxonomy
 from forametric.embedding.embedder import Embedder
@@ -35,6 +36,7 @@ from forametric.identification.search import SpecimenIndex
 from forametric.model.card import CALIBRATION, FILE, REFERENCES, WEIGHTS, ModelCard
 from forametric.model.identify import Identifications, identify_images, raise_unreadable
 from forametric.utils.files import atomic_folder, sha256, write_json, write_text
+from forametric.utils.results import Result
 
 if TYPE_CHECKING:
     from forametric.embedding.network import SpecimenNetwork
@@ -42,8 +44,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, eq=False)
-class Model:
+@dataclass(frozen=True, eq=False, repr=False)
+class Model(Result):
     """Images → embeddings → names.
 
     Attributes
@@ -56,6 +58,8 @@ class Model:
         What the model was made from.
     folder : Path or None
         Where it was loaded from.
+    skipped : DataFrame
+        The images that could not be read when it was made: image, reason.
 
     Examples
     --------
@@ -68,27 +72,38 @@ class Model:
     identifier: Identifier
     card: ModelCard
     folder: Path | None = None
+    skipped: pd.DataFrame = field(default_factory=skipped_table)
 
-    def __repr__(self) -> str:
-        calibrated = "calibrated" if self.calibration else "not calibrated"
+    def __len__(self) -> int:
+        return len(self.taxa)
+
+    def __str__(self) -> str:
         return (
-            f"Model({self.card.recipe.name!r}, {len(self.taxa)} taxa, "
-            f"{len(self.references)} references, {calibrated}, {self.fingerprint[:12]})"
+            f"{self.recipe.name}, {len(self.taxa)} taxa, {len(self.references)} references, "
+            f"{'calibrated' if self.calibration else 'not calibrated'}, {self.fingerprint[:12]}"
         )
 
-    def _repr_html_(self) -> str:
-        from forametric.utils.html import definition_list
+    @property
+    def summary(self) -> dict[str, Any]:
+        """What was made: taxa, references, backbone, calibration, training, fingerprint."""
+        shown = {"specimens", "temperature", "distance_weight", "novelty_threshold",
+                 "rejection_rate"}  # fmt: skip
+        calibration = self.calibration.model_dump(include=shown) if self.calibration else None
+        return {
+            "recipe": self.recipe.name,
+            "taxa": len(self.taxa),
+            "references": len(self.references),
+            "backbone": self.card.backbone,
+            "calibration": calibration,
+            "training": self.card.training,
+            "fingerprint": self.fingerprint,
+        }
 
-        return definition_list(
-            {
-                "Model": self.card.title,
-                "Taxa": len(self.taxa),
-                "References": len(self.references),
-                "Calibration": _calibration_sentence(self.calibration),
-                "Backbone": self.card.backbone,
-                "Embedding": f"{self.card.dimensions} dimensions",
-            }
-        )
+    @property
+    def table(self) -> pd.DataFrame:
+        """The number of references of each taxon: taxon, references."""
+        counts = pd.Series(self.references.taxa).value_counts().sort_index()
+        return pd.DataFrame({"taxon": counts.index, "references": counts.to_numpy()})
 
     @property
     def references(self) -> ReferenceSet:
@@ -234,15 +249,23 @@ class Model:
     def add_references(self, collection: Collection) -> Model:
         """A model that has a collection's labelled specimens as references, without training.
 
-        Specimens that are references already are left out; unreadable images are logged.
+        Specimens that are references already are left out; unreadable images are in `skipped`.
 
         Raises
         ------
         InputError
             When the collection has no labelled specimen that is not a reference already.
         """
-        model, _ = add_references(self, collection)
-        return model
+        new = ~collection.specimens["id"].isin(set(self.references.ids)).to_numpy()
+        chosen = collection.select(new & (collection.taxa() != ""))
+        if not len(chosen):
+            raise InputError(
+                "the collection has no labelled specimen that is not a reference already."
+            )
+        embeddings = self.embed(chosen)
+        ids = embeddings.table["id"].astype(str).tolist()
+        identifier = self.identifier.add_references(ids, embeddings.taxa(), embeddings.vectors)
+        return replace(self, identifier=identifier, skipped=embeddings.skipped)
 
     def calibrate(self, validation: Collection) -> Model:
         """A model calibrated on labelled specimens that it did not learn and does not refer to.
@@ -252,8 +275,17 @@ class Model:
         InputError
             When there are too few, or some of them are references.
         """
-        model, _ = calibrate(self, validation)
-        return model
+        labelled = validation.select(validation.taxa() != "")
+        if not len(labelled):
+            raise InputError("there are no labelled validation specimens to calibrate on.")
+        if labelled.specimens["id"].isin(set(self.references.ids)).any():
+            raise InputError(
+                "some validation specimens are references of the model; calibrate on others, or "
+                "with the split that the model was trained with."
+            )
+        embeddings = self.embed(labelled)
+        identifier = self.identifier.calibrate(embeddings, embeddings.taxa())
+        return replace(self, identifier=identifier, skipped=embeddings.skipped)
 
     # Folder
 
@@ -282,21 +314,18 @@ class Model:
         else:
             runtime = TorchRuntime(read_network(folder, card), card.recipe.tta_views)
         identifier = Identifier(references, calibration, card.classes)
-        return cls(embedder_for(runtime, card), identifier, card, folder)
+        skipped = folder / "skipped.csv"
+        unread = read_results(skipped) if skipped.is_file() else skipped_table()
+        return cls(embedder_for(runtime, card), identifier, card, folder, unread)
 
-    def save(
-        self, folder: PathLike, *, overwrite: bool = False, skipped: pd.DataFrame | None = None
-    ) -> Path:
-        """Write the model folder, whole or not at all; returns its path.
-
-        `skipped` (image, reason) is written as `skipped.csv`.
-        """
+    def save(self, folder: PathLike, *, overwrite: bool = False) -> Path:
+        """Write the model folder, whole or not at all; returns its path."""
         folder = Path(folder)
         with atomic_folder(folder, overwrite) as temporary:
             names = [*self._save_network(temporary), REFERENCES]
             self.references.save(temporary / REFERENCES)
-            if skipped is not None and len(skipped):
-                skipped.to_csv(temporary / "skipped.csv", index=False)
+            if len(self.skipped):
+                self.skipped.to_csv(temporary / "skipped.csv", index=False)
             if self.calibration:
                 self.calibration.save(temporary / CALIBRATION)
                 names.append(CALIBRATION)
@@ -353,33 +382,6 @@ def embed_source(embedder: Embedder, images: ImageSource, *, progress: str) -> E
     if not len(embeddings):
         raise_unreadable(embeddings.skipped)
     return replace(embeddings, source=images)
-
-
-def calibrate(model: Model, validation: Collection) -> tuple[Model, pd.DataFrame]:
-    """`Model.calibrate`, and the images that could not be read (image, reason)."""
-    labelled = validation.select(validation.taxa() != "")
-    if not len(labelled):
-        raise InputError("there are no labelled validation specimens to calibrate on.")
-    if labelled.specimens["id"].isin(set(model.references.ids)).any():
-        raise InputError(
-            "some validation specimens are references of the model; calibrate on others, or with "
-            "the split that the model was trained with."
-        )
-    embeddings = model.embed(labelled)
-    identifier = model.identifier.calibrate(embeddings, embeddings.taxa())
-    return model.with_identifier(identifier), embeddings.skipped
-
-
-def add_references(model: Model, collection: Collection) -> tuple[Model, pd.DataFrame]:
-    """`Model.add_references`, and the images that could not be read (image, reason)."""
-    new = ~collection.specimens["id"].isin(set(model.references.ids)).to_numpy()
-    chosen = collection.select(new & (collection.taxa() != ""))
-    if not len(chosen):
-        raise InputError("the collection has no labelled specimen that is not a reference already.")
-    embeddings = model.embed(chosen)
-    ids = embeddings.table["id"].astype(str).tolist()
-    identifier = model.identifier.add_references(ids, embeddings.taxa(), embeddings.vectors)
-    return model.with_identifier(identifier), embeddings.skipped
 
 
 def read_network(folder: Path, card: ModelCard) -> SpecimenNetwork:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from forametric._typing import AnyArray
 from forametric.data.verdicts import Verdict
 
 
@@ -176,3 +177,19 @@ class Progress:
     settled: int
     conflicts: int
     expected_accuracy: float
+
+
+@dataclass(frozen=True, eq=False)
+class MapColumn:
+    """A column by which the map can be colored, one value for each specimen.
+
+    Attributes
+    ----------
+    levels : list of str
+        The texts that the codes stand for; empty for a column of numbers.
+    values : ndarray of uint16 or float32, shape (n,)
+        Codes, or numbers (NaN where there is none).
+    """
+
+    levels: list[str]
+    values: AnyArray

@@ -16,16 +16,14 @@ from forametric.server.schemas import InvalidRequest, Problem
 Responses = dict[int | str, dict[str, Any]]  # as FastAPI takes the description of responses
 
 PROBLEMS: Responses = {
-    code: {"model": Problem, "description": description}
-    for code, description in (
-        (400, "cannot be done; the sentence says why"),
-        (401, "no token"),
-        (403, "another origin or host"),
-        (404, "does not exist"),
-        (411, "a body of unknown length"),
-        (413, "too large"),
-    )
-} | {422: {"model": InvalidRequest, "description": "a field is missing or not valid"}}
+    400: {"model": Problem, "description": "cannot be done; the sentence says why"},
+    401: {"model": Problem, "description": "no token"},
+    403: {"model": Problem, "description": "another origin or host"},
+    404: {"model": Problem, "description": "does not exist"},
+    411: {"model": Problem, "description": "a body of unknown length"},
+    413: {"model": Problem, "description": "too large"},
+    422: {"model": InvalidRequest, "description": "a field is missing or not valid"},
+}
 CONFLICT: Responses = {
     409: {"model": Problem, "description": "another model identifies the specimens now"}
 }

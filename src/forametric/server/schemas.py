@@ -37,7 +37,9 @@ class Body(BaseModel):
 class Answer(BaseModel):
     """A response, made from a dataclass or a dictionary."""
 
-    model_config = ConfigDict(from_attributes=True, json_schema_serialization_defaults_required=True)
+    model_config = ConfigDict(
+        from_attributes=True, json_schema_serialization_defaults_required=True
+    )
 
 
 # Requests

@@ -9,7 +9,7 @@ under reflected light on a dark slide.
 
 from forametric.simulation.forms import FORMS, Form
 from forametric.simulation.simulate import Shell, draw_form, render_shell, simulate_shell
-from forametric.simulation.writing import even, long_tail, write_shells
+from forametric.simulation.writing import even, long_tail, write_dataset, write_shells
 
 __all__ = [
     "FORMS",
@@ -20,5 +20,6 @@ __all__ = [
     "long_tail",
     "render_shell",
     "simulate_shell",
+    "write_dataset",
     "write_shells",
 ]

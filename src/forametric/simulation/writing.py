@@ -12,10 +12,14 @@ from pathlib import Path
 import pandas as pd
 from PIL import Image
 
+from forametric._typing import PathLike
+from forametric._version import __version__
 from forametric.data.importers.endless_forams import facts
 from forametric.errors import InputError
 from forametric.simulation.forms import FORMS
 from forametric.simulation.simulate import check, simulate_shell
+from forametric.utils.files import atomic_folder, write_json
+from forametric.utils.progress import bar
 
 CHUNK = 64  # shells that a worker draws at a time
 
@@ -53,6 +57,53 @@ def even(total: int) -> list[int]:
         raise InputError(f"{total} shells cannot be drawn; give 1 or more.")
     each, over = divmod(total, len(FORMS))
     return [each + (index < over) for index in range(len(FORMS))]
+
+
+def write_dataset(
+    output: PathLike,
+    *,
+    total: int = 700,
+    unequal: bool = False,
+    size: int = 224,
+    masks: bool = False,
+    seed: int = 0,
+    overwrite: bool = False,
+) -> pd.DataFrame:
+    """Write simulated shells of 35 growth forms, with a table of the truth about each.
+
+    Parameters
+    ----------
+    unequal : bool
+        With the imbalance of Endless Forams; else about the same number of each form.
+    size : int
+        Side of the images in pixels.
+    masks : bool
+        Write the outlines too, below `masks`.
+
+    Returns
+    -------
+    DataFrame
+        What `specimens.csv` holds: see `write_shells`.
+    """
+    counts = long_tail(total) if unequal else even(total)
+    with (
+        atomic_folder(Path(output), overwrite) as temporary,
+        bar("drawing shells", total) as advance,
+    ):
+        table = write_shells(
+            temporary,
+            counts,
+            seed=seed,
+            size=size,
+            masks=masks,
+            workers=os.cpu_count() or 1,
+            progress=advance,
+        )
+        table.to_csv(temporary / "specimens.csv", index=False)
+        settings = {"total": total, "long_tail": unequal, "size": size, "seed": seed}
+        made_by = {"made_by": f"forametric {__version__}", "simulated": True}
+        write_json(temporary / "simulated.json", {**made_by, **settings})
+    return table
 
 
 def write_shells(

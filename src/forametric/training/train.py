@@ -17,7 +17,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -135,9 +135,9 @@ def train(
         if recipe.network.whitened_dim:
             _whiten(run.network, recipe, data, len(classes), seed)
         card = _card(run, split, backbone, classes, len(skipped), init_from)
-        model = _finish(run.network, card, data, validation)
+        model = replace(_finish(run.network, card, data, validation), skipped=skipped)
         card.training["seconds"] = round(run.earlier_seconds + time.monotonic() - started, 1)
-        model.save(output, overwrite=overwrite, skipped=skipped)
+        model.save(output, overwrite=overwrite)
         shutil.rmtree(work)
         fabric.barrier()
     return Model.load(output)

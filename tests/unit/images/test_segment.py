@@ -16,7 +16,7 @@ from experiments.slides import matched, measure
 from forametric.data.collection import Collection
 from forametric.data.importers.slides import segment_slides
 from forametric.errors import InputError
-from forametric.images.segment import cut_out, find_shells, overlay
+from forametric.images.segment import crop, find_specimens, overlay
 from forametric.simulation.slides import simulate_slide
 from tests.support.cli import forametric
 
@@ -35,7 +35,7 @@ def discs(*places: tuple[float, float, float], shape=(300, 400), slide=20, shell
 def test_measures_of_round_shells_are_those_of_circles(dark: bool) -> None:
     places = ((80, 70, 30), (250, 80, 40), (150, 200, 50))
     tones = {"slide": 210, "shell": 60} if dark else {}
-    slide = find_shells(discs(*places, **tones))
+    slide = find_specimens(discs(*places, **tones))
     assert slide.dark == dark
     assert len(slide.shells) == 3
     for found, (x, y, r) in zip(slide.shells.itertuples(), places, strict=True):
@@ -48,25 +48,25 @@ def test_measures_of_round_shells_are_those_of_circles(dark: bool) -> None:
 
 
 def test_touching_shells_are_parted_and_lobed_ones_are_not() -> None:
-    pair = find_shells(discs((100, 100, 40), (178, 100, 40)))
+    pair = find_specimens(discs((100, 100, 40), (178, 100, 40)))
     assert len(pair.shells) == 2
     assert pair.shells["touching"].all()
-    lobed = find_shells(discs((100, 100, 40), (145, 100, 36), (120, 135, 36)))
+    lobed = find_specimens(discs((100, 100, 40), (145, 100, 36), (120, 135, 36)))
     assert len(lobed.shells) == 1
 
 
 def test_dust_and_shells_cut_by_the_edge_are_left_out() -> None:
-    slide = find_shells(discs((100, 100, 40), (300, 150, 40), (395, 250, 30), (30, 250, 2)))
+    slide = find_specimens(discs((100, 100, 40), (300, 150, 40), (395, 250, 30), (30, 250, 2)))
     assert len(slide.shells) == 2
     assert slide.cut == 1
-    small = find_shells(discs((100, 100, 40), (300, 150, 12)), smallest=30)
+    small = find_specimens(discs((100, 100, 40), (300, 150, 12)), smallest=30)
     assert len(small.shells) == 1
 
 
 def test_a_cut_picture_holds_its_shell_and_nothing_of_its_neighbour() -> None:
     picture = discs((100, 100, 40), (178, 100, 40))
-    slide = find_shells(picture)
-    left = cut_out(picture, slide, 0)
+    slide = find_specimens(picture)
+    left = crop(picture, slide, 0)
     assert left.shape[0] == pytest.approx(80 * 1.24, abs=5)
     bright = np.argwhere(left[..., 0] > 100)
     assert len(bright) == pytest.approx(np.pi * 40**2, rel=0.06)
@@ -77,22 +77,22 @@ def test_a_cut_picture_holds_its_shell_and_nothing_of_its_neighbour() -> None:
 def test_a_bare_slide_has_no_shells() -> None:
     for seed in range(3):
         noise = np.random.default_rng(seed).normal(30, 4, (200, 300, 3))
-        assert not len(find_shells(np.clip(noise, 0, 255).astype(np.uint8)).shells)
-    assert not len(find_shells(np.full((200, 300, 3), 7, np.uint8)).shells)
+        assert not len(find_specimens(np.clip(noise, 0, 255).astype(np.uint8)).shells)
+    assert not len(find_specimens(np.full((200, 300, 3), 7, np.uint8)).shells)
 
 
 def test_a_large_slide_is_measured_in_its_own_pixels() -> None:
     small = discs((100, 100, 40), (300, 150, 30), shape=(210, 420))
     large = np.asarray(Image.fromarray(small).resize((4200, 2100)))
-    slide = find_shells(large)
+    slide = find_specimens(large)
     assert slide.factor == 2
     assert slide.shells["equivalent_diameter_px"].tolist() == pytest.approx([800, 600], rel=0.03)
-    assert cut_out(large, slide, 0).shape[1] == pytest.approx(992, rel=0.03)
+    assert crop(large, slide, 0).shape[1] == pytest.approx(992, rel=0.03)
 
 
 def test_the_overlay_shows_the_whole_slide() -> None:
     picture = discs((100, 100, 40), (178, 100, 40))
-    drawn = overlay(picture, find_shells(picture), longest=200)
+    drawn = overlay(picture, find_specimens(picture), longest=200)
     assert drawn.shape == (150, 200, 3)
     assert (drawn == (255, 140, 0)).all(-1).any(), "parted shells have their colour"
 
@@ -105,7 +105,7 @@ def test_most_shells_of_simulated_slides_are_found() -> None:
 
 def test_a_match_needs_half_of_the_union() -> None:
     truth = simulate_slide(3, 4, side=500, touching=0)
-    found = find_shells(truth.picture)
+    found = find_specimens(truth.picture)
     right, number = matched(found, truth)
     assert right == {1, 2, 3, 4}
     assert number == 4

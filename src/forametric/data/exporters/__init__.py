@@ -1,5 +1,5 @@
-"""A collection, with or without names from a model, in the formats of the field."""
+"""Export a collection, with or without identifications, in the formats of the field."""
 
-from forametric.data.exporters.exporting import FORMATS, export_collection
+from forametric.data.exporters.exporting import EXPORTERS, ExportReport, export
 
-__all__ = ["FORMATS", "export_collection"]
+__all__ = ["EXPORTERS", "ExportReport", "export"]

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from forametric.data.ecotaxa_format import PIXEL_SIZE_MM
 from forametric.data.exporters.records import ExportTable
-from forametric.data.importers.ecotaxa import PIXEL_MM
 from forametric.errors import InputError
 from forametric.utils.progress import bar
 
@@ -53,14 +53,14 @@ def ecotaxa_table(records: ExportTable) -> pd.DataFrame:
             "process_id": sample,
         }
     )
-    # What neither a model nor a reviewer has named anew keeps its status and who gave it.
+    # What neither a model nor a reviewer has renamed keeps its status and its author.
     untouched = ~rows["predicted"] & (table[PERSON] == "")
     for column in {STATUS, PERSON} & set(rows):
         before = records.text(column)
         table[column] = table[column].mask(untouched & (before != ""), before)
     table[STATUS] = table[STATUS].where(table["object_annotation_category"] != "", "")
     if rows["um_per_px"].notna().any():
-        table[PIXEL_MM] = rows["um_per_px"].astype(float) / 1000
+        table[PIXEL_SIZE_MM] = rows["um_per_px"].astype(float) / 1000
     for column in records.extra():
         plain = re.sub(r"\W+", "_", column).strip("_").lower()
         name = column if column.startswith(PREFIXES) else f"object_{plain}"

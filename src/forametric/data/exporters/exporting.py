@@ -1,87 +1,148 @@
-"""The one door out: join the names to the specimens, then write one of the formats."""
+"""Export a collection: join the identifications to the specimens, then write one format."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
 import pandas as pd
 
+from forametric._typing import PathLike
+from forametric._version import __version__
 from forametric.data.collection import Collection
 from forametric.data.exporters.darwin_core import write_darwin_core
 from forametric.data.exporters.ecotaxa import write_ecotaxa
 from forametric.data.exporters.records import ExportTable
 from forametric.data.exporters.tables import write_csv, write_excel, write_particle_trieur
+from forametric.data.importers.table import read_results
+from forametric.data.sources import open_collection
 from forametric.data.taxonomy import Taxonomy
+from forametric.data.verdicts import REVIEWERS_COLUMN
 from forametric.errors import InputError
 from forametric.utils.files import atomic_path, refuse_existing
+from forametric.utils.results import Result
 
 
 @dataclass(frozen=True)
-class Format:
+class Exporter:
     """How a format is written, and how its files end."""
 
     suffix: str
     write: Callable[[ExportTable, Path], None]
 
 
-FORMATS = {
-    "csv": Format(".csv", write_csv),
-    "excel": Format(".xlsx", write_excel),
-    "particle-trieur": Format(".csv", write_particle_trieur),
-    "ecotaxa": Format(".zip", write_ecotaxa),
-    "darwin-core": Format(".zip", write_darwin_core),
+EXPORTERS = {
+    "csv": Exporter(".csv", write_csv),
+    "excel": Exporter(".xlsx", write_excel),
+    "particle-trieur": Exporter(".csv", write_particle_trieur),
+    "ecotaxa": Exporter(".zip", write_ecotaxa),
+    "darwin-core": Exporter(".zip", write_darwin_core),
 }
 
 
-def export_collection(
-    collection: Collection,
-    output: Path,
-    kind: str,
+class Named(Protocol):
+    """What `Model.identify` returns, as far as an export needs it."""
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """image, taxon, decision, probability, reason."""
+
+    @property
+    def model(self) -> str:
+        """The title of the model."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class ExportReport(Result):
+    """What was written.
+
+    Attributes
+    ----------
+    path : Path
+    format : str
+        A key of `EXPORTERS`.
+    table : DataFrame
+        The records.
+    """
+
+    path: Path
+    format: str
+    table: pd.DataFrame
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def __str__(self) -> str:
+        return f"{len(self)} records as {self.format}"
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """format, records."""
+        return {"format": self.format, "records": len(self)}
+
+
+def export(
+    collection: Collection | PathLike,
+    output: PathLike,
     *,
-    names: pd.DataFrame | None = None,
+    format: str = "csv",
+    identifications: Named | pd.DataFrame | PathLike | None = None,
     identified_by: str = "",
     taxonomy: Taxonomy | None = None,
     overwrite: bool = False,
-) -> int:
-    """Write a collection for another program; returns the number of records.
+) -> ExportReport:
+    """Write a collection for another program.
 
     Parameters
     ----------
-    kind : str
-        A key of `FORMATS`.
-    names : DataFrame, optional
-        As `identify` gives them: image, taxon ("" where unknown), decision, probability, reason.
-        They take the place of the collection's own taxa, whose specimens are then marked as
-        predicted; specimens they do not list keep theirs.
+    format : str
+        A key of `EXPORTERS`.
+    identifications : Identifications, DataFrame or CSV file, optional
+        From `Model.identify`: image, taxon ("" where none is named), decision, probability,
+        reason. They replace the collection's own taxa, whose specimens are then marked as
+        predicted. Specimens that they do not list keep theirs.
     identified_by : str
-        Who gave those names: the model and its version.
+        Who gave those names: the title of the model; when empty, that of the identifications, or
+        this software.
 
     Raises
     ------
     InputError
         For an unknown format, a wrong suffix, or names of none of the specimens.
+
+    Examples
+    --------
+    >>> export("core", "core.zip", format="darwin-core")  # doctest: +SKIP
     """
-    if kind not in FORMATS:
-        raise InputError(f"no format {kind!r}; there are {', '.join(FORMATS)}.")
-    if output.suffix.lower() != FORMATS[kind].suffix:
-        raise InputError(f"{output} should end in {FORMATS[kind].suffix} for {kind}.")
+    collection, output = open_collection(collection), Path(output)
+    if format not in EXPORTERS:
+        raise InputError(f"no format {format!r}; there are {', '.join(EXPORTERS)}.")
+    if output.suffix.lower() != EXPORTERS[format].suffix:
+        raise InputError(f"{output} should end in {EXPORTERS[format].suffix} for {format}.")
     refuse_existing(output, overwrite)
-    records = ExportTable(
-        _joined(collection, names, identified_by), collection, taxonomy or Taxonomy.load()
-    )
+    names: pd.DataFrame | None
+    if isinstance(identifications, str | os.PathLike):
+        names = read_results(identifications)
+    elif identifications is None or isinstance(identifications, pd.DataFrame):
+        names = identifications
+    else:
+        names, identified_by = identifications.table, identified_by or identifications.model
+    table = _join(collection, names, identified_by or f"forametric {__version__}")
     with atomic_path(output) as temporary:
-        FORMATS[kind].write(records, temporary)
-    return len(records.table)
+        exported = ExportTable(table, collection, taxonomy or Taxonomy.load())
+        EXPORTERS[format].write(exported, temporary)
+    return ExportReport(output, format, table)
 
 
-def _joined(collection: Collection, names: pd.DataFrame | None, by: str) -> pd.DataFrame:
+def _join(collection: Collection, names: pd.DataFrame | None, by: str) -> pd.DataFrame:
     table = collection.specimens.copy()
     for column in ("score", "decision", "reason"):
         table[column] = ""
-    # What experts have settled is theirs: see `forametric.review.decisions.labelled`.
-    table["identified_by"] = table.get("decided_by", pd.Series("", table.index)).fillna("")
+    # What experts have decided keeps their names: see `forametric apply-decisions`.
+    table["identified_by"] = table.get(REVIEWERS_COLUMN, pd.Series("", table.index)).fillna("")
     table["predicted"] = False
     if names is None:
         return table
@@ -93,7 +154,7 @@ def _joined(collection: Collection, names: pd.DataFrame | None, by: str) -> pd.D
     given = names.drop_duplicates("image").set_index("image")
     named = table["image"].isin(given.index)
     if not named.any():
-        raise InputError("the names are of none of this collection's specimens.")
+        raise InputError("the names belong to none of this collection's specimens.")
     images = table.loc[named, "image"]
     table["taxon"] = table["taxon"].astype(object)
     table.loc[named, "taxon"] = images.map(given["taxon"])

@@ -1,5 +1,5 @@
-"""Bring images into a collection: from a folder, or from a table."""
+"""Import a collection: from a folder, a table, an archive, or another program's project."""
 
-from forametric.data.importers.importing import ImportResult, import_collection
+from forametric.data.importers.importing import IMPORTERS, ImportReport, import_collection
 
-__all__ = ["ImportResult", "import_collection"]
+__all__ = ["IMPORTERS", "ImportReport", "import_collection"]

@@ -13,6 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from forametric.data.collection import taxon_of
+from forametric.data.ecotaxa_format import PIXEL_SIZE_MM
 from forametric.data.importers.archive import unpack
 from forametric.data.importers.listing import SourceListing
 from forametric.data.importers.table import read_cells
@@ -20,7 +21,6 @@ from forametric.errors import InputError
 
 PATTERNS = ("ecotaxa_*.tsv", "ecotaxa_*.txt", "*.tsv")
 # The one pixel size whose unit the format states: mm.
-PIXEL_MM = "process_particle_pixel_size_mm"
 
 
 def ecotaxa_tables(folder: Path) -> list[Path]:
@@ -65,8 +65,8 @@ def read_ecotaxa(source: Path, work: Path) -> SourceListing:
     if "object_id" in table:
         several = table["object_id"].duplicated(keep=False) & (table["object_id"] != "")
         table["group"] = table["object_id"].where(several, "")
-    if PIXEL_MM in table:
-        size = pd.to_numeric(table[PIXEL_MM].str.replace(",", "."), errors="coerce") * 1000
+    if PIXEL_SIZE_MM in table:
+        size = pd.to_numeric(table[PIXEL_SIZE_MM].str.replace(",", "."), errors="coerce") * 1000
         table["um_per_px"] = size.map(lambda um: "" if pd.isna(um) else f"{um:.9g}")
     return SourceListing(table, folder, notes)
 

@@ -14,13 +14,17 @@ import urllib.error
 import urllib.parse
 import urllib.request
 import zipfile
+from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
+from forametric._typing import PathLike
 from forametric.data.collection import Collection
+from forametric.data.embeddings import skipped_table
 from forametric.data.importers.archive import unpack
 from forametric.data.importers.listing import SourceListing
 from forametric.data.splits import make_split
@@ -29,6 +33,7 @@ from forametric.errors import InputError
 from forametric.images.listing import image_files
 from forametric.utils.files import atomic_path
 from forametric.utils.progress import bar
+from forametric.utils.results import Result
 
 PORTAL = "https://endlessforams.org/randomizer/download"
 PARTS = re.compile(r"^(train|val|test)", re.IGNORECASE)
@@ -111,18 +116,48 @@ def with_paper_splits(collection: Collection) -> Collection:
     return Collection(table, collection.images, collection.info)
 
 
-def fetch_endless_forams(folder: Path, url: str = PORTAL) -> dict[str, str]:
-    """Download one ZIP for each species into `folder`; those already there are kept.
+@dataclass(frozen=True, eq=False, repr=False)
+class DownloadReport(Result):
+    """The species that were downloaded.
 
-    Returns
-    -------
-    dict of str to str
-        The species that could not be had, and why.
+    Attributes
+    ----------
+    folder : Path
+    table : DataFrame
+        species, file.
+    skipped : DataFrame
+        The species that could not be downloaded: image (the species), reason.
     """
-    failures: dict[str, str] = {}
+
+    folder: Path
+    table: pd.DataFrame
+    skipped: pd.DataFrame
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def __str__(self) -> str:
+        return f"{len(self)} of {len(self) + len(self.skipped)} species"
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """species, failures."""
+        failures = dict(zip(self.skipped["image"], self.skipped["reason"], strict=True))
+        return {"species": len(self), "failures": failures}
+
+
+def download_endless_forams(folder: PathLike, url: str = PORTAL) -> DownloadReport:
+    """Download one ZIP for each species into `folder`; existing files are kept.
+
+    Raises
+    ------
+    InputError
+        When not one species can be downloaded.
+    """
+    folder, failures = Path(folder), dict[str, str]()
     species = facts()["species"].tolist()
     folder.mkdir(parents=True, exist_ok=True)
-    with bar("fetching species", len(species)) as advance:
+    with bar("downloading species", len(species)) as advance:
         for name in species:
             target = folder / f"{name}.zip"
             if not target.is_file():
@@ -136,7 +171,9 @@ def fetch_endless_forams(folder: Path, url: str = PORTAL) -> dict[str, str]:
             f"Endless Forams cannot be reached ({failures[species[0]]}); "
             f"download it in a browser and import the folder."
         )
-    return failures
+    files = [(name, f"{name}.zip") for name in species if name not in failures]
+    table = pd.DataFrame(files, columns=["species", "file"])
+    return DownloadReport(folder, table, skipped_table(list(failures.items())))
 
 
 def _download(url: str, target: Path) -> None:

@@ -1,4 +1,4 @@
-"""The one door into a collection: read the source, look at every image, report, save."""
+"""Import a collection: read the source, check every image, report, save."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from forametric._typing import PathLike
 from forametric._version import __version__
 from forametric.data.collection import (
     CORE_COLUMNS,
@@ -43,54 +44,96 @@ from forametric.utils.files import (
     sha256,
 )
 from forametric.utils.progress import in_parallel
+from forametric.utils.results import Result
 
 # Each reads a source; what it must unpack goes below its second argument.
-READERS: dict[str, Callable[[Path, Path], SourceListing]] = {
+IMPORTERS: dict[str, Callable[[Path, Path], SourceListing]] = {
     "folder": lambda source, work: read_folder(source),
     "table": lambda source, work: read_table(source),
     "endless-forams": read_endless_forams,
     "ecotaxa": read_ecotaxa,
     "particle-trieur": lambda source, work: read_particle_trieur(source),
 }
-LOOKED = "progress.jsonl"
+CHECKED = "progress.jsonl"
 
 
-@dataclass(frozen=True)
-class ImportResult:
-    """What an import took and what it did not.
+@dataclass(frozen=True, eq=False, repr=False)
+class ImportReport(Result):
+    """What an import took, and what it did not.
 
-    `skipped` has the columns image and reason; `duplicates` has id, image, same_as, label and
-    same_as_label, a row for each picture whose bytes stood earlier in the table already. `notes`
-    are sentences about the source; `kind` is the reader that was used.
+    Attributes
+    ----------
+    collection : Collection
+    skipped : DataFrame
+        The images that could not be read: image, reason.
+    duplicates : DataFrame
+        One row for each image whose bytes occur earlier in the table: id, image, same_as, label,
+        same_as_label.
+    notes : list of str
+        Sentences about the source.
+    source : str
+        The importer that was used: a key of `IMPORTERS`.
     """
 
     collection: Collection
     skipped: pd.DataFrame
     duplicates: pd.DataFrame
     notes: list[str]
-    kind: str
+    source: str
+
+    def __len__(self) -> int:
+        return len(self.collection)
+
+    def __str__(self) -> str:
+        found = self.summary
+        return (
+            f"{found['specimens']} specimens of {found['taxa']} taxa, {found['unlabelled']} "
+            f"unlabelled, {found['duplicates']} duplicates"
+        )
+
+    def _repr_html_(self) -> str:
+        return self.collection._repr_html_()
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """specimens, taxa, unlabelled, with_scale, duplicates, source, notes."""
+        labels = self.collection.taxa()
+        return {
+            "specimens": len(self),
+            "taxa": len(set(labels) - {""}),
+            "unlabelled": int((labels == "").sum()),
+            "with_scale": int(self.table["um_per_px"].notna().sum()),
+            "duplicates": len(self.duplicates),
+            "source": self.source,
+            "notes": self.notes,
+        }
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """The specimens."""
+        return self.collection.specimens
 
 
 def import_collection(
-    source: str | Path,
-    output: Path,
+    source: PathLike,
+    output: PathLike,
     *,
-    kind: str = "auto",
+    format: str = "auto",
     bar_um: float | None = None,
     overwrite: bool = False,
-) -> ImportResult:
+) -> ImportReport:
     """Make a collection from a folder of images, a table or another program's project; save it.
 
-    Every image is decoded once; one that cannot be read is listed in `skipped.csv` in the
-    collection and left out. An id is the start of the SHA-256 of the file's bytes; a file whose
-    bytes were met before keeps its row, its id ending in -2, -3, …, and is listed in
+    Every image is decoded once; one that cannot be read is listed in the collection's
+    `skipped.csv` and left out. An id is the start of the SHA-256 of the file's bytes. A file with
+    the same bytes as an earlier one keeps its row, its id ends in -2, -3, …, and it is listed in
     `duplicates.csv`. The source is never changed: archives are unpacked into the collection. While
-    it runs, `OUTPUT.unfinished` holds what was looked at; the same call goes on from there.
+    it runs, `OUTPUT.unfinished` holds what has been checked; the same call resumes from there.
 
     Parameters
     ----------
-    kind : str
-        A key of `READERS`, or "auto" to tell by what the source holds.
+    format : str
+        A key of `IMPORTERS`, or "auto" to tell by what the source holds.
     bar_um : float, optional
         What the scale bar printed on each picture's label strip is long, µm.
 
@@ -99,13 +142,13 @@ def import_collection(
     InputError
         When the source cannot be read at all, or not one image in it can.
     """
-    source = Path(source)
+    source, output = Path(source), Path(output)
     refuse_existing(output, overwrite)
-    kind = _kind(source) if kind == "auto" else kind
-    if kind not in READERS:
-        raise InputError(f"no source {kind!r}; there are {', '.join(READERS)}.")
+    kind = _format_of(source) if format == "auto" else format
+    if kind not in IMPORTERS:
+        raise InputError(f"no source format {kind!r}; there are {', '.join(IMPORTERS)}.")
     if bar_um is not None and not 0 < bar_um < float("inf"):
-        raise InputError(f"the length of the scale bar should be above 0 µm, not {bar_um}.")
+        raise InputError(f"the length of the scale bar must be above 0 µm, not {bar_um}.")
     work = output.with_name(f"{output.name}.unfinished")
     settings = {"source": str(source.absolute()), "kind": kind, "bar_um": bar_um}
     resumable_folder(work, settings)
@@ -118,16 +161,16 @@ def import_collection(
 
 def _import(
     source: Path, output: Path, kind: str, bar_um: float | None, work: Path
-) -> ImportResult:
-    listing = READERS[kind](source, work)
+) -> ImportReport:
+    listing = IMPORTERS[kind](source, work)
     rows = listing.rows.reset_index(drop=True)
-    looks = _look_at(rows["image"].tolist(), listing.folder, bar_um, work / LOOKED)
-    readable = pd.Series(["id" in look for look in looks], index=rows.index)
+    checks = _check_images(rows["image"].tolist(), listing.folder, bar_um, work / CHECKED)
+    readable = pd.Series(["id" in c for c in checks], index=rows.index)
     skipped = pd.DataFrame(
         [
-            (image, look["reason"])
-            for image, look in zip(rows["image"], looks, strict=True)
-            if "reason" in look
+            (image, found["reason"])
+            for image, found in zip(rows["image"], checks, strict=True)
+            if "reason" in found
         ],
         columns=["image", "reason"],
     )
@@ -136,7 +179,7 @@ def _import(
             f"none of the {len(rows)} images of {source} can be read; "
             f"the first: {skipped['image'].iloc[0]}: {skipped['reason'].iloc[0]}."
         )
-    specimens = _specimens(rows[readable], [look for look in looks if "id" in look])
+    specimens = _specimens(rows[readable], [c for c in checks if "id" in c])
     info = {"name": output.name, "source": source.name, "kind": kind, **listing.info}
     info["made_by"] = f"forametric {__version__}"
     collection = Collection(specimens, listing.folder.absolute(), info)
@@ -150,14 +193,14 @@ def _import(
     for name, table in tables.items():
         if len(table):
             table.to_csv(work / f"{name}.csv", index=False)
-    for name in (LOOKED, RUN_FILE):
+    for name in (CHECKED, RUN_FILE):
         (work / name).unlink(missing_ok=True)
     replace_folder(work, output)
-    return ImportResult(Collection.open(output), skipped, duplicates, listing.notes, kind)
+    return ImportReport(Collection.open(output), skipped, duplicates, listing.notes, kind)
 
 
 def find_duplicates(specimens: pd.DataFrame) -> pd.DataFrame:
-    """Specimens whose file has the very bytes of an earlier one."""
+    """Specimens whose file has the same bytes as an earlier one."""
     content = content_hash(specimens["id"])
     first = specimens.groupby(content, sort=False)[["image", "label"]].transform("first")
     again = content.duplicated()
@@ -172,8 +215,8 @@ def find_duplicates(specimens: pd.DataFrame) -> pd.DataFrame:
     )[again].reset_index(drop=True)
 
 
-def _kind(source: Path) -> str:
-    """Tell the kind of a source by what it holds."""
+def _format_of(source: Path) -> str:
+    """Tell the format of a source by what it holds."""
     if source.is_file():
         by_suffix = {".xml": "particle-trieur", ".zip": "ecotaxa"}
         return by_suffix.get(source.suffix.lower(), "table")
@@ -184,19 +227,19 @@ def _kind(source: Path) -> str:
     return "endless-forams" if is_endless_forams(source) else "folder"
 
 
-def _look_at(
+def _check_images(
     names: list[str], folder: Path, bar_um: float | None, notes: Path
 ) -> list[dict[str, Any]]:
-    """Hash and decode every image once: its id and scale, or the reason why it cannot be read.
+    """Hash and decode every image once: its id and scale, or why it cannot be read.
 
-    What was found is noted in a file as it comes, by which a killed import goes on.
+    Each result is written to a file immediately, so that a killed import resumes.
     """
-    known = _noted(notes)
+    known = _written(notes)
 
-    def look(name: str) -> dict[str, Any]:
+    def check_one(name: str) -> dict[str, Any]:
         try:
             if not name or "://" in name:
-                raise ImageError("no path of a local file")
+                raise ImageError("not the path of a local file")
             path = inside(folder, name)
             if not path.is_file():
                 raise ImageError("the file does not exist")
@@ -212,17 +255,17 @@ def _look_at(
         except OSError as error:
             return {"reason": f"cannot be read: {error.strerror}"}
 
-    looks: list[dict[str, Any]] = []
+    checks: list[dict[str, Any]] = []
     with notes.open("a", encoding="utf-8", buffering=1) as file:
-        for found in in_parallel("looking at images", look, names):
-            looks.append(found)
+        for found in in_parallel("checking images", check_one, names):
+            checks.append(found)
             if "id" in found:
                 file.write(json.dumps(found) + "\n")
-    return looks
+    return checks
 
 
-def _noted(notes: Path) -> dict[str, dict[str, Any]]:
-    """What an earlier run noted, by name, size and time of the file; but for a torn last line."""
+def _written(notes: Path) -> dict[str, dict[str, Any]]:
+    """What an earlier run wrote, by name, size and time of the file; a torn last line is ignored."""
     known: dict[str, dict[str, Any]] = {}
     if notes.is_file():
         for line in notes.read_text(encoding="utf-8").splitlines():
@@ -234,8 +277,8 @@ def _noted(notes: Path) -> dict[str, dict[str, Any]]:
     return known
 
 
-def _specimens(rows: pd.DataFrame, looks: list[dict[str, Any]]) -> pd.DataFrame:
-    content = pd.Series([look["id"] for look in looks], index=rows.index)
+def _specimens(rows: pd.DataFrame, checks: list[dict[str, Any]]) -> pd.DataFrame:
+    content = pd.Series([c["id"] for c in checks], index=rows.index)
     ids = deduplicate_ids(content)
     labels = rows["label"].astype(object)
     table = pd.DataFrame(
@@ -245,7 +288,7 @@ def _specimens(rows: pd.DataFrame, looks: list[dict[str, Any]]) -> pd.DataFrame:
     table["taxon"] = named.astype(object).where(named.notna() & (named != ""), None)
     for column in ("sample", "group"):
         table[column] = rows[column].replace("", None) if column in rows else None
-    table["um_per_px"] = pd.Series([look["um_per_px"] for look in looks], rows.index, float)
+    table["um_per_px"] = pd.Series([c["um_per_px"] for c in checks], rows.index, float)
     if "um_per_px" in rows:
         given = pd.to_numeric(rows["um_per_px"].str.replace(",", "."), errors="coerce")
         table["um_per_px"] = given.fillna(table["um_per_px"])

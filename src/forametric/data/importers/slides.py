@@ -1,22 +1,25 @@
-"""Slides and trays with many shells: each shell found becomes a specimen of a collection."""
+"""Segment slides and trays with many specimens into a collection of single specimens."""
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from PIL import Image
 
+from forametric._typing import PathLike
 from forametric._version import __version__
 from forametric.data.collection import CORE_COLUMNS, ID_LENGTH, Collection, deduplicate_ids
 from forametric.errors import ImageError, InputError
 from forametric.images import IMAGE_SUFFIXES, decode
 from forametric.images.pixel_size import um_per_px_of
-from forametric.images.segment import Slide, cut_out, find_shells, overlay
+from forametric.images.segment import Slide, crop, find_specimens, overlay
 from forametric.utils.files import (
     RUN_FILE,
     atomic_path,
@@ -26,35 +29,66 @@ from forametric.utils.files import (
     sha256,
 )
 from forametric.utils.progress import bar
+from forametric.utils.results import Result
 
 
-@dataclass(frozen=True)
-class SegmentResult:
+@dataclass(frozen=True, eq=False, repr=False)
+class SegmentReport(Result):
     """What was found on the slides.
 
-    `slides` has a row for each slide read: slide, shells, cut (by its edge), touching, dark,
-    um_per_px; `skipped` has the columns image and reason.
+    Attributes
+    ----------
+    collection : Collection
+    slides : DataFrame
+        One row for each readable slide: slide, specimens, cut (by its edge), touching, dark,
+        um_per_px.
+    skipped : DataFrame
+        The slides that could not be read, or show no specimen: image, reason.
     """
 
     collection: Collection
     slides: pd.DataFrame
     skipped: pd.DataFrame
 
+    def __len__(self) -> int:
+        return len(self.collection)
+
+    def __str__(self) -> str:
+        return f"{len(self)} specimens on {len(self.slides)} slides"
+
+    def _repr_html_(self) -> str:
+        return self.collection._repr_html_()
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """specimens, slides."""
+        return {"specimens": len(self), "slides": self.slides.to_dict("records")}
+
+    @property
+    def preview(self) -> pd.DataFrame:
+        """The slides."""
+        return self.slides[["slide", "specimens", "touching", "cut"]]
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """The specimens."""
+        return self.collection.specimens
+
 
 def segment_slides(
-    slides: Sequence[Path],
-    output: Path,
+    slides: PathLike | Sequence[PathLike],
+    output: PathLike,
     *,
     um_per_px: float | None = None,
     min_diameter: float | None = None,
     overwrite: bool = False,
-) -> SegmentResult:
-    """Find the shells on slides and save them as a collection, with an overlay of each slide.
+) -> SegmentReport:
+    """Find the specimens on slides and save them as a collection, with an overlay of each slide.
 
-    The cut pictures go to `OUTPUT/images/SLIDE`, the slides with outlines and numbers to
+    The cropped images go to `OUTPUT/images/SLIDE`, the slides with outlines and numbers to
     `OUTPUT/overlays`. `sample` is the slide's name; position and size are columns, in pixels and,
-    where the scale is known, in µm. A slide that cannot be read or shows no shell is listed in
-    `skipped.csv`. Killed, the same call goes on after the last finished slide.
+    where the scale is known, in µm. A slide that cannot be read or shows no specimen is listed
+    in `skipped.csv`. A killed call resumes after the last finished slide.
 
     Parameters
     ----------
@@ -68,12 +102,14 @@ def segment_slides(
     Raises
     ------
     InputError
-        When there is no slide, two have the same name, or no shell is found on any.
+        When there is no slide, two have the same name, or none shows a specimen.
     """
+    output = Path(output)
     refuse_existing(output, overwrite)
-    for value, what in ((um_per_px, "µm per pixel"), (min_diameter, "the least diameter")):
+    slides = [slides] if isinstance(slides, str | os.PathLike) else list(slides)
+    for value, what in ((um_per_px, "the µm per pixel"), (min_diameter, "the least diameter")):
         if value is not None and not 0 < value < float("inf"):
-            raise InputError(f"{what} should be above 0, not {value}.")
+            raise InputError(f"{what} must be above 0, not {value}.")
     paths = _listed(slides)
     work = output.with_name(f"{output.name}.unfinished")
     stamps = {p.name: [p.stat().st_size, p.stat().st_mtime_ns] for p in paths}
@@ -94,7 +130,7 @@ def segment_slides(
     return _gather(work, output, paths, skipped)
 
 
-def _listed(slides: Sequence[Path]) -> list[Path]:
+def _listed(slides: Sequence[PathLike]) -> list[Path]:
     paths: list[Path] = []
     for path in map(Path, slides):
         if path.is_dir():
@@ -116,24 +152,22 @@ def _listed(slides: Sequence[Path]) -> list[Path]:
 def _segment(
     path: Path, work: Path, part: Path, um_per_px: float | None, min_diameter: float | None
 ) -> None:
-    """Cut out the shells of one slide; the table, written last, says that the slide is done."""
-    picture = decode(path)
+    """Crop the specimens of one slide; the table, written last, marks the slide as done."""
+    pixels = decode(path)
     scale = um_per_px or um_per_px_of(path)
-    slide = find_shells(picture, smallest=min_diameter and min_diameter / (scale or 1.0))
-    if not len(slide.shells):
+    slide = find_specimens(pixels, smallest=min_diameter and min_diameter / (scale or 1.0))
+    if not len(slide.specimens):
         raise ImageError(
-            f"no shell was found{f' but for {slide.cut} cut by its edge' if slide.cut else ''}"
+            f"no specimen was found{f' except {slide.cut} cut by the edge' if slide.cut else ''}"
         )
     folder = work / "images" / path.stem
     folder.mkdir(exist_ok=True)
     rows = []
-    for index in range(len(slide.shells)):
+    for index in range(len(slide.specimens)):
         file = folder / f"{path.stem}_{index + 1:04}.png"
-        Image.fromarray(cut_out(picture, slide, index)).save(file)
+        Image.fromarray(crop(pixels, slide, index)).save(file)
         rows.append((sha256(file)[:ID_LENGTH], file.relative_to(work / "images").as_posix()))
-    Image.fromarray(overlay(picture, slide)).save(
-        work / "overlays" / f"{path.stem}.jpg", quality=88
-    )
+    Image.fromarray(overlay(pixels, slide)).save(work / "overlays" / f"{path.stem}.jpg", quality=88)
     table = pd.DataFrame(rows, columns=["id", "image"])
     for column in ("label", "taxon", "group"):
         table[column] = pd.Series([None] * len(table), dtype=object)
@@ -147,8 +181,8 @@ def _segment(
 
 
 def _measures(slide: Slide, scale: float | None) -> pd.DataFrame:
-    """The shells' measures, with those of size in µm too where the scale is known."""
-    table = slide.shells.copy()
+    """The specimens' measurements, those of size in µm too where the scale is known."""
+    table = slide.specimens.copy()
     if scale is not None:
         table["area_um2"] = table["area_px2"] * scale**2
         for name in ("equivalent_diameter", "major_axis", "minor_axis"):
@@ -158,20 +192,20 @@ def _measures(slide: Slide, scale: float | None) -> pd.DataFrame:
 
 def _gather(
     work: Path, output: Path, paths: list[Path], skipped: list[tuple[str, str]]
-) -> SegmentResult:
+) -> SegmentReport:
     """Put the slides' tables together and move the finished folder into place."""
     parts = [work / "parts" / f"{path.stem}.parquet" for path in paths]
     tables = [pd.read_parquet(part) for part in parts if part.is_file()]
     if not tables:
         shutil.rmtree(work)  # nothing in it helps the next try
         raise InputError(
-            f"no shell was found on any of {len(paths)} slides; the first: "
+            f"no specimen was found on any of {len(paths)} slides; the first: "
             f"{skipped[0][0]}: {skipped[0][1]}."
         )
     table = pd.concat(tables, ignore_index=True)
     table["id"] = deduplicate_ids(table["id"])
     slides = table.groupby("slide", sort=False).agg(
-        shells=("number", "size"),
+        specimens=("number", "size"),
         cut=("slide_cut", "first"),
         touching=("touching", "sum"),
         dark=("slide_dark", "first"),
@@ -192,4 +226,4 @@ def _gather(
     shutil.rmtree(work / "parts")
     (work / RUN_FILE).unlink()
     replace_folder(work, output)
-    return SegmentResult(Collection.open(output), slides.reset_index(), lost)
+    return SegmentReport(Collection.open(output), slides.reset_index(), lost)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from forametric._typing import PathLike
 from forametric.data.importers.listing import SourceListing
 from forametric.data.importers.particle_trieur import particle_trieur_columns
 from forametric.errors import InputError
@@ -53,6 +54,20 @@ def read_rows(path: Path) -> tuple[pd.DataFrame, list[str]]:
     return _read_excel(path) if path.suffix.lower() in EXCEL else read_cells(path)
 
 
+def read_results(path: PathLike) -> pd.DataFrame:
+    """A CSV that a command wrote, such as the names of `identify`; empty cells are missing.
+
+    Raises
+    ------
+    InputError
+        When it cannot be read.
+    """
+    try:
+        return pd.read_csv(path, keep_default_na=False, na_values=[""])
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read as a table: {error}.") from None
+
+
 def read_cells(path: Path, delimiter: str | None = None) -> tuple[pd.DataFrame, list[str]]:
     """The cells of a delimited text file as text, and what is to be said of its encoding."""
     text, notes = _text(path)
@@ -75,11 +90,15 @@ def read_cells(path: Path, delimiter: str | None = None) -> tuple[pd.DataFrame, 
 def _read_excel(path: Path) -> tuple[pd.DataFrame, list[str]]:
     """The first sheet that holds anything, its first row the header."""
     try:
-        sheets = pd.read_excel(path, sheet_name=None, dtype=str, header=None, engine="openpyxl")
+        # Without the NA words of pandas: a sample "NA" and a label "null" are text.
+        sheets = pd.read_excel(
+            path, sheet_name=None, dtype=str, header=None, engine="openpyxl", na_filter=False
+        )
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise InputError(f"{path} cannot be read as an Excel table: {error}.") from None
     for sheet in sheets.values():
-        cells = sheet.dropna(how="all").dropna(axis=1, how="all").fillna("")
+        empty = sheet.map(lambda cell: str(cell) == "")
+        cells = sheet.loc[~empty.all(axis=1), ~empty.all(axis=0)].astype(str)
         if len(cells):
             header = [str(c).strip() for c in cells.iloc[0]]
             _refuse_twice(header, path)

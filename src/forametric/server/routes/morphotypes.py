@@ -58,8 +58,6 @@ def split(session: Session, number: MorphotypeNumber, body: ReviewerRequest) -> 
 
 
 @router.post("/morphotypes/{number}/name")
-def name(
-    session: Session, number: MorphotypeNumber, body: NameRequest
-) -> schemas.MorphotypeNamed:
+def name(session: Session, number: MorphotypeNumber, body: NameRequest) -> schemas.MorphotypeNamed:
     """Give all specimens of a morphotype a name, known or new; they become references."""
     return session.name_morphotype(body.reviewer, number, body.name)

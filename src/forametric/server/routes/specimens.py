@@ -105,9 +105,7 @@ def similar(session: Session, specimen: SpecimenId) -> list[SimilarSpecimen]:
     return session.workspace.similar_to(specimen)
 
 
-@router.post(
-    "/identifications", response_model=schemas.Identification, openapi_extra=IMAGE_BODY
-)
+@router.post("/identifications", response_model=schemas.Identification, openapi_extra=IMAGE_BODY)
 async def identify(request: Request, session: Session) -> IdentifiedImage:
     """Identify an image, sent as the body, and place it on the map."""
     data = await request.body()

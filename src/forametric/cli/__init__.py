@@ -1,0 +1,42 @@
+"""The command line: each command loads, calls one function of the library, shows its result."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from forametric._version import __version__
+from forametric.cli import analysis, data, examples, models, review
+from forametric.cli._output import run
+
+app = typer.Typer(
+    name="forametric",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    help="Identify, map and discover microfossils from microscope images.",
+)
+for module in (data, models, analysis, review, examples):
+    module.register(app)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"forametric {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command line."""
+    run(app)

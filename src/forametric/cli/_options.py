@@ -1,0 +1,141 @@
+"""Arguments and options of the commands."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+from typer import Argument, Option
+
+DATA, MODEL, ANALYSIS, REVIEW, EXAMPLES = "Data", "Model", "Analysis", "Review", "Examples"
+SourceFormat = StrEnum(
+    "SourceFormat", ["auto", "folder", "table", "endless-forams", "ecotaxa", "particle-trieur"]
+)
+ExportFormat = StrEnum(
+    "ExportFormat", ["csv", "excel", "ecotaxa", "particle-trieur", "darwin-core"]
+)
+
+# Every command
+Json = Annotated[bool, Option("--json", help="Print the result as JSON.")]
+Overwrite = Annotated[bool, Option("--overwrite", help="Replace an existing output.")]
+Output = Annotated[Path, Option("-o", "--output", help="Where to write.")]
+ModelPath = Annotated[Path, Argument(help="A model folder.")]
+CollectionPath = Annotated[Path, Argument(help="A collection folder.")]
+Images = Annotated[Path, Argument(help="A collection, a folder of images, or one image.")]
+Seed = Annotated[int, Option(help="Seed of all random draws.")]
+SplitName = Annotated[
+    str, Option("--split", help="A column of the collection, or a CSV (id, subset).")
+]
+Names = Annotated[
+    Path | None, Option("--taxonomy", help="A table of names, for genera and AphiaIDs.")
+]
+
+# Data
+Source = Annotated[Path, Argument(help="A folder, a table, a project or a ZIP.")]
+Format = Annotated[SourceFormat, Option("--source", help="The format of the source.")]
+BarUm = Annotated[float | None, Option(help="Length of the scale bar on each label strip, µm.")]
+Slides = Annotated[list[Path], Argument(help="Images of slides, or folders of them.")]
+UmPerPx = Annotated[float | None, Option(help="µm per pixel; else what a TIFF file states.")]
+MinDiameter = Annotated[float | None, Option(help="Least diameter, µm (pixels without a scale).")]
+Refresh = Annotated[bool, Option("--refresh", help="Ask WoRMS for AphiaIDs and families.")]
+CheckModel = Annotated[
+    Path | None, Option("--model", help="Also check the labels with this model.")
+]
+CheckOutput = Annotated[
+    Path | None, Option("-o", "--output", help="Folder for check.html and findings.csv.")
+]
+Fix = Annotated[Path | None, Option(help="Write a new collection without what is certainly wrong.")]
+HeldOutTaxa = Annotated[int, Option(help="Number of taxa to hold out whole.")]
+TestShare = Annotated[float, Option("--test", help="Share of each known taxon for the test.")]
+ValShare = Annotated[float, Option("--val", help="Share for selection and calibration.")]
+ToFormat = Annotated[ExportFormat, Option("--format", help="The format to write.")]
+NamesFile = Annotated[
+    Path | None, Option("--identifications", help="Names from identify (CSV) to export.")
+]
+NamedBy = Annotated[
+    Path | None, Option("--model", help="The model that gave them; recorded as identifiedBy.")
+]
+Folder = Annotated[Path | None, Argument(help="A model or a collection.")]
+
+# Model
+RecipeName = Annotated[
+    str, Option("--recipe", help="A name or TOML file; else that of --init-from, or default.")
+]
+Settings = Annotated[list[str] | None, Option("--set", help="Change a recipe setting: key=value.")]
+Reproduce = Annotated[Path | None, Option(help="Results: train with their recipe, seed and split.")]
+InitFrom = Annotated[Path | None, Option(help="Fine-tune from this model's backbone.")]
+Decisions = Annotated[
+    str, Option(help="Train with the labels agreed on in this store of decisions.")
+]
+Extra = Annotated[
+    list[Path] | None, Option("--extra-collection", help="Another labelled collection to train on.")
+]
+TrainSeed = Annotated[int | None, Option("--seed", help="Seed of all random draws, 0 by default.")]
+Recipes = Annotated[str, Option(help="Recipes or TOML files, separated by commas.")]
+Splits = Annotated[str, Option(help="Columns or CSV files, separated by commas; else --repeats.")]
+Repeats = Annotated[int, Option(help="Number of splits to draw.")]
+BenchTaxa = Annotated[int | None, Option("--held-out-taxa", help="Held out whole; else a quarter.")]
+Seeds = Annotated[int, Option(help="Trainings of each recipe on each split.")]
+Against = Annotated[str, Option(help="The recipe to compare the others with; else the first.")]
+Paper = Annotated[
+    bool, Option("--endless-forams", help="Splits and figures of Karaderi et al. 2022.")
+]
+Labelled = Annotated[
+    Path, Argument(help="A labelled collection, or a folder of named morphotypes.")
+]
+
+# Analysis
+MinProbability = Annotated[float, Option(help="Minimum probability for reporting a name.")]
+Alpha = Annotated[
+    float | None,
+    Option("--conformal-alpha", help="Also report conformal sets, error rate e.g. 0.05."),
+]
+Neighbors = Annotated[
+    Path | None, Option(help="Also find the ten most similar specimens in this output of embed.")
+]
+Where = Annotated[
+    list[str] | None, Option(help="With --neighbors: only taxon=NAME or sample=NAME.")
+]
+Cluster = Annotated[
+    str | None, Option(help="Work on a Ray cluster: its address, auto or local; writes a folder.")
+]
+Store = Annotated[str | None, Option("--images", help="With --cluster: e.g. s3://bucket/plates.")]
+All = Annotated[bool, Option("--all", help="Group all specimens, not only those without a name.")]
+NGroups = Annotated[int | None, Option(help="The number of groups, if known; else estimated.")]
+By = Annotated[str, Option(help="The column that names the sample.")]
+Depth = Annotated[str, Option(help="The column with each sample's depth or age.")]
+Onto = Annotated[Path | None, Option(help="A map (.parquet) to place the specimens in.")]
+EmbeddingsFile = Annotated[
+    Path | None, Option("--embeddings", help="The output of embed for these images, to save time.")
+]
+
+# Review
+StoreUrl = Annotated[str, Option("--store", help="Decisions: an SQLite file, or postgresql://….")]
+Settled = Annotated[str, Option("--store", help="Decisions: what they settle is left out.")]
+ReferenceImages = Annotated[
+    list[Path] | None, Option(help="Collections with the images of the references.")
+]
+Table = Annotated[Path, Argument(help="CSV or Excel: id or image, and a column expert.")]
+Reviewer = Annotated[str, Option(help="The name of the expert who decided.")]
+History = Annotated[
+    Path | None, Option("-o", "--output", help="Where to write the whole history, as CSV.")
+]
+ProjectPath = Annotated[Path, Argument(help="The folder of the review project.")]
+ToReview = Annotated[
+    Path | None, Option("--collection", help="For a new project: the collection to review.")
+]
+ReviewModel = Annotated[
+    Path | None, Option("--model", help="For a new project: the model that identifies it.")
+]
+Database = Annotated[str, Option(help="Keep decisions in postgresql://…, not in the project.")]
+Host = Annotated[str, Option(help="Address to serve on; others than this machine need a token.")]
+Port = Annotated[int, Option(min=0, max=65535, help="0 takes any free port.")]
+Browser = Annotated[bool, Option(help="Open the page in the browser.")]
+
+# Examples
+Total = Annotated[int, Option(help="Total number of shells.")]
+LongTail = Annotated[bool, Option("--long-tail", help="As imbalanced as Endless Forams.")]
+Size = Annotated[int, Option(help="Side of the images in pixels.")]
+Masks = Annotated[bool, Option("--masks", help="Write the outlines too, below masks.")]
+DemoOutput = Annotated[Path, Option("-o", "--output", help="Where to write.")]

@@ -1,0 +1,136 @@
+"""Commands for experts: what to review, what they decided, and the review page."""
+
+from __future__ import annotations
+
+import os
+
+import typer
+
+import forametric as fm
+from forametric.cli import _options as opt
+from forametric.cli._output import finish, refuse, say, warn
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    for command in (queue, record, decisions, apply_decisions, review):
+        app.command(rich_help_panel=opt.REVIEW)(command)
+
+
+def queue(
+    model: opt.ModelPath,
+    images: opt.Images,
+    output: opt.Output,
+    store: opt.Settled = "",
+    reference_images: opt.ReferenceImages = None,
+    overwrite: opt.Overwrite = False,
+    as_json: opt.Json = False,
+) -> None:
+    """Rank specimens for expert review; writes a web page and a table to fill in.
+
+    Example: forametric queue models/plates core --reference-images collections/plates -o to-review
+    """
+    refuse(output, overwrite)
+    ranked = fm.rank_for_review(
+        fm.Model.load(model),
+        fm.open_collection(images),
+        store=fm.DecisionStore.open(store) if store else None,
+        reference_images=[fm.Collection.open(other) for other in reference_images or []],
+    )
+    ranked.save(output, overwrite=overwrite)
+    finish(ranked, output / "queue.html", as_json, listed=output / "skipped.csv")
+
+
+def record(
+    collection: opt.CollectionPath,
+    table: opt.Table,
+    store: opt.StoreUrl,
+    reviewer: opt.Reviewer,
+    as_json: opt.Json = False,
+) -> None:
+    """Record an expert's decisions from a table: a taxon, unlisted, not a specimen, duplicate.
+
+    Use the table of queue or identify, with a column expert filled in for reviewed specimens.
+
+    Example: forametric record core names.csv --store decisions.sqlite --reviewer "K. Lee"
+    """
+    given = fm.read_decisions(table, fm.Collection.open(collection), reviewer)
+    kept = fm.DecisionStore(store)
+    new = kept.without_repeats(given)
+    kept.record(new)
+    finish({"recorded": len(new), "repeated": len(given) - len(new)}, kept.place, as_json)
+
+
+def decisions(
+    store: opt.StoreUrl,
+    output: opt.History = None,
+    overwrite: opt.Overwrite = False,
+    as_json: opt.Json = False,
+) -> None:
+    """Show where reviewers disagree and how well they agree; write the whole history.
+
+    Example: forametric decisions --store decisions.sqlite -o history.csv
+    """
+    refuse(output, overwrite)
+    kept = fm.DecisionStore.open(store)
+    if output:
+        kept.write_csv(output)
+    finish(kept.summary(), output or kept.place, as_json)
+
+
+def apply_decisions(
+    collection: opt.CollectionPath,
+    output: opt.Output,
+    store: opt.StoreUrl,
+    overwrite: opt.Overwrite = False,
+    as_json: opt.Json = False,
+) -> None:
+    """Make a collection with the labels that its reviewers agree on, to train on or to count.
+
+    Example: forametric apply-decisions core --store decisions.sqlite -o core-reviewed
+    """
+    labelled = fm.apply_decisions(fm.Collection.open(collection), fm.DecisionStore.open(store))
+    labelled.save(output, overwrite=overwrite)
+    finish(labelled, output, as_json)
+
+
+def review(
+    project: opt.ProjectPath,
+    collection: opt.ToReview = None,
+    model: opt.ReviewModel = None,
+    reference_images: opt.ReferenceImages = None,
+    depth: opt.Depth = "",
+    database: opt.Database = "",
+    host: opt.Host = "127.0.0.1",
+    port: opt.Port = 8765,
+    browser: opt.Browser = True,
+) -> None:
+    """Open the review page: map, queue, morphotypes, samples. Ctrl-C stops it; nothing is lost.
+
+    The token in the link is new each time, unless the variable FORAMETRIC_TOKEN sets one.
+
+    Example: forametric review core-review --collection core --model model
+
+    The next time: forametric review core-review
+    """
+    from forametric.review.project import open_or_create
+    from forametric.server.run import checked_token, serve
+    from forametric.server.session import ReviewSession
+
+    token = checked_token(host, os.environ.get("FORAMETRIC_TOKEN", ""))
+    opened, store = open_or_create(
+        project,
+        collection=collection,
+        model=model,
+        reference_images=reference_images or [],
+        depth=depth,
+        database=database,
+    )
+    session = ReviewSession.open(opened, store)
+    if len(session.skipped):
+        warn(f"[yellow]warning:[/] {len(session.skipped)} images cannot be read and are not shown")
+
+    def report(link: str) -> None:
+        say(f"The review page is at {link}\nCtrl-C stops it.")
+
+    serve(session, host=host, port=port, token=token, browser=browser, report=report)
