@@ -5,30 +5,30 @@ describe("markersOf", () => {
   const taxa = Array.from({ length: 49 }, (_, i) => `Taxon ${i}`);
 
   it("distinguishes the first seven levels by color alone", () => {
-    const first = markersOf("name", taxa.slice(0, 7));
+    const first = markersOf("taxon", taxa.slice(0, 7));
     expect(new Set(first.map((one) => one.color)).size).toBe(7);
     expect(new Set(first.map((one) => one.shape))).toEqual(new Set(["circle"]));
   });
 
   it("distinguishes 49 levels by color and shape", () => {
-    const all = markersOf("name", taxa).map((one) => one.color + one.shape);
+    const all = markersOf("taxon", taxa).map((one) => one.color + one.shape);
     expect(new Set(all).size).toBe(COLORS.length * SHAPES.length);
   });
 
   it("starts again after the last combination", () => {
-    const [first, ...others] = markersOf("name", [...taxa, "One more"]);
+    const [first, ...others] = markersOf("taxon", [...taxa, "One more"]);
     expect(others.at(-1)).toEqual(first);
   });
 
   it("gives an empty level a gray circle and no color of its own", () => {
-    const [empty, taxon] = markersOf("name", ["", "Orbulina universa"]);
+    const [empty, taxon] = markersOf("taxon", ["", "Orbulina universa"]);
     expect(empty).toEqual({ color: GRAY, shape: "circle" });
     expect(taxon.color).toBe(COLORS[0]);
   });
 
-  it("shows a decision with the same marker whatever the other levels are", () => {
-    const alone = markersOf("decision", ["unknown"])[0];
-    const last = markersOf("decision", ["accepted", "genus", "unknown"])[2];
+  it("shows a state with the same marker whatever the other levels are", () => {
+    const alone = markersOf("state", ["unknown"])[0];
+    const last = markersOf("state", ["accepted", "genus", "unknown"])[2];
     expect(alone).toEqual(last);
     expect(markersOf("sample", ["unknown"])[0]).not.toEqual(alone);
   });

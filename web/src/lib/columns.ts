@@ -1,10 +1,6 @@
 // The columns by which the map is colored, in words.
 
-const TITLES: Partial<Record<string, string>> = {
-  name: "taxon",
-  taxon: "taxon",
-  error_probability: "error probability",
-};
+const TITLES: Partial<Record<string, string>> = { error_probability: "error probability" };
 
 export function titleOf(column: string): string {
   return TITLES[column] ?? column;
@@ -12,5 +8,5 @@ export function titleOf(column: string): string {
 
 /** A level in words; an empty taxon is an unknown one. */
 export function describeLevel(column: string, level: string): string {
-  return level || (titleOf(column) === "taxon" ? "unknown" : "none");
+  return level || (column === "taxon" ? "unknown" : "none");
 }

@@ -1,3 +1,5 @@
+import type { Specimen } from "./api";
+
 // Colors that color-blind people can distinguish (Okabe & Ito 2008, the yellow darkened), times
 // shapes: 7 × 7 taxa can be distinguished, the first 7 by color alone.
 export const COLORS = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#a89a00"];
@@ -11,13 +13,12 @@ export interface Marker {
   shape: Shape;
 }
 
-const DECISIONS: Partial<Record<string, Marker>> = {
-  agreed: { color: "#009e73", shape: "circle" },
+const STATES: Record<Specimen["state"], Marker> = {
+  settled: { color: "#009e73", shape: "circle" },
   conflict: { color: "#d55e00", shape: "star" },
   accepted: { color: "#56b4e9", shape: "square" },
   genus: { color: "#e69f00", shape: "diamond" },
-  family: { color: "#e69f00", shape: "cross" },
-  ambiguous: { color: "#cc79a7", shape: "ring" },
+  ambiguous: { color: "#cc79a7", shape: "cross" },
   unknown: { color: GRAY, shape: "triangle" },
 };
 
@@ -45,8 +46,7 @@ export const SCALE = [
 export function markersOf(column: string, levels: string[]): Marker[] {
   let next = 0;
   return levels.map((level) => {
-    const decision = column === "decision" ? DECISIONS[level] : undefined;
-    if (decision) return decision;
+    if (column === "state" && level in STATES) return STATES[level as Specimen["state"]];
     if (level === "") return { color: GRAY, shape: "circle" };
     const index = next++;
     const shape = SHAPES[Math.floor(index / COLORS.length) % SHAPES.length];

@@ -8,11 +8,13 @@ const ORDER_CHANGED = 409;
 export class ThumbnailSheets {
   private readonly loaded = new Map<number, ImageBitmap>();
   private readonly requested = new Set<number>();
+  private isClosed = false;
 
   /**
    * @param model The model by whose map the sheets are ordered.
    * @param onLoad Called when a sheet has arrived.
-   * @param onOrderChanged Called when the server orders its sheets by another model's map.
+   * @param onOrderChanged Called once when the server uses another model's map; then this is
+   *   closed.
    */
   constructor(
     private readonly layout: SheetLayout,
@@ -45,18 +47,20 @@ export class ThumbnailSheets {
     return true;
   }
 
-  /** Release the images. */
+  /** Release the images, and request no more. */
   close(): void {
+    this.isClosed = true;
     for (const sheet of this.loaded.values()) sheet.close();
     this.loaded.clear();
   }
 
   private async fetch(number: number): Promise<void> {
-    if (this.requested.has(number) || this.requested.size > MOST_REQUESTS) return;
+    if (this.isClosed || this.requested.has(number)) return;
+    if (this.requested.size >= MOST_REQUESTS) return;
     this.requested.add(number);
     try {
       const response = await fetch(`/api/sheets/${number}?model=${this.model}`);
-      if (response.status === ORDER_CHANGED) this.onOrderChanged();
+      if (response.status === ORDER_CHANGED) this.report();
       if (!response.ok) return;
       this.keep(number, await createImageBitmap(await response.blob()));
     } catch {
@@ -67,8 +71,15 @@ export class ThumbnailSheets {
     this.onLoad();
   }
 
+  private report(): void {
+    if (this.isClosed) return; // one of several requests has reported it
+    this.close();
+    this.onOrderChanged();
+  }
+
   private keep(number: number, sheet: ImageBitmap): void {
     this.loaded.set(number, sheet);
+    if (this.isClosed) this.close(); // it was closed while the sheet was on its way
     for (const [oldest, image] of this.loaded) {
       if (this.loaded.size <= MOST_SHEETS) break;
       image.close();

@@ -30,7 +30,7 @@ export interface Canvases {
 }
 
 export class SpecimenMap {
-  column = $state("name");
+  column = $state("taxon");
   levels = $state.raw<string[]>([]);
   counts = $state.raw<number[]>([]);
   range = $state.raw<Range>([0, 1]);

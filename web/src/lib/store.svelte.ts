@@ -17,6 +17,9 @@ const NOTICE_MS = 4000;
 /** Refusals that sending again does not change. */
 const FINAL = [400, 404, 422];
 
+/** Long work of the server. */
+export type JobKind = "discovering" | "checking" | "counting" | "training" | "switching";
+
 export interface Batch {
   reviewer: string;
   decisions: Decision[];
@@ -145,7 +148,7 @@ class ReviewStore {
   }
 
   /** Start long work and wait for its end; gives its message, or null if it failed. */
-  async run(kind: string, start: () => Promise<unknown>): Promise<string | null> {
+  async run(kind: JobKind, start: () => Promise<unknown>): Promise<string | null> {
     try {
       await start();
       return await this.finished(kind);
@@ -155,7 +158,7 @@ class ReviewStore {
     }
   }
 
-  private async finished(kind: string): Promise<string | null> {
+  private async finished(kind: JobKind): Promise<string | null> {
     for (;;) {
       await new Promise((resolve) => window.setTimeout(resolve, JOB_POLL_MS));
       await this.poll();
