@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import combinations
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 import pandas as pd
 from sklearn.metrics import cohen_kappa_score
 
 from forametric._typing import AnyArray
-from forametric.review.decisions import current_decisions
+from forametric.review.decisions import consensus, current_decisions
+from forametric.utils.results import Result
 
 
 class CohenKappa(TypedDict):
@@ -59,6 +61,67 @@ def agreement(history: pd.DataFrame) -> Agreement:
     by_all = table.dropna() if table.shape[1] > 1 else table.iloc[:0]
     fleiss = FleissKappa(specimens=len(by_all), kappa=fleiss_kappa(by_all.to_numpy()))
     return Agreement(cohen=pairs, fleiss=fleiss)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class AgreementReport(Result):
+    """The decisions of all reviewers in figures.
+
+    Attributes
+    ----------
+    table : DataFrame
+        `consensus`: one row for each specimen.
+    n_decisions : int
+        Rows of the history.
+    reviewers : list of str
+    kappas : Agreement
+    """
+
+    table: pd.DataFrame
+    n_decisions: int
+    reviewers: list[str]
+    kappas: Agreement
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def __str__(self) -> str:
+        lines = [
+            f"{self.n_decisions} decisions of {len(self.reviewers)} reviewers on {len(self)} "
+            f"specimens, {len(self.conflicts)} with conflicts"
+        ]
+        for pair in self.kappas["cohen"]:
+            kappa = "not defined" if pair["kappa"] is None else f"{pair['kappa']:.2f}"
+            names = " and ".join(pair["reviewers"])
+            lines.append(f"{names}: Cohen's kappa {kappa} over {pair['specimens']} specimens")
+        return "\n".join(lines)
+
+    @property
+    def conflicts(self) -> pd.DataFrame:
+        """The rows of `table` on which reviewers differ."""
+        return self.table[self.table["conflict"]]
+
+    @property
+    def preview(self) -> pd.DataFrame | None:
+        """The first conflicts; None where there are none."""
+        return self.conflicts[["specimen", "reviewers"]].head(20) if len(self.conflicts) else None
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """decisions, reviewers, specimens, conflicts, cohen, fleiss."""
+        return {
+            "decisions": self.n_decisions,
+            "reviewers": self.reviewers,
+            "specimens": len(self),
+            "conflicts": self.conflicts.to_dict("records"),
+            **self.kappas,
+        }
+
+
+def summarize(history: pd.DataFrame) -> AgreementReport:
+    """A history of decisions in figures."""
+    reviewers = sorted(history["reviewer"].unique().tolist())
+    return AgreementReport(consensus(history), len(history), reviewers, agreement(history))
 
 
 def cohen_kappa(one: AnyArray, other: AnyArray) -> float | None:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from forametric._typing import PathLike
 from forametric.data.collection import Collection
-from forametric.data.exporters import FORMATS, export_collection
+from forametric.data.exporters import EXPORTERS, export
 from forametric.data.verdicts import NOT_COUNTED, REVIEWERS_COLUMN, VERDICT_COLUMN
 from forametric.errors import NotFoundError
 from forametric.review.decisions import consensus
@@ -17,7 +17,7 @@ from forametric.review.samples import SampleCounts
 from forametric.review.workspace import ReviewWorkspace
 
 HISTORY, FIGURE, BOOK = "history", "figure", "assemblage"
-SUFFIXES = {name: fmt.suffix for name, fmt in FORMATS.items()} | {
+SUFFIXES = {name: exporter.suffix for name, exporter in EXPORTERS.items()} | {
     BOOK: ".xlsx",
     "abundances": ".csv",
     "counts": ".csv",
@@ -40,16 +40,16 @@ def write_export(samples: SampleCounts, kind: str, path: PathLike) -> Path:
     workspace, path = samples.workspace, Path(path)
     if kind == HISTORY:
         workspace.store.write_csv(path)
-    elif kind in FORMATS:
+    elif kind in EXPORTERS:
         collection, names = labelled_and_identified(workspace)
         if kind == "darwin-core":  # what is not an organism, or is counted already, is left out
             verdicts = collection.specimens[VERDICT_COLUMN]
             collection = collection.select(~verdicts.isin(NOT_COUNTED).to_numpy())
-        export_collection(
+        export(
             collection,
             path,
-            kind,
-            names=names if len(names) else None,
+            format=kind,
+            identifications=names if len(names) else None,
             identified_by=workspace.embedded.model.title,
         )
     else:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 
+from forametric._typing import PathLike
 from forametric.data.collection import Collection
+from forametric.data.importers.table import read_rows
 from forametric.data.verdicts import REVIEWERS_COLUMN, VERDICT_COLUMN, Verdict
 from forametric.errors import InputError
 from forametric.review.decisions import Decision, consensus, parse_verdict
@@ -48,12 +52,14 @@ def apply_decisions(collection: Collection, store: DecisionStore) -> Collection:
     return Collection(table, collection.images, collection.info)
 
 
-def read_decisions(table: pd.DataFrame, collection: Collection, reviewer: str) -> list[Decision]:
+def read_decisions(
+    table: pd.DataFrame | PathLike, collection: Collection, reviewer: str
+) -> list[Decision]:
     """The decisions in a table that an expert has filled in.
 
     Parameters
     ----------
-    table : DataFrame
+    table : DataFrame, or CSV or Excel file
         `id` or `image` identifies the specimen. `expert` has its name, or `unlisted` (`unknown` is
         read as this), `not a specimen` (also `none`, `no shell`), `duplicate` or `skip`; it is
         empty for specimens that the expert has not seen. `best`, `best_probability` and `model`,
@@ -64,6 +70,8 @@ def read_decisions(table: pd.DataFrame, collection: Collection, reviewer: str) -
     InputError
         When a column is missing, a specimen is not of the collection, or nothing is filled in.
     """
+    if not isinstance(table, pd.DataFrame):
+        table, _ = read_rows(Path(table))
     key = next((column for column in ("id", "image") if column in table), None)
     if key is None or "expert" not in table:
         raise InputError("the table needs a column `expert`, and a column `id` or `image`.")

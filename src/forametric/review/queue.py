@@ -7,7 +7,7 @@ alternate with others, so that the first fifty are not fifty of the same kind.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,14 +30,15 @@ from forametric.review.store import DecisionStore
 from forametric.review.views import Candidate
 from forametric.utils.files import atomic_folder, write_json
 from forametric.utils.html import write_page
+from forametric.utils.results import Result
 
 SHOWN = 300  # specimens on the page
 THUMBNAIL = 160  # px, of a specimen on the page
 N_CANDIDATES = 3  # taxa shown for each
 
 
-@dataclass(frozen=True, eq=False)
-class ReviewQueue:
+@dataclass(frozen=True, eq=False, repr=False)
+class ReviewQueue(Result):
     """Specimens in the order in which an expert should review them.
 
     Attributes
@@ -52,8 +53,8 @@ class ReviewQueue:
         The collection that `rows` are positions in.
     candidates : list of list of Candidate
         For the first 300: their most probable taxa, each with its nearest reference.
-    reference_images : Collection or None
-        A collection that has the images of references.
+    reference_images : list of Collection
+        Collections that have the images of references.
     """
 
     table: pd.DataFrame
@@ -61,15 +62,19 @@ class ReviewQueue:
     collection: Collection
     rows: IntArray
     candidates: list[list[Candidate]]
-    reference_images: Collection | None = None
+    reference_images: list[Collection] = field(default_factory=list)
     origin: dict[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.table)
 
-    def __repr__(self) -> str:
-        skipped = f", {len(self.skipped)} images skipped" if len(self.skipped) else ""
-        return f"ReviewQueue({len(self)} specimens{skipped})"
+    def __str__(self) -> str:
+        return f"{len(self)} specimens to review"
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """specimens, first (the ids of the first twenty)."""
+        return {"specimens": len(self), "first": self.table["id"].head(20).tolist()}
 
     def _repr_html_(self) -> str:
         columns = ["rank", "best", "best_probability", "error_probability"]
@@ -94,8 +99,7 @@ class ReviewQueue:
 
     def _cards(self) -> list[dict[Hashable, Any]]:
         """The first specimens with their thumbnails and candidates, for the page."""
-        images = self.reference_images
-        row_of = {} if images is None else _row_of(images)
+        references = self._reference_places()
         cards: list[dict[Hashable, Any]] = []
         rows = self.table.head(len(self.candidates)).to_dict("records")
         for values, row, found in zip(rows, self.rows.tolist(), self.candidates, strict=False):
@@ -103,9 +107,14 @@ class ReviewQueue:
                 {
                     "taxon": candidate.taxon,
                     "probability": candidate.probability,
-                    "thumbnail": ""
-                    if images is None or not candidate.references
-                    else thumbnail_url(images, row_of.get(candidate.references[0].id)),
+                    "thumbnail": next(
+                        (
+                            thumbnail_url(*references[reference.id])
+                            for reference in candidate.references
+                            if reference.id in references
+                        ),
+                        "",
+                    ),
                 }
                 for candidate in found
             ]
@@ -113,12 +122,20 @@ class ReviewQueue:
             cards.append({**values, "thumbnail": thumbnail, "candidates": shown})
         return cards
 
+    def _reference_places(self) -> dict[str, tuple[Collection, int]]:
+        """The collection and the row with the image of each reference."""
+        return {
+            str(specimen): (collection, row)
+            for collection in self.reference_images
+            for row, specimen in enumerate(collection.specimens["id"])
+        }
+
 
 def rank_for_review(
     model: Model,
     collection: Collection | PathLike,
     store: DecisionStore | None = None,
-    reference_images: Collection | None = None,
+    reference_images: Collection | Sequence[Collection] = (),
 ) -> ReviewQueue:
     """Rank the specimens of a collection for expert review.
 
@@ -126,8 +143,8 @@ def rank_for_review(
     ----------
     store : DecisionStore, optional
         Specimens on which its reviewers agree are left out.
-    reference_images : Collection, optional
-        A collection that has the images of the model's references, for the page.
+    reference_images : Collection or sequence of Collection
+        Collections that have the images of the model's references, for the page.
 
     Raises
     ------
@@ -163,7 +180,9 @@ def rank_for_review(
         names,
         probabilities,
         model.references,
-        reference_images=reference_images,
+        reference_images=[reference_images]
+        if isinstance(reference_images, Collection)
+        else reference_images,
         fingerprint=model.fingerprint,
     )
 
@@ -176,7 +195,7 @@ def queue_in_order(
     probabilities: FloatArray,
     references: ReferenceSet,
     *,
-    reference_images: Collection | None = None,
+    reference_images: Sequence[Collection] = (),
     fingerprint: str = "",
 ) -> ReviewQueue:
     """The queue of some specimens of an identified collection.
@@ -204,8 +223,4 @@ def queue_in_order(
     ]
     skipped = embeddings.skipped if len(embeddings.skipped) else skipped_table()
     origin = {**embeddings.origin, "model": fingerprint}
-    return ReviewQueue(table, skipped, collection, order, found, reference_images, origin)
-
-
-def _row_of(collection: Collection) -> dict[str, int]:
-    return {str(i): row for row, i in enumerate(collection.specimens["id"])}
+    return ReviewQueue(table, skipped, collection, order, found, list(reference_images), origin)

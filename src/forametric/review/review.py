@@ -123,7 +123,6 @@ class Review:
         rows = run.order[~workspace.settled.is_settled[run.order]][:count]
         if not len(rows):
             raise InputError("every specimen of the collection has been settled.")
-        images = [Collection.open(folder) for folder in self.project.reference_images]
         return queue_in_order(
             rows,
             workspace.collection,
@@ -131,7 +130,7 @@ class Review:
             run.table,
             run.probabilities,
             run.model.references,
-            reference_images=images[0] if images else None,
+            reference_images=[Collection.open(path) for path in self.project.reference_images],
             fingerprint=workspace.embedded.model.fingerprint,
         )
 

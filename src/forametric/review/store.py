@@ -21,6 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from forametric._typing import PathLike
 from forametric.data.verdicts import Verdict
 from forametric.errors import InputError, NotFoundError
+from forametric.review.agreement import AgreementReport, summarize
 from forametric.review.decisions import UNDO, Decision, current_decisions
 from forametric.utils.files import atomic_path
 
@@ -346,6 +347,10 @@ class DecisionStore:
         with atomic_path(path) as temporary:
             self.history().to_csv(temporary, index=False)
         return path
+
+    def summary(self) -> AgreementReport:
+        """Who decided how much, where reviewers differ, and how far they agree."""
+        return summarize(self.history())
 
     def close(self) -> None:
         """Close the connections to the database."""

@@ -145,6 +145,11 @@ class ReviewSession:
 
     # The project
 
+    @property
+    def skipped(self) -> pd.DataFrame:
+        """The images that could not be read: image, reason."""
+        return self.workspace.embedded.skipped
+
     def project_summary(self) -> schemas.Project:
         """What the page needs to start."""
         workspace, taxonomy = self.workspace, Taxonomy.load().table
