@@ -10,13 +10,18 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx
+import pandas as pd
+
+from forametric.review.project import Project
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
+TOKEN = "a-token-for-tests"
 FLAGS = [
     "--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader",
     "--ignore-gpu-blocklist", "--disable-background-networking", "--disable-component-update",
@@ -41,7 +46,7 @@ def chromium(executable: str | None = None) -> Iterator[Browser]:
         browser.close()
 
 
-def open_review(page: Page, address: str, token: str, reviewer: str) -> None:
+def open_review(page: Page, address: str, reviewer: str, token: str = TOKEN) -> None:
     """Open the page and give a name; returns once the map is drawn."""
     page.goto(f"{address}/?token={token}")
     page.get_by_label("Your name").fill(reviewer)
@@ -50,10 +55,19 @@ def open_review(page: Page, address: str, token: str, reviewer: str) -> None:
     page.get_by_text(re.compile(r"^Drawing .* specimens")).wait_for(state="detached")
 
 
+def history(project: Path) -> pd.DataFrame:
+    """All rows of a project's store of decisions."""
+    store = Project.open(project).open_store()
+    try:
+        return store.history()
+    finally:
+        store.close()
+
+
 class Visit:
     """A reviewer with the page open; `close` fails if the page had errors."""
 
-    def __init__(self, browser: Browser, address: str, token: str, reviewer: str = "K. Lee"):
+    def __init__(self, browser: Browser, address: str, reviewer: str):
         self.context = browser.new_context(viewport={"width": 1280, "height": 800})
         self.context.set_default_timeout(15_000)
         self.page = self.context.new_page()
@@ -61,7 +75,7 @@ class Visit:
         self.errors: list[str] = []
         self.page.on("request", lambda request: self.requests.append(request.url))
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
-        open_review(self.page, address, token, reviewer)
+        open_review(self.page, address, reviewer)
 
     def go_to(self, view: str) -> None:
         """Open one of the views."""
@@ -100,7 +114,7 @@ class Load:
     errors: list[str]
 
 
-def many_reviewers(address: str, clients: int, seconds: float, token: str) -> Load:
+def many_reviewers(address: str, clients: int, seconds: float, token: str = TOKEN) -> Load:
     """Clients that look at specimens, decide and undo at once, for a number of seconds."""
     end, load = time.monotonic() + seconds, Load([], [])
 

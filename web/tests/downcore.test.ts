@@ -3,7 +3,7 @@ import type { Abundance, Samples } from "../src/lib/api";
 import { panelsOf, positionsOf } from "../src/lib/downcore";
 
 function row(taxon: string, abundance: number, sample = "A", high = abundance): Abundance {
-  return { sample, taxon, count: 1, raw: abundance, abundance, low: 0, high };
+  return { sample, taxon, count: 1, raw: 0, abundance, low: 0, high };
 }
 
 describe("panelsOf", () => {
@@ -28,8 +28,9 @@ describe("panelsOf", () => {
     expect(panelsOf(rows)).toHaveLength(10);
   });
 
-  it("scales each panel to its widest interval, but not below 5 %", () => {
+  it("scales each panel to its widest interval or raw count, but not below 5 %", () => {
     expect(panelsOf([row("a", 0.3, "A", 0.4)])[0].most).toBe(0.4);
+    expect(panelsOf([{ ...row("unknown", 0.1), raw: 0.8 }])[0].most).toBe(0.8);
     expect(panelsOf([row("a", 0.03, "A", 0.04)])[0].most).toBe(0.05);
   });
 });

@@ -32,7 +32,7 @@ describe("columns", () => {
   it("have titles, and words for empty levels", () => {
     expect(titleOf("error_probability")).toBe("error probability");
     expect(titleOf("depth_cm")).toBe("depth_cm");
-    expect(describeLevel("taxon", "")).toBe("unknown");
+    expect(describeLevel("taxon", "")).toBe("no name");
     expect(describeLevel("sample", "")).toBe("none");
     expect(describeLevel("sample", "core 1")).toBe("core 1");
   });

@@ -6,7 +6,7 @@ export function titleOf(column: string): string {
   return TITLES[column] ?? column;
 }
 
-/** A level in words; an empty taxon is an unknown one. */
+/** A level in words. Specimens that are unknown or ambiguous have no taxon. */
 export function describeLevel(column: string, level: string): string {
-  return level || (column === "taxon" ? "unknown" : "none");
+  return level || (column === "taxon" ? "no name" : "none");
 }

@@ -30,7 +30,8 @@ export function panelsOf(abundances: Abundance[]): Panel[] {
   const unknown = byTaxon.get(UNKNOWN);
   if (unknown) shown.push([UNKNOWN, unknown]);
   return shown.map(([taxon, rows]) => {
-    return { taxon, rows, most: Math.max(LEAST_SCALE, ...rows.map((row) => row.high)) };
+    const values = rows.flatMap((row) => [row.high, row.raw]);
+    return { taxon, rows, most: Math.max(LEAST_SCALE, ...values) };
   });
 }
 
