@@ -102,10 +102,10 @@ class Index:
         """Add vectors, and return their rows. The rows of the other vectors do not change."""
         first, after = self._count, self._count + len(vectors)
         if after > len(self._vectors):  # doubled, so that many small additions cost little
-            room = np.empty((max(after, 2 * first), self._vectors.shape[1]), np.float32)
-            room[:first] = self._vectors[:first]
-            self._vectors = room
-            self._present = np.resize(self._present, len(room))
+            buffer = np.empty((max(after, 2 * first), self._vectors.shape[1]), np.float32)
+            buffer[:first] = self._vectors[:first]
+            self._vectors = buffer
+            self._present = np.resize(self._present, len(buffer))
         self._vectors[first:after] = vectors
         self._present[first:after] = True
         self._count = after

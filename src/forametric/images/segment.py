@@ -1,4 +1,4 @@
-"""Find the specimens on the image of a slide or tray, and crop each one.
+"""Find the specimens on the image of a slide, and crop each one.
 
 The search uses a reduced image (its longer side at most `LONGEST` px), so that memory stays small.
 The cropped images have the full resolution of the slide.

@@ -51,5 +51,4 @@ def open_findings(workspace: ReviewWorkspace, path: Path) -> pd.DataFrame | None
     table = table[~workspace.settled.is_settled[rows]].copy()
     taxon_of = dict(zip(workspace.ids, workspace.collection.taxa(), strict=True))
     table["taxon"] = table["id"].map(taxon_of)
-    table["other_taxon"] = table["other_id"].map(taxon_of).fillna("")
-    return table
+    return table.assign(other_taxon=table["other_id"].map(taxon_of).fillna(""))

@@ -352,8 +352,8 @@ def _load(
     classes = sorted(set(names[:border]))
     if len(classes) < 2:
         raise InputError(
-            f"training needs images of at least two taxa in train; there "
-            f"{'is only ' + classes[0] if classes else 'are none'}."
+            f"training needs readable images of at least two taxa in train, not only "
+            f"{classes[0] if classes else 'of none'}."
         )
     if border == len(kept):
         raise InputError(

@@ -1,4 +1,4 @@
-"""Segment slides and trays with many specimens into a collection of single specimens."""
+"""Segment slides with many specimens into a collection of single specimens."""
 
 from __future__ import annotations
 
