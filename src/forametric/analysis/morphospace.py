@@ -455,7 +455,7 @@ def _landmarks(count: int, most: int, seed: int) -> BoolArray:
 
 
 def _among_neighbors(index: Index, layout: AnyArray, vectors: FloatArray) -> Float64Array:
-    """The mean place of each vector's five nearest in the layout, weighted by `neighbor_weights`."""
+    """The mean place of each vector's five nearest, weighted by `neighbor_weights`."""
     distances, rows = index.nearest(vectors, 5)
     weights = neighbor_weights(distances)
     weights /= weights.sum(1, keepdims=True)

@@ -51,4 +51,5 @@ def open_findings(workspace: ReviewWorkspace, path: Path) -> pd.DataFrame | None
     table = table[~workspace.settled.is_settled[rows]].copy()
     taxon_of = dict(zip(workspace.ids, workspace.collection.taxa(), strict=True))
     table["taxon"] = table["id"].map(taxon_of)
-    return table.assign(other_taxon=table["other_id"].map(taxon_of).fillna(""))
+    found: pd.DataFrame = table.assign(other_taxon=table["other_id"].map(taxon_of).fillna(""))
+    return found
