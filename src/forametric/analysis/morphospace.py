@@ -422,7 +422,7 @@ def _jobs(count: int) -> int:
 
 
 def _affinities(vectors: FloatArray, perplexity: float) -> Any:
-    """openTSNE's neighbour graph, of exact neighbours: the same whenever it is made."""
+    """openTSNE's neighbour graph, of exact neighbors: the same whenever it is made."""
     import openTSNE
 
     index = Index(vectors, exact=len(vectors))
@@ -430,7 +430,7 @@ def _affinities(vectors: FloatArray, perplexity: float) -> Any:
     count = min(len(vectors) - 1, int(3 * perplexity))
     distances, rows = index.nearest(vectors, count + 1)
     itself = rows == np.arange(len(rows))[:, None]
-    itself[~itself.any(1), -1] = True  # copies of one picture may have pushed it out
+    itself[~itself.any(1), -1] = True  # copies of one image may have displaced it
     graph = openTSNE.nearest_neighbors.PrecomputedNeighbors(
         rows[~itself].reshape(-1, count), distances[~itself].reshape(-1, count).astype(np.float64)
     )

@@ -138,7 +138,7 @@ def consensus(history: pd.DataFrame) -> pd.DataFrame:
 def parse_verdict(text: str) -> tuple[Verdict, str]:
     """What an expert wrote, as a verdict and a name.
 
-    `unknown` is read as `unlisted`; `none`, `no shell` and `not a specimen` as `not_a_specimen`.
+    `unknown` is read as `unlisted`; `none` and `not a specimen` as `not_a_specimen`.
 
     >>> parse_verdict(" Orbulina  universa")
     (<Verdict.TAXON: 'taxon'>, 'Orbulina universa')

@@ -102,8 +102,8 @@ class IdentificationRun:
     def needs_update(self, settled: Settled) -> bool:
         """Whether decisions have changed so much that specimens should be identified again.
 
-        They are after 25 changed decisions, at once for a new taxon, and when a taxon that only
-        decisions have added is no longer settled.
+        They should be after 25 changed decisions, for a new taxon, and when a taxon that only
+        decisions have added is not settled any more.
         """
         changed = self.settled.differs(settled)
         added = set(settled.taxa[changed].tolist()) - {"", *self.taxa}

@@ -61,7 +61,7 @@ def read_decisions(
     ----------
     table : DataFrame, or CSV or Excel file
         `id` or `image` identifies the specimen. `expert` has its name, or `unlisted` (`unknown` is
-        read as this), `not a specimen` (also `none`, `no shell`), `duplicate` or `skip`; it is
+        read as this), `not a specimen` (also `none`), `duplicate` or `skip`; it is
         empty for specimens that the expert has not seen. `best`, `best_probability` and `model`,
         as the queue has them, are recorded as what the model had suggested.
 

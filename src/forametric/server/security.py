@@ -91,7 +91,7 @@ class Access:
         return None
 
     async def _authenticate(self, request: Request) -> Response | None:
-        """The login page, or the cookie for a right token; None for who is logged in."""
+        """The login page, or the cookie for a right token; None for a client that is logged in."""
         given = request.query_params.get("token")
         path = request.url.path
         if path == "/" and request.method == "GET" and given is not None:

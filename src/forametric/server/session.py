@@ -9,13 +9,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from forametric._typing import FloatArray
 from forametric._version import __version__
 from forametric.analysis.assemblages import Assemblages
-from forametric.analysis.check import check_embedded
 from forametric.data.collection import Collection
 from forametric.data.taxonomy import Taxonomy
 from forametric.errors import ForametricError, InputError, NotFoundError
@@ -24,6 +22,8 @@ from forametric.review.assignment import Assignment
 from forametric.review.columns import MapColumns
 from forametric.review.decisions import consensus, current_decisions
 from forametric.review.exports import SUFFIXES, export_suffix, write_export
+from forametric.review.findings import FILE as FINDINGS
+from forametric.review.findings import check_workspace, open_findings
 from forametric.review.morphotypes import ReviewMorphotypes
 from forametric.review.project import Project, embed_project
 from forametric.review.retrain import TrainingProcess, compare_models
@@ -41,11 +41,8 @@ from forametric.review.views import IdentifiedImage, MapColumn
 from forametric.review.workspace import ReviewWorkspace, VerdictOn
 from forametric.server import schemas
 from forametric.server.jobs import Jobs
-from forametric.utils.files import atomic_path, read_json, write_json
+from forametric.utils.files import read_json, write_json
 
-FINDINGS = "findings.csv"
-FINDING_COLUMNS = {"kind", "id", "image", "label", "other_id", "other_image", "other_label",
-                   "score", "message"}  # fmt: skip
 logger = logging.getLogger(__name__)
 
 
@@ -369,45 +366,21 @@ class ReviewSession:
         """Check the collection; False when that is under way."""
 
         def work() -> str:
-            workspace = self.workspace
-            collection = workspace.collection
-            has_labels = (collection.taxa() != "").any()
-            report = check_embedded(collection, workspace.embeddings if has_labels else None)
-            with atomic_path(self.project.folder / FINDINGS) as temporary:
-                report.table.to_csv(temporary, index=False)
-            return f"{len(report)} findings"
+            return f"{check_workspace(self.workspace, self._findings)} findings"
 
         return self.jobs.start("checking", work)
 
     def findings(self) -> schemas.CheckFindings:
-        """The findings of the last check, without specimens that were settled since.
-
-        Raises
-        ------
-        InputError
-            When their file is damaged.
-        """
-        path = self.project.folder / FINDINGS
-        if not path.is_file():
+        """The findings of the last check, without specimens that were settled since."""
+        table = open_findings(self.workspace, self._findings)
+        if table is None:
             return schemas.CheckFindings(made=False, findings=[])
-        try:
-            table = pd.read_csv(path, dtype={"score": float}, keep_default_na=False, na_values={})
-        except (ValueError, OSError) as error:
-            raise InputError(f"{path} cannot be read as findings: {error}.") from None
-        if not set(table.columns) >= FINDING_COLUMNS:
-            raise InputError(f"{path} lacks columns; check the collection again.")
-        workspace = self.workspace
-        table = table.astype({column: str for column in FINDING_COLUMNS - {"score"}})
-        table = table[table["id"].isin(workspace.row_of)]
-        rows = np.array([workspace.row_of[i] for i in table["id"]], int)
-        table = table[~workspace.settled.is_settled[rows]]
-        # Accepted names: `label` is verbatim.
-        taxon_of = dict(zip(workspace.ids, workspace.collection.taxa(), strict=True))
-        table = table.assign(
-            taxon=table["id"].map(taxon_of), other_taxon=table["other_id"].map(taxon_of).fillna("")
-        )
         findings = [schemas.Finding.model_validate(row) for row in table.to_dict("records")]
         return schemas.CheckFindings(made=True, findings=findings)
+
+    @property
+    def _findings(self) -> Path:
+        return self.project.folder / FINDINGS
 
     def count(self) -> bool:
         """Count the samples again; False when that is under way."""

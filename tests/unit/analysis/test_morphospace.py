@@ -191,15 +191,15 @@ def test_pictures_never_overlap_and_stay_in_the_frame() -> None:
 
 
 def test_73_colours_are_told_apart() -> None:
-    colours = palette(73)
-    assert colours.shape == (73, 3)
-    assert colours.min() >= 0
-    assert colours.max() <= 1
-    lab = rgb_to_lab(colours)
+    colors = palette(73)
+    assert colors.shape == (73, 3)
+    assert colors.min() >= 0
+    assert colors.max() <= 1
+    lab = rgb_to_lab(colors)
     distance = np.linalg.norm(lab[:, None] - lab, axis=2)
     np.fill_diagonal(distance, np.inf)
     assert distance.min() > 14
-    np.testing.assert_array_equal(palette(20), colours[:20])
+    np.testing.assert_array_equal(palette(20), colors[:20])
 
 
 def test_a_legend_counts_each_taxon_and_leaves_the_unnamed_out() -> None:
@@ -207,7 +207,7 @@ def test_a_legend_counts_each_taxon_and_leaves_the_unnamed_out() -> None:
     assert legend.names == ["a", "b"]
     assert legend.counts == [1, 2]
     assert legend.of.tolist() == [1, -1, 0, 1]
-    assert len(set(legend.colours)) == 2
+    assert len(set(legend.colors)) == 2
 
 
 def test_the_page_cannot_be_broken_by_a_name(space: Morphospace, tmp_path: Path) -> None:
