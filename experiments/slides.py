@@ -1,19 +1,20 @@
 """How many shells of a slide are found, and how many found are shells, on slides of known truth.
 
-python -m experiments.slides 40              # 20 bright on dark, 20 dark on light, 50 to 300 shells
-python -m experiments.slides --side 10000 --write slide.png   # a large one, to measure memory with:
+python experiments/slides.py 40              # 20 bright on dark, 20 dark on light, 50 to 300 shells
+python experiments/slides.py --side 10000 --write slide.png   # a large one, to measure memory with:
 /usr/bin/time -v forametric segment slide.png -o slide
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 from PIL import Image
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tests.support.measure import measure_slides, slide_of
-
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()

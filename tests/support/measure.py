@@ -1,4 +1,4 @@
-"""Measures of plates and slides against simulated truth: for tests, and for experiments at scale."""
+"""Measures of plates and slides against simulated truth, for tests and for experiments."""
 
 from __future__ import annotations
 

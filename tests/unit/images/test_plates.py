@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from tests.support.measure import measure_plates
 from forametric.images import decode, load_image
 from forametric.images.plate import crop_plate, read_plate
 from forametric.simulation.plates import BAR_UM, STYLES, simulate_plate
+from tests.support.measure import measure_plates
 
 
 def test_the_label_goes_and_the_shell_stays():
