@@ -1,4 +1,4 @@
-"""Make the pictures of the docs pages: python docs/pictures.py."""
+"""Make the images of the docs pages: python docs/pictures.py."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def forms() -> None:
 
 
 def theoretical_morphospace() -> None:
-    """One form grown over growth ratio × rotation × flattening, all else held."""
+    """One form grown over growth ratio × rotation × flattening, everything else constant."""
     form = Form(
         "", 400, 12, 1.1, 80, 1.1, 0.3, aperture=0.5, roughness=0.15, pores=0.3, elongation=1.0
     )

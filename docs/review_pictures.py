@@ -1,7 +1,7 @@
-"""Make the pictures of docs/review.md, of simulated shells: python docs/review_pictures.py FOLDER.
+"""Make the images of docs/review.md, of simulated shells: python docs/review_pictures.py FOLDER.
 
-Runs `forametric demo` into FOLDER, if it is not there, and opens the review page on new shells.
-Needs Chromium and `pip install -e '.[dev]'`.
+Runs `forametric demo` into FOLDER, unless it has run there already, and opens the review page on
+new shells. Needs Chromium and `pip install -e '.[dev]'`.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from forametric.simulation import FORMS, write_shells
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from experiments.review import FLAGS
-from tests.serving import running
+from tests.support.serving import running
 
 IMAGES = Path(__file__).parent / "images"
-TOKEN = "a-token-for-pictures"
+TOKEN = "a-token-for-images"
 PER_FORM = 14
 
 
 def project(folder: Path) -> Path:
     """A project: the demo's model, and new shells of all forms in six samples down a core."""
     if not (folder / "demo").is_dir():
-        command = [sys.executable, "-m", "forametric.cli", "demo", "-o", str(folder / "demo")]
+        command = [sys.executable, "-m", "forametric", "demo", "-o", str(folder / "demo")]
         subprocess.run(command, check=True)
     shutil.rmtree(folder / "review", ignore_errors=True)
     if not (folder / "core").is_dir():
@@ -55,7 +55,7 @@ def project(folder: Path) -> Path:
         folder / "review",
         folder / "core",
         folder / "demo" / "model",
-        references=[folder / "demo" / "collection"],
+        reference_images=[folder / "demo" / "collection"],
         depth="depth_cm",
     ).folder
 
@@ -66,7 +66,7 @@ def _near(levels: np.ndarray, optimum: float) -> np.ndarray:
 
 
 def save(page: Page, name: str) -> None:
-    """What is on the screen, once pictures have come."""
+    """Save the screen, once its images have loaded."""
     page.wait_for_timeout(1500)
     page.screenshot(path=IMAGES / f"review-{name}.jpg", type="jpeg", quality=82)
 
@@ -97,10 +97,10 @@ def main(folder: Path) -> None:
         page.wait_for_timeout(4500)
         save(page, "morphotypes")
         page.get_by_role("link", name="Samples", exact=True).click()
-        page.locator("svg[subset=img]").wait_for()
+        page.locator("svg[role=img]").wait_for()
         save(page, "samples")
         browser.close()
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1] if len(sys.argv) > 1 else "review-pictures"))
+    main(Path(sys.argv[1] if len(sys.argv) > 1 else "review-images"))

@@ -19,7 +19,7 @@ import pandas as pd
 
 from forametric._typing import BoolArray, IntArray, NameArray, PathLike
 from forametric.errors import InputError
-from forametric.images.contact_sheet import SHOWN, contact_sheet
+from forametric.images.contact_sheet import contact_sheet, spread
 from forametric.utils.files import atomic_folder, read_json, write_json
 from forametric.utils.results import Result
 
@@ -74,8 +74,9 @@ class Collection(Result):
         }
 
     def _repr_html_(self) -> str:
-        captions = [[str(taxon)] for taxon in self.taxa()[:SHOWN]]
-        return contact_sheet(self.paths()[:SHOWN], captions, str(self))
+        rows = spread(len(self))
+        captions = [[str(taxon)] for taxon in self.taxa()[rows]]
+        return contact_sheet([self.path(row) for row in rows], captions, str(self))
 
     def __getitem__(self, rows: Sequence[int] | BoolArray | IntArray | slice) -> Collection:
         """The collection of some rows: positions, a mask or a slice."""

@@ -10,7 +10,7 @@ import pandas as pd
 from forametric._typing import Pixels
 from forametric.data.collection import Collection
 from forametric.data.sources import ImageSource, list_images
-from forametric.images.contact_sheet import SHOWN, THUMBNAIL, contact_sheet, thumbnail
+from forametric.images.contact_sheet import THUMBNAIL, contact_sheet, spread, thumbnail
 
 
 def thumbnail_url(collection: Collection, row: int | None, size: int = THUMBNAIL) -> str:
@@ -21,8 +21,8 @@ def thumbnail_url(collection: Collection, row: int | None, size: int = THUMBNAIL
 def table_with_thumbnails(
     table: pd.DataFrame, columns: Sequence[str], source: ImageSource | None, title: str = ""
 ) -> str:
-    """The first rows of a table with the column `image`, with their images from `source`."""
-    shown = table.head(SHOWN)
+    """Some rows of a table with the column `image`, with their images from `source`."""
+    shown = table.iloc[spread(len(table))]
     files: dict[str, Path | Pixels] = {}
     if source is not None:
         known, images = list_images(source)

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
+import numpy as np
+
 from forametric._typing import Pixels
 from forametric.errors import InputError
 from forametric.images.encode import image_url
@@ -13,6 +15,15 @@ from forametric.images.preprocess import load_image
 
 THUMBNAIL = 96  # px
 SHOWN = 12  # specimens in a notebook
+
+
+def spread(count: int) -> list[int]:
+    """At most 12 positions, evenly over `count`.
+
+    >>> spread(3), spread(100)[:3]
+    ([0, 1, 2], [0, 9, 18])
+    """
+    return np.linspace(0, count - 1, min(count, SHOWN)).round().astype(int).tolist()
 
 
 def thumbnail(image: Path | Pixels | None, size: int = THUMBNAIL) -> str:

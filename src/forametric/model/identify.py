@@ -81,7 +81,7 @@ class Identifications(Result):
         return f"{len(self)} specimens{': ' * bool(counts)}{counts}"
 
     def _repr_html_(self) -> str:
-        columns = ["taxon", "decision", "probability", "score", "novelty"]
+        columns = ["taxon", "decision", "probability", "score"]
         return table_with_thumbnails(self.table, columns, self.source, str(self))
 
     @property

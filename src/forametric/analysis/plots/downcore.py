@@ -25,13 +25,13 @@ def downcore_figure(abundances: pd.DataFrame, samples: pd.DataFrame, depth: str 
     depth : str
         The column of `samples` with the depth or age; "" draws samples in their order.
     """
-    from matplotlib.figure import Figure
+    from forametric.utils.figures import NotebookFigure
 
     greatest = abundances.groupby("taxon", sort=False)["abundance"].max()
     known = greatest.drop(UNKNOWN).sort_values(ascending=False)
     taxa = [*known.index[known >= LEAST_ABUNDANCE][:MAX_PANELS], UNKNOWN]
     levels = samples[depth] if depth else pd.Series(range(len(samples)))
-    figure = Figure(
+    figure = NotebookFigure(
         figsize=(1.6 + 1.25 * len(taxa), max(3.2, 0.28 * len(levels) + 1.9)), layout="constrained"
     )
     panels = figure.subplots(1, len(taxa), sharey=True, squeeze=False)[0]

@@ -64,7 +64,8 @@ def draw_map(
 ) -> Figure:
     """Draw the figure of `Morphospace.plot`. One unit of the map's axes is one inch on paper."""
     from matplotlib import rc_context
-    from matplotlib.figure import Figure
+
+    from forametric.utils.figures import NotebookFigure
 
     if path is not None and path.suffix.lower() not in SUFFIXES:
         raise InputError(f"{path.name}: a map is drawn as {', '.join(SUFFIXES)}; name one.")
@@ -85,7 +86,7 @@ def draw_map(
         table = _legend_table(legend.names, legend.counts)
         below = 0.12 + ROW * table.rows + note
         total = top + height + below
-        figure = Figure(figsize=(WIDTH, total), dpi=300, facecolor="white")
+        figure = NotebookFigure(figsize=(WIDTH, total), dpi=300, facecolor="white")
         axes = figure.add_axes((0, below / total, 1, height / total))
         axes.set(xlim=(0, WIDTH), ylim=(0, height), xticks=[], yticks=[])
         axes.set_axis_off()
