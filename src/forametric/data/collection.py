@@ -150,7 +150,8 @@ class Collection(Result):
 
     def select(self, rows: Sequence[int] | BoolArray | IntArray) -> Collection:
         """The collection of these rows: positions, or a mask."""
-        chosen = self.specimens.iloc[np.arange(len(self))[np.asarray(rows)]]
+        positions = np.arange(len(self))[np.asarray(rows) if len(rows) else slice(0)]
+        chosen = self.specimens.iloc[positions]
         return Collection(chosen.reset_index(drop=True), self.images, self.info)
 
     def merge(self, other: Collection) -> Collection:

@@ -97,7 +97,11 @@ class Embeddings:
 
     def __getitem__(self, rows: BoolArray | IntArray | slice | Sequence[int]) -> Embeddings:
         """The embeddings of some rows: a mask, positions or a slice."""
-        chosen = np.arange(len(self))[np.asarray(rows) if not isinstance(rows, slice) else rows]
+        everyone = np.arange(len(self))
+        if isinstance(rows, slice):
+            chosen = everyone[rows]
+        else:
+            chosen = everyone[np.asarray(rows) if len(rows) else slice(0)]
         return replace(
             self,
             table=self.table.iloc[chosen].reset_index(drop=True),
