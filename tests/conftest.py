@@ -11,7 +11,7 @@ from PIL import Image
 
 from forametric.data.collection import Collection
 from forametric.data.importers import import_collection
-from forametric.data.splits import make_split
+from forametric.data.splits import Split, make_split
 from forametric.embedding.recipe import Recipe
 from forametric.model.model import Model
 from forametric.simulation import write_shells
@@ -51,7 +51,6 @@ def model_folder(shells, split_file, tmp_path_factory) -> Path:
     """A model trained for two epochs on the 48 shells. It is not calibrated."""
 
     def make(folder: Path) -> None:
-        from forametric.data.splits import Split
         from forametric.training.train import train
 
         recipe = Recipe.load("default", QUICK[1::2])
@@ -88,6 +87,14 @@ def calibrated_folder(model_folder, more_shells, tmp_path_factory) -> Path:
         calibrated.save(folder / "model")
 
     return made_once(tmp_path_factory, "calibrated", make) / "model"
+
+
+@pytest.fixture(scope="session")
+def evaluation(model_folder, shells, split_file):
+    """The evaluation of the model of `model_folder` on the split it was trained with."""
+    from forametric.evaluation.evaluate import evaluate
+
+    return evaluate(Model.load(model_folder), Split.load(shells, split_file))
 
 
 @pytest.fixture(scope="session")
