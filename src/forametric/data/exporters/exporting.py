@@ -166,5 +166,5 @@ def _join(collection: Collection, names: pd.DataFrame | None, by: str) -> pd.Dat
             break
     for column in ("decision", "reason"):
         if column in given:
-            table.loc[named, column] = images.map(given[column]).fillna("")
+            table.loc[named, column] = images.map(given[column]).astype(object).fillna("")
     return table
