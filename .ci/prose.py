@@ -106,6 +106,10 @@ class Allowed:
 ALLOWED = (
     Allowed(r"shell|individual|photograph|picture", "src/forametric/simulation/*", "",
             "simulated shells are shells"),
+    Allowed("shell", "src/forametric/cli/examples.py src/forametric/cli/demo.py", "",
+            "commands on simulated shells"),
+    Allowed("shell", "src/forametric/cli/_options.py", "number of shells", "simulated shells"),
+    Allowed("shell", "src/forametric/review/*.py", "no shell|not a shell", "words of experts"),
     Allowed(r"shell|individual", "docs/simulated-shells.md docs/*.py", "", "simulated shells"),
     Allowed("picture", "*", r"\.picture\b", "an attribute of simulated shells and slides"),
     Allowed("shell", "*", r"(?i)simulat|demo|shell=|subshell|shell command|render_shell",

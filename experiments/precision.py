@@ -18,10 +18,9 @@ from typing import Any
 import numpy as np
 
 from forametric.data.collection import Collection
-from forametric.model.model import read_network
 from forametric.embedding.runtime import OpenVinoRuntime, Runtime, TorchRuntime
 from forametric.images import load_images
-from forametric.model.model import Model
+from forametric.model.model import Model, read_network
 
 
 def quantised(model: Path, squares: np.ndarray[Any, Any], folder: Path) -> Path:

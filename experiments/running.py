@@ -1,6 +1,6 @@
 """What running a model costs: each part against a baseline in the same run, and against size.
 
-python experiments/running.py MODEL COLLECTION                       # everything, about half an hour
+python experiments/running.py MODEL COLLECTION                      # everything, half an hour
 python experiments/running.py MODEL COLLECTION --parts search layout
 python experiments/running.py --plot                                 # draw what was measured
 

@@ -46,13 +46,13 @@ if TYPE_CHECKING:
     from forametric.review import (
         DecisionStore,
         Review,
-        agreement,
         apply_decisions,
         consensus,
         rank_for_review,
         read_decisions,
         training_set,
     )
+    from forametric.review.agreement import agreement
     from forametric.training.train import train
 
 _MODULES = {

@@ -1,4 +1,4 @@
-"""Types that several modules share."""
+"""Types that several modules use."""
 
 from __future__ import annotations
 

@@ -1,27 +1,27 @@
-"""Everything that Forametric raises on purpose.
+"""The exceptions that Forametric raises.
 
 ForametricError
-├── InputError          what was given cannot be used: the sentence says what, where, what to do
-│   ├── NotFoundError     what was asked for by its name or number is not there
-│   ├── ImageError      one picture cannot be read; a run of many lists it and goes on
-│   └── RecipeError     a recipe file or one of its settings is wrong
-├── ModelError          a model folder is damaged, or of a format this version does not know
-└── MissingExtraError   a part needs an optional install, whose command the message prints
+├── InputError          an input cannot be used; the message says which, where and what to do
+│   ├── NotFoundError   something with this name or number does not exist
+│   ├── ImageError      one image cannot be read; work on many images lists it and continues
+│   └── RecipeError     a recipe file or one of its settings is invalid
+├── ModelError          a model folder is damaged, or of an unknown format
+└── MissingExtraError   an optional dependency is missing; the message has the install command
 """
 
 from __future__ import annotations
 
 
 class ForametricError(Exception):
-    """Base of all errors that Forametric raises on purpose."""
+    """Base class of the exceptions that Forametric raises."""
 
 
 class InputError(ForametricError):
-    """What the user gave cannot be used."""
+    """An input cannot be used."""
 
 
 class NotFoundError(InputError):
-    """What was asked for by its name or number is not there."""
+    """Something with this name or number does not exist."""
 
 
 class ImageError(InputError):
@@ -29,7 +29,7 @@ class ImageError(InputError):
 
 
 class RecipeError(InputError):
-    """A recipe, or one of its settings, is wrong."""
+    """A recipe or one of its settings is invalid."""
 
 
 class ModelError(ForametricError):
@@ -37,7 +37,7 @@ class ModelError(ForametricError):
 
 
 class MissingExtraError(ForametricError):
-    """An optional part is not installed."""
+    """An optional dependency is not installed."""
 
     def __init__(self, part: str, extra: str) -> None:
         super().__init__(

@@ -1,12 +1,10 @@
-"""Figures of merit as plain functions on arrays, with intervals."""
+"""Metrics of classification, clustering, calibration and open-set recognition."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
 from sklearn.metrics import (
     adjusted_mutual_info_score,
@@ -16,33 +14,32 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
-Labels = npt.NDArray[Any]
-Floats = npt.NDArray[np.floating[Any]]
+from forametric._typing import AnyArray, BoolArray, IntArray
 
 
-def accuracy(truth: Labels, named: Labels) -> float:
-    """Share of right names.
+def accuracy(truth: AnyArray, predicted: AnyArray) -> float:
+    """The share of correct names.
 
     >>> accuracy(np.array(["a", "b"]), np.array(["a", "a"]))
     0.5
     """
-    return float(np.mean(truth == named))
+    return float(np.mean(truth == predicted))
 
 
-def macro_f1(truth: Labels, named: Labels, taxa: Labels | None = None) -> float:
-    """F1 averaged over taxa, each counting once: those that occur in `truth`, or those given."""
+def macro_f1(truth: AnyArray, predicted: AnyArray, taxa: AnyArray | None = None) -> float:
+    """The unweighted mean of the taxa's F1: of `taxa`, by default those that occur in `truth`."""
     taxa = np.unique(truth.astype(str)) if taxa is None else taxa
     return float(
         f1_score(
-            truth.astype(str), named.astype(str), labels=taxa, average="macro", zero_division=0
+            truth.astype(str), predicted.astype(str), labels=taxa, average="macro", zero_division=0
         )
     )
 
 
-def match_clusters(truth: Labels, clusters: Labels) -> Labels:
-    """Name each cluster after one taxon, one to one, for the most right names (Hungarian method).
+def match_clusters(truth: AnyArray, clusters: AnyArray) -> AnyArray:
+    """Name each cluster after a different taxon, with the most correct names (Hungarian method).
 
-    A cluster left over is named "".
+    If there are more clusters than taxa, the others get the name "".
 
     >>> match_clusters(np.array(["a", "a", "b"]), np.array([7, 7, 3])).tolist()
     ['a', 'a', 'b']
@@ -57,7 +54,7 @@ def match_clusters(truth: Labels, clusters: Labels) -> Labels:
     return np.asarray(matched[c])
 
 
-def clustering_scores(truth: Labels, clusters: Labels) -> dict[str, float]:
+def clustering_scores(truth: AnyArray, clusters: AnyArray) -> dict[str, float]:
     """Matched accuracy and macro F1, adjusted mutual information, adjusted Rand index."""
     matched = match_clusters(truth, clusters)
     return {
@@ -68,41 +65,46 @@ def clustering_scores(truth: Labels, clusters: Labels) -> dict[str, float]:
     }
 
 
-def auroc(strange: Floats, usual: Floats) -> float:
-    """Chance that a strange specimen's score is above a usual one's.
+def auroc(novel: AnyArray, known: AnyArray) -> float:
+    """The probability that a novel specimen's score is above that of a known one.
 
     >>> auroc(np.array([3.0, 2.0]), np.array([1.0, 0.0]))
     1.0
     """
-    truth = np.r_[np.ones(len(strange)), np.zeros(len(usual))]
-    return float(roc_auc_score(truth, np.r_[strange, usual]))
+    truth = np.r_[np.ones(len(novel)), np.zeros(len(known))]
+    return float(roc_auc_score(truth, np.r_[novel, known]))
 
 
-def fpr_at_tpr(strange: Floats, usual: Floats, share: float = 0.95) -> float:
-    """Share of the strange that pass as known where the limit lets `share` of the usual pass.
+def fpr_at_tpr(novel: AnyArray, known: AnyArray, tpr: float = 0.95) -> float:
+    """The share of novel specimens accepted at the threshold that accepts the share `tpr` of known.
 
     >>> fpr_at_tpr(np.array([0.5, 3.0]), np.array([0.0, 1.0]), 1.0)
     0.5
     """
-    return float(np.mean(strange <= np.quantile(usual, share, method="higher")))
+    return float(np.mean(novel <= np.quantile(known, tpr, method="higher")))
 
 
-def oscr(strange: Floats, usual: Floats, right: npt.NDArray[np.bool_]) -> float:
+def oscr(novel: AnyArray, known: AnyArray, correct: BoolArray) -> float:
     """Area under the open-set classification rate curve (Dhamija et al. 2018).
 
-    The chance that a known specimen is named right *and* is less strange than a specimen of an
-    unseen species. Never above the accuracy, nor above the AUROC by much.
+    The probability that a known specimen is named correctly *and* has a lower score than a novel
+    one. It is never above the accuracy.
+
+    Parameters
+    ----------
+    correct : ndarray of bool, shape (known,)
+        Whether each known specimen is named correctly.
 
     >>> oscr(np.array([2.0]), np.array([1.0, 1.0]), np.array([True, False]))
     0.5
     """
-    return auroc(strange, usual[right]) * float(right.mean()) if right.any() else 0.0
+    return auroc(novel, known[correct]) * float(correct.mean()) if correct.any() else 0.0
 
 
 def reliability(
-    confidence: Floats, right: npt.NDArray[np.bool_], bins: int = 15
-) -> tuple[Floats, Floats, npt.NDArray[np.int64]]:
-    """Mean confidence, accuracy and number of specimens in equal bins of confidence.
+    confidence: AnyArray, correct: BoolArray, bins: int = 15
+) -> tuple[AnyArray, AnyArray, IntArray]:
+    """Mean confidence, accuracy and number of specimens in bins of confidence of equal width.
 
     Empty bins are left out.
     """
@@ -110,37 +112,37 @@ def reliability(
     counts = np.bincount(of, minlength=bins)
     filled = counts > 0
     mean = np.bincount(of, confidence, bins)[filled] / counts[filled]
-    hits = np.bincount(of, right, bins)[filled] / counts[filled]
+    hits = np.bincount(of, correct, bins)[filled] / counts[filled]
     return mean, hits, counts[filled]
 
 
-def calibration_error(confidence: Floats, right: npt.NDArray[np.bool_], bins: int = 15) -> float:
-    """Expected calibration error: mean gap between confidence and accuracy (Naeini et al. 2015).
+def calibration_error(confidence: AnyArray, correct: BoolArray, bins: int = 15) -> float:
+    """Expected calibration error: mean difference of confidence and accuracy (Naeini et al. 2015).
 
-    Even perfect confidence has a gap in a finite sample (`calibration_error_by_chance`).
+    It is above 0 in a finite sample even for perfect confidences (`calibration_error_by_chance`).
 
     >>> calibration_error(np.array([0.9, 0.9]), np.array([True, False])).__round__(3)
     0.4
     """
-    mean, hits, counts = reliability(confidence, right, bins)
+    mean, hits, counts = reliability(confidence, correct, bins)
     return float((np.abs(mean - hits) * counts).sum() / counts.sum())
 
 
 def calibration_error_by_chance(
-    confidence: Floats, bins: int = 15, *, draws: int = 200, seed: int = 0
+    confidence: AnyArray, bins: int = 15, *, draws: int = 200, seed: int = 0
 ) -> float:
-    """The calibration error that these confidences would show on average, were they perfect.
+    """The calibration error that these confidences would have on average if they were perfect.
 
     >>> round(calibration_error_by_chance(np.full(100, 0.5)), 2)
     0.04
     """
     rng = np.random.default_rng(seed)
-    each = [rng.random(len(confidence)) < confidence for _ in range(draws)]
-    return float(np.mean([calibration_error(confidence, right, bins) for right in each]))
+    samples = [rng.random(len(confidence)) < confidence for _ in range(draws)]
+    return float(np.mean([calibration_error(confidence, correct, bins) for correct in samples]))
 
 
 def bootstrap(
-    measure: Callable[..., float], *arrays: npt.NDArray[Any], draws: int = 500, seed: int = 0
+    measure: Callable[..., float], *arrays: AnyArray, draws: int = 500, seed: int = 0
 ) -> list[float]:
     """95 % interval of `measure(*arrays)` by resampling the specimens (percentile bootstrap)."""
     rng = np.random.default_rng(seed)
@@ -151,7 +153,7 @@ def bootstrap(
     return [float(low), float(high)]
 
 
-def confusion(truth: Labels, named: Labels, taxa: list[str]) -> npt.NDArray[np.int64]:
-    """Counts, truth in rows and given names in columns, in the order of `taxa`."""
-    counts = confusion_matrix(truth.astype(str), named.astype(str), labels=taxa)
+def confusion(truth: AnyArray, predicted: AnyArray, taxa: list[str]) -> IntArray:
+    """The confusion matrix: true taxa in rows, predicted in columns, in the order of `taxa`."""
+    counts = confusion_matrix(truth.astype(str), predicted.astype(str), labels=taxa)
     return np.asarray(counts, dtype=np.int64)

@@ -1,7 +1,10 @@
-"""A review server in a process of its own, for tests from outside."""
+"""Review projects, sessions and servers for tests: fixtures to import into a conftest, helpers."""
 
+import json
 import os
 import re
+import shutil
+import struct
 import subprocess
 import sys
 import threading
@@ -9,10 +12,103 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+from starlette.testclient import TestClient
+
+from forametric.review.project import Project, embed_project
+from forametric.review.workspace import ReviewWorkspace
+from forametric.server.app import make_app
+from forametric.server.session import ReviewSession
+
+TOKEN = "a-token-for-tests"
+ADDRESS = "http://127.0.0.1:8765"
+HEADERS = {"Authorization": f"Bearer {TOKEN}"}
+
+
+@pytest.fixture(scope="session")
+def prepared_project(calibrated_folder, more_shells, shells_folder, tmp_path_factory) -> Path:
+    """A project with its embeddings and its map; tests copy it."""
+    folder = tmp_path_factory.mktemp("review") / "project"
+    project = Project.create(
+        folder, more_shells, calibrated_folder, reference_images=[shells_folder], depth="depth"
+    )
+    embed_project(project)
+    return folder
+
+
+@pytest.fixture
+def folder(prepared_project, tmp_path_factory) -> Iterator[Path]:
+    """A copy of the prepared project, next to it since its paths are relative."""
+    copy = prepared_project.with_name(tmp_path_factory.mktemp("p").name)
+    shutil.copytree(prepared_project, copy)
+    yield copy
+    shutil.rmtree(copy)
+
+
+@pytest.fixture
+def workspace(folder) -> Iterator[ReviewWorkspace]:
+    """A workspace on a copy of the prepared project."""
+    project = Project.open(folder)
+    found = ReviewWorkspace(embed_project(project), project.open_store(), project.depth)
+    yield found
+    found.store.close()
+
+
+@pytest.fixture
+def session(folder) -> Iterator[ReviewSession]:
+    """A session on a copy of the prepared project."""
+    project = Project.open(folder)
+    found = ReviewSession.open(project, project.open_store())
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def client(session) -> Iterator[TestClient]:
+    """A client of that session that has the token."""
+    with client_of(session) as found:
+        yield found
+
+
+def client_of(session: ReviewSession) -> TestClient:
+    """A client that has the token."""
+    return TestClient(make_app(session, TOKEN), base_url=ADDRESS, headers=HEADERS)
+
+
+def wait_for(session: ReviewSession, kind: str):
+    """Wait until work has ended; returns its job."""
+    for _ in range(1200):
+        job = session.jobs.states()[kind]
+        if job.state in ("done", "failed"):
+            return job
+        threading.Event().wait(0.1)
+    raise AssertionError(f"{kind} does not end: {job}")
+
+
+def next_specimens(client, reviewer: str = "A", count: int = 5) -> list[dict]:
+    """The next specimens of a reviewer's queue."""
+    got = client.get("/api/queue", params={"reviewer": reviewer, "count": count})
+    return got.json()["specimens"]
+
+
+def decide(client, specimen: str, taxon: str = "", verdict: str = "taxon", reviewer: str = "A"):
+    """Record one decision; returns the response."""
+    decision = {"specimen": specimen, "verdict": verdict, "taxon": taxon}
+    return client.post("/api/decisions", json={"reviewer": reviewer, "decisions": [decision]})
+
+
+def unpack(response) -> tuple[dict, bytes]:
+    """The JSON text and the numbers of a packed response."""
+    length = struct.unpack("<I", response.content[:4])[0]
+    return json.loads(response.content[4 : 4 + length]), response.content[4 + length :]
+
 
 @contextmanager
 def running(project: Path, token: str, *arguments: str) -> Iterator[tuple[str, subprocess.Popen]]:
-    """Serve a project on a free port; gives its address, and the process to be killed."""
+    """Serve a project on a free port, in a process of its own that may be killed.
+
+    Gives its address and the process.
+    """
     process = subprocess.Popen(
         [sys.executable, "-m", "forametric", "review", str(project), "--no-browser",
          *(arguments or ("--port", "0"))],
@@ -24,14 +120,14 @@ def running(project: Path, token: str, *arguments: str) -> Iterator[tuple[str, s
         found = re.search(r"http://[\w.:\[\]]+", line)
         assert found, line + process.stderr.read()
         address = found.group()
-        _answers(address)
+        _wait_until_it_answers(address)
         yield address, process
     finally:
         process.kill()
         process.communicate()
 
 
-def _answers(address: str) -> None:
+def _wait_until_it_answers(address: str) -> None:
     import httpx
 
     for _ in range(100):

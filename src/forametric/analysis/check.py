@@ -107,7 +107,7 @@ class CheckReport(Result):
         return self.table[self.table["kind"] == kind]
 
     def fix(self) -> Collection:
-        """A collection without what is certainly wrong, and with the doubtful marked.
+        """A collection without what is certainly wrong, and with what is uncertain marked.
 
         Left out: unreadable images, and copies of the same file under the same name. A file with
         two names is kept once, without a taxon. A likely label error keeps its label; the column
@@ -121,8 +121,8 @@ class CheckReport(Result):
         table = self.collection.specimens.copy()
         conflicting = set(self.of("conflict")["id"]) | set(self.of("conflict")["other_id"])
         table.loc[table["id"].isin(conflicting), "taxon"] = None
-        doubtful = self.of("label").drop_duplicates("id").set_index("id")["message"]
-        table["suspect"] = table["id"].map(doubtful).astype(object).fillna("")
+        suspects = self.of("label").drop_duplicates("id").set_index("id")["message"]
+        table["suspect"] = table["id"].map(suspects).astype(object).fillna("")
         out = pd.concat([self.of(kind)["id"] for kind in ("unreadable", "duplicate", "conflict")])
         kept = table[~table["id"].isin(set(out))].reset_index(drop=True)
         if kept.empty:
@@ -226,14 +226,14 @@ def check_embedded(collection: Collection, embeddings: Embeddings | None = None)
 
 
 def near_copies(thumbs: AnyArray, deviations: FloatArray) -> list[tuple[int, int, float]]:
-    """Pairs (earlier, later, correlation) of pictures that are nearly the same.
+    """Pairs (earlier, later, correlation) of images that are nearly the same.
 
     Parameters
     ----------
     thumbs : ndarray of uint16, shape (n, THUMBNAIL * THUMBNAIL)
-        Pictures in shades of grey; the scale does not matter.
+        Images in shades of grey; the scale does not matter.
     deviations : ndarray of float32, shape (n,)
-        The standard deviation of each in grey levels of 256; pictures of nearly one grey are not
+        The standard deviation of each in grey levels of 256; images of nearly one grey are not
         compared.
     """
     compared = np.flatnonzero(deviations >= 2)
@@ -254,7 +254,7 @@ def near_copies(thumbs: AnyArray, deviations: FloatArray) -> list[tuple[int, int
 
 
 def _standardised(thumbs: AnyArray) -> FloatArray:
-    """Each picture with mean 0 and length 1, so that products are correlations."""
+    """Each image with mean 0 and length 1, so that products are correlations."""
     flat = thumbs.astype(np.float32)
     flat -= flat.mean(1, keepdims=True)
     flat /= np.linalg.norm(flat, axis=1, keepdims=True)

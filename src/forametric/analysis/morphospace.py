@@ -422,7 +422,7 @@ def _jobs(count: int) -> int:
 
 
 def _affinities(vectors: FloatArray, perplexity: float) -> Any:
-    """openTSNE's neighbour graph, of exact neighbours: the same whenever it is made."""
+    """openTSNE's neighbour graph, of exact neighbors: the same whenever it is made."""
     import openTSNE
 
     index = Index(vectors, exact=len(vectors))
@@ -430,7 +430,7 @@ def _affinities(vectors: FloatArray, perplexity: float) -> Any:
     count = min(len(vectors) - 1, int(3 * perplexity))
     distances, rows = index.nearest(vectors, count + 1)
     itself = rows == np.arange(len(rows))[:, None]
-    itself[~itself.any(1), -1] = True  # copies of one picture may have pushed it out
+    itself[~itself.any(1), -1] = True  # copies of one image may have displaced it
     graph = openTSNE.nearest_neighbors.PrecomputedNeighbors(
         rows[~itself].reshape(-1, count), distances[~itself].reshape(-1, count).astype(np.float64)
     )
@@ -455,7 +455,7 @@ def _landmarks(count: int, most: int, seed: int) -> BoolArray:
 
 
 def _among_neighbors(index: Index, layout: AnyArray, vectors: FloatArray) -> Float64Array:
-    """The mean place of each vector's five nearest in the layout, weighed by their neighbor_weights."""
+    """The mean place of each vector's five nearest, weighted by `neighbor_weights`."""
     distances, rows = index.nearest(vectors, 5)
     weights = neighbor_weights(distances)
     weights /= weights.sum(1, keepdims=True)

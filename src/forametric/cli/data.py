@@ -50,13 +50,13 @@ def segment(
     overwrite: opt.Overwrite = False,
     as_json: opt.Json = False,
 ) -> None:
-    """Find the specimens on slides or trays and make a collection of them.
+    """Find the specimens on slides and make a collection of them.
 
     Finds bright specimens on a dark slide, or dark ones on a light slide. Each is cropped with a
     margin, measured, and outlined on an image below `overlays`. Specimens that the edge cuts are
     left out.
 
-    Example: forametric segment tray1.jpg tray2.jpg --um-per-px 2.4 --min-diameter 150 -o trays
+    Example: forametric segment slide-1.jpg slide-2.jpg --um-per-px 2.4 --min-diameter 150 -o slides
     """
     report = fm.segment_slides(
         slides, output, um_per_px=um_per_px, min_diameter=min_diameter, overwrite=overwrite

@@ -1,7 +1,7 @@
-"""A collection: a table of specimens and the place where their images lie.
+"""Collections: a table of specimens and the folder of their images.
 
-On disk a folder with `collection.json` (what it is) and `specimens.parquet` (one row a specimen).
-The images stay where they are; `images` in the JSON says where that is, seen from the folder.
+On disk a collection is a folder with `collection.json` and `specimens.parquet` (one row for each
+specimen). Images are not copied: `images` in the JSON is their folder, relative to the collection.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from forametric.utils.files import atomic_folder, read_json, write_json
 from forametric.utils.results import Result
 
 FORMAT = 1
-ID_LENGTH = 16  # an id begins with so many letters of the SHA-256 of the file's bytes
+ID_LENGTH = 16  # leading digits of the file's SHA-256 in an id
 CORE_COLUMNS = ("id", "image", "label", "taxon", "sample", "group", "um_per_px")
 
 
@@ -36,10 +36,10 @@ class Collection(Result):
     ----------
     specimens : DataFrame
         One row each: `id` (unique), `image` (POSIX path inside `images`), `label` (verbatim) and
-        `taxon` (accepted name; missing when not known), `sample`, `group`, `um_per_px`, and
-        whatever else the lab recorded.
+        `taxon` (accepted name; missing if unknown), `sample`, `group`, `um_per_px`, and all other
+        recorded columns.
     images : Path
-        The folder that holds every image.
+        The folder that contains all images.
     info : dict
         name, source, licence, citation, version of the software that made it.
     """
@@ -54,7 +54,7 @@ class Collection(Result):
             raise InputError(f"the table of specimens lacks the columns {', '.join(missing)}.")
         twice = self.specimens["id"][self.specimens["id"].duplicated()]
         if len(twice):
-            raise InputError(f"ids must be unique; {twice.iloc[0]} stands more than once.")
+            raise InputError(f"ids must be unique; {twice.iloc[0]} occurs more than once.")
 
     def __len__(self) -> int:
         return len(self.specimens)
@@ -88,7 +88,7 @@ class Collection(Result):
         return self.specimens
 
     def query(self, expression: str) -> Collection:
-        """The specimens for which a pandas expression holds.
+        """The specimens for which a pandas expression is true.
 
         >>> Collection.open("core").query("sample == 'GC37'")  # doctest: +SKIP
         """
@@ -96,7 +96,7 @@ class Collection(Result):
 
     @classmethod
     def open(cls, folder: PathLike) -> Collection:
-        """Open a saved collection; `InputError` says what is missing or unknown."""
+        """Open a saved collection; `InputError` if it is missing, damaged or of another format."""
         folder = Path(folder)
         if not (folder / "collection.json").is_file():
             raise InputError(
@@ -117,45 +117,45 @@ class Collection(Result):
         return cls(specimens, images, info)
 
     def save(self, folder: PathLike, *, overwrite: bool = False) -> Path:
-        """Write the collection as a folder, whole or not at all; returns its path."""
+        """Write the collection as a folder, atomically; returns its path."""
         folder = Path(folder)
         with atomic_folder(folder, overwrite) as temporary:
             self.write_into(temporary, folder)
         return folder
 
     def write_into(self, temporary: Path, folder: Path) -> None:
-        """Write the two files into `temporary`, to be read from where `folder` will stand."""
+        """Write the files into `temporary`, which is then renamed to `folder`."""
         self.specimens.to_parquet(temporary / "specimens.parquet", index=False)
         info = {k: v for k, v in self.info.items() if k not in ("format", "images")}
-        place = _relative(self.images, folder.absolute())
-        write_json(temporary / "collection.json", {"format": FORMAT, **info, "images": place})
+        images = _relative(self.images, folder.absolute())
+        write_json(temporary / "collection.json", {"format": FORMAT, **info, "images": images})
 
     def path(self, index: int) -> Path:
-        """Where the image of the specimen in row `index` lies; never outside `images`."""
+        """The image file of the specimen in row `index`; always inside `images`."""
         return inside(self.images, str(self.specimens["image"].iloc[index]))
 
     def paths(self) -> list[Path]:
-        """Where the images lie, in the order of the table."""
+        """The image files, in the order of the table."""
         return [inside(self.images, str(image)) for image in self.specimens["image"]]
 
     def taxa(self) -> NameArray:
-        """The accepted names, "" where not known, as an array of str."""
+        """The accepted names as an array of str, "" for unknown ones."""
         return np.asarray(self.specimens["taxon"].fillna("").astype(str), dtype=object)
 
     @cached_property
     def fingerprint(self) -> str:
-        """A short hash of which specimens these are and what they are called, in any order."""
+        """A short hash of the ids and taxa, independent of their order."""
         rows = self.specimens["id"].astype(str) + "," + pd.Series(self.taxa(), self.specimens.index)
         return hashlib.sha256("\n".join(sorted(rows)).encode()).hexdigest()[:16]
 
     def select(self, rows: Sequence[int] | BoolArray | IntArray) -> Collection:
         """The collection of these rows: positions, or a mask."""
         positions = np.arange(len(self))[np.asarray(rows) if len(rows) else slice(0)]
-        chosen = self.specimens.iloc[positions]
-        return Collection(chosen.reset_index(drop=True), self.images, self.info)
+        table = self.specimens.iloc[positions]
+        return Collection(table.reset_index(drop=True), self.images, self.info)
 
     def merge(self, other: Collection) -> Collection:
-        """Both collections as one; `InputError` when an id stands in both."""
+        """Both collections as one; `InputError` if they share an id."""
         common = Path(os.path.commonpath([self.images.absolute(), other.images.absolute()]))
         tables = [
             c.specimens.assign(image=[p.relative_to(common).as_posix() for p in c.paths()])
@@ -165,7 +165,7 @@ class Collection(Result):
 
 
 def inside(folder: Path, name: str) -> Path:
-    """`folder / name`, refused when it leaves the folder.
+    """`folder / name`; `InputError` if it is outside the folder.
 
     >>> inside(Path("plates"), "../secret.png")
     Traceback (most recent call last):
@@ -178,12 +178,12 @@ def inside(folder: Path, name: str) -> Path:
 
 
 def content_hash(ids: pd.Series) -> pd.Series:
-    """The part of each id that says what the file holds: equal for equal files."""
+    """The part of each id that is a hash of the file, so equal for identical files."""
     return ids.str.slice(0, ID_LENGTH)
 
 
 def deduplicate_ids(content: pd.Series) -> pd.Series:
-    """Unique ids: what stood there before is followed by -2, -3, …
+    """Unique ids: repeated ones get the suffixes -2, -3, …
 
     >>> deduplicate_ids(pd.Series(["a", "b", "a"])).tolist()
     ['a', 'b', 'a-2']
@@ -193,7 +193,7 @@ def deduplicate_ids(content: pd.Series) -> pd.Series:
 
 
 def taxon_of(label: str) -> str:
-    """A label as a name: underscores are blanks, blanks are single.
+    """A label as a name, with single spaces instead of underscores and repeated spaces.
 
     >>> taxon_of("Globigerina_bulloides ")
     'Globigerina bulloides'

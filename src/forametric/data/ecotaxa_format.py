@@ -1,3 +1,3 @@
-"""Names of the EcoTaxa format that both the importer and the exporter use."""
+"""Names in the EcoTaxa format that the importer and the exporter use."""
 
-PIXEL_SIZE_MM = "process_particle_pixel_size_mm"
+PIXEL_SIZE_MM = "process_particle_pixel_size_mm"  # the only pixel size with a stated unit

@@ -71,7 +71,7 @@ class Embeddings:
     def of_vectors(
         cls, vectors: AnyArray, class_probabilities: FloatArray | None = None
     ) -> Embeddings:
-        """Plain vectors, shape (n, dimensions), of specimens of which nothing else is known."""
+        """Embeddings from vectors of shape (n, dimensions), without further columns."""
         vectors = np.asarray(vectors, np.float32)
         if vectors.ndim != 2:
             raise InputError(f"vectors must have the shape (n, dimensions), not {vectors.shape}.")
@@ -82,7 +82,7 @@ class Embeddings:
 
     def __post_init__(self) -> None:
         vectors = self.vectors.view()
-        vectors.flags.writeable = False  # what was computed from them stays right
+        vectors.flags.writeable = False  # results computed from them stay valid
         object.__setattr__(self, "vectors", vectors)
 
     def __len__(self) -> int:
@@ -97,17 +97,15 @@ class Embeddings:
 
     def __getitem__(self, rows: BoolArray | IntArray | slice | Sequence[int]) -> Embeddings:
         """The embeddings of some rows: a mask, positions or a slice."""
-        everyone = np.arange(len(self))
-        if isinstance(rows, slice):
-            chosen = everyone[rows]
-        else:
-            chosen = everyone[np.asarray(rows) if len(rows) else slice(0)]
+        if not isinstance(rows, slice):
+            rows = np.asarray(rows) if len(rows) else slice(0)
+        positions = np.arange(len(self))[rows]
         return replace(
             self,
-            table=self.table.iloc[chosen].reset_index(drop=True),
-            vectors=self.vectors[chosen],
-            class_probabilities=self.class_probabilities[chosen],
-            rows=self.rows[chosen],
+            table=self.table.iloc[positions].reset_index(drop=True),
+            vectors=self.vectors[positions],
+            class_probabilities=self.class_probabilities[positions],
+            rows=self.rows[positions],
         )
 
     @property
@@ -121,7 +119,7 @@ class Embeddings:
         return self.vectors[:, self.projection_dim :]
 
     def taxa(self) -> AnyArray:
-        """The taxon of each specimen as str, "" where it is not known."""
+        """The taxon of each specimen as str, "" for unknown ones."""
         if "taxon" not in self.table:
             return np.full(len(self), "", dtype=object)
         return np.asarray(self.table["taxon"].fillna("").astype(str), dtype=object)
@@ -169,14 +167,14 @@ def write_vectors(
             lists = pa.FixedSizeListArray.from_arrays(flat, numbers.shape[1])
             table = table.append_column(name, lists)
     with atomic_path(path) as temporary:
-        # Few of these numbers are equal: dictionary encoding would only take space.
+        # The values of vectors are nearly all different: dictionary encoding would waste space.
         texts = list(columns)
         metadata = dict(metadata) if metadata else None
         pq.write_table(table.replace_schema_metadata(metadata), temporary, use_dictionary=texts)
 
 
 def join_vectors(parts: Sequence[Path], path: Path) -> None:
-    """Write the rows of several files of vectors into one, holding one of them at a time."""
+    """Write the rows of several files of vectors into one, with one of them in memory at a time."""
     import pyarrow.parquet as pq
 
     schema = pq.read_schema(parts[0])
@@ -236,7 +234,7 @@ def _read(
         tables, start = [], 0
         for file, part in zip(files, parts, strict=True):
             _check_model(file, part.schema_arrow.metadata or {}, model)
-            # Never the whole column twice in memory.
+            # By batches, so that a column is never in memory twice.
             for batch in part.iter_batches(columns=[*texts, *read]):
                 for name, numbers in read.items():
                     flat = batch.column(name).flatten().to_numpy(zero_copy_only=False)

@@ -1,4 +1,4 @@
-"""One rule for what a verb takes: a collection, a folder of images, image files, or pixels."""
+"""Accept a collection, a folder of images, image files or pixels as input."""
 
 from __future__ import annotations
 
@@ -27,15 +27,14 @@ TABLE_COLUMNS = ("id", "image", "taxon", "sample")
 
 
 def open_collection(source: Collection | PathLike) -> Collection:
-    """A collection as it is, or an unsaved one of a folder of images or of one image.
+    """The collection itself, or an unsaved one of a folder of images or of one image.
 
-    The specimens of a folder have no label, however its subfolders are called: `forametric import`
-    reads labels.
+    The names of subfolders are not used as labels; `forametric import` does that.
 
     Raises
     ------
     InputError
-        When there is nothing, or a folder without images.
+        When the path does not exist, or is a folder without images.
     """
     if isinstance(source, Collection):
         return source
@@ -53,7 +52,7 @@ def open_collection(source: Collection | PathLike) -> Collection:
 
 
 def list_images(source: ImageSource) -> tuple[pd.DataFrame, list[Path | Pixels]]:
-    """What is known of each image (image, and id, taxon, sample), and its file or pixels.
+    """A table of the images (image, and id, taxon, sample if known), and their files or pixels.
 
     Raises
     ------
@@ -102,5 +101,5 @@ def _collection_of(files: Sequence[Path], folder: Path) -> Collection:
 def _content(file: Path) -> str:
     try:
         return sha256(file)[:ID_LENGTH]
-    except OSError:  # listed as skipped when it is to be read
+    except OSError:  # reading the image will fail and list it as skipped
         return hashlib.sha256(str(file).encode()).hexdigest()[:ID_LENGTH]

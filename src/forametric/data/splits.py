@@ -1,6 +1,6 @@
-"""Splits: which specimen belongs to which subset, drawn by a seed or read from a column or a CSV.
+"""Splits of a collection into subsets, drawn from a seed or read from a column or a CSV file.
 
-Subsets: `train`, `val` (selection), `test` (known taxa), `unseen` (taxa held out whole),
+Subsets: `train`, `val` (selection and calibration), `test` (known taxa), `unseen` (held-out taxa),
 `distractor` (images of no taxon, used only in evaluation), `unused`.
 """
 
@@ -22,7 +22,7 @@ from forametric.utils.files import atomic_path, refuse_existing
 from forametric.utils.results import Result
 
 SUBSETS = ("train", "val", "test", "unseen", "distractor", "unused")
-# Data sets published with `unknown` for images of no taxon can be read as they are.
+# Some published data sets use `unknown` for images of no taxon.
 READ_AS = {"": "unused", "unknown": "distractor"}
 
 
@@ -99,12 +99,12 @@ class Split(Result):
 
     @property
     def train(self) -> Collection:
-        """The specimens to learn."""
+        """The specimens for training."""
         return self.collection.select(self.of("train"))
 
     @property
     def val(self) -> Collection:
-        """The specimens for selection and calibration."""
+        """The specimens for selecting the epoch and for calibration."""
         return self.collection.select(self.of("val"))
 
     @property
@@ -114,12 +114,12 @@ class Split(Result):
 
     @property
     def unseen(self) -> Collection:
-        """Specimens of the taxa held out whole."""
+        """Specimens of held-out taxa."""
         return self.collection.select(self.of("unseen"))
 
     @cached_property
     def hash(self) -> str:
-        """A short hash of which specimen belongs to which subset, in any order."""
+        """A short hash of the ids and subsets, independent of their order."""
         lines = sorted(f"{i},{subset}" for i, subset in self.subsets.items())
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
@@ -169,14 +169,14 @@ def make_split(
 ) -> Split:
     """Create a stratified split that keeps groups together and can hold out entire taxa.
 
-    Specimens that share a `group`, or whose files are identical, stay in one subset. The groups of
-    each taxon go to test, then to val, until each has its share; a taxon of one group goes to
-    train, of two to train and test. Unlabelled specimens are `unused`.
+    Specimens that share a `group`, or whose files are identical, are in the same subset. The groups
+    of each taxon are assigned to test, then to val, until each has its share. A taxon with one
+    group is in train only, a taxon with two in train and test. Unlabelled specimens are `unused`.
 
     Parameters
     ----------
     held_out_taxa : int
-        The number of taxa to hold out whole, of those with at least five specimens if possible.
+        The number of taxa to hold out, with at least five specimens each if possible.
     test, val : float
         Shares of each known taxon's specimens.
 
@@ -193,8 +193,8 @@ def make_split(
     counts = taxa[taxa != ""].value_counts()
     if len(counts) - held_out_taxa < 2:
         raise InputError(
-            f"{len(counts)} labelled taxa with {held_out_taxa} held out leave fewer than two to "
-            f"learn."
+            f"{len(counts)} labelled taxa with {held_out_taxa} held out leave fewer than two for "
+            f"training."
         )
     enough = counts >= 5
     eligible = sorted(counts.index[enough] if enough.sum() >= held_out_taxa else counts.index)
@@ -207,16 +207,16 @@ def make_split(
         sizes = groups[rows].value_counts(sort=False)
         order = rng.permutation(np.asarray(sorted(sizes.index), dtype=object))
         assigned = {name: "train" for name in order}
-        wanted = {"test": test * len(rows), "val": val * len(rows)}
+        target = {"test": test * len(rows), "val": val * len(rows)}
         free = list(order)
         for subset in ("test", "val"):
             taken = 0
-            while len(free) > 1 and (taken == 0 or taken + sizes[free[-1]] <= wanted[subset]):
+            while len(free) > 1 and (taken == 0 or taken + sizes[free[-1]] <= target[subset]):
                 name = free.pop()
                 assigned[name] = subset
                 taken += sizes[name]
         subsets[rows] = groups[rows].map(assigned)
-    # A group shared by several taxa gets one subset: the first it was assigned to.
+    # A group with several taxa gets the first of the subsets that it was assigned to.
     known = subsets.isin(("train", "val", "test"))
     first = subsets[known].groupby(groups[known]).first()
     subsets[known] = groups[known].map(first)
@@ -231,7 +231,7 @@ def small_taxa(collection: Collection, least: int = 3) -> dict[str, int]:
 
 
 def group_ids(table: pd.DataFrame) -> pd.Series:
-    """The group of each specimen; identical files share one, specimens without group have none."""
+    """The group of each specimen: shared by identical files, unique for specimens without one."""
     own = table["group"].where(table["group"].notna(), "id:" + table["id"].astype(str)).astype(str)
     return own.groupby(content_hash(table["id"])).transform("first")
 
@@ -239,5 +239,5 @@ def group_ids(table: pd.DataFrame) -> pd.Series:
 def _read(path: Path) -> pd.Series:
     table = pd.read_csv(path, dtype=str, keep_default_na=False)
     if not {"id", "subset"} <= set(table.columns) or table["id"].duplicated().any():
-        raise InputError(f"{path} should have the columns id and subset, each id once.")
+        raise InputError(f"{path} must have the columns id and subset, with each id once.")
     return table.set_index("id")["subset"]

@@ -1,8 +1,8 @@
-"""Names, synonyms and the tree above them, from one table.
+"""Taxonomy: accepted names, synonyms and higher ranks, from a table.
 
-The table that comes with the package holds the 35 species of Endless Forams under that library's
-names. Another can be given as CSV with the columns name, genus, family, order, synonyms (parted by
-|) and aphia_id.
+The table in the package has the 35 species of Endless Forams under that library's names. Another
+table is a CSV file with the columns name, genus, family, order, synonyms (separated by |) and
+aphia_id.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ BATCH = 50
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Taxonomy(Result):
-    """A table of accepted names, one row each, all text, empty where not known.
+    """A table of accepted names, one row each, as text; unknown values are empty.
 
     >>> taxonomy = Taxonomy.load()
     >>> taxonomy.accepted("trilobatus_sacculifer")
@@ -46,12 +46,12 @@ class Taxonomy(Result):
 
     @classmethod
     def load(cls, path: PathLike | None = None) -> Taxonomy:
-        """Read a table; without a path the one that comes with the package.
+        """Read a table, by default the one in the package.
 
         Raises
         ------
         InputError
-            When columns are missing, or one spelling stands for two names.
+            When columns are missing, or a spelling is ambiguous.
         """
         source = (
             Path(path) if path else files("forametric.data") / "facts" / "planktic_foraminifera.csv"
@@ -65,7 +65,7 @@ class Taxonomy(Result):
         if missing:
             raise InputError(f"the taxonomy {path} lacks the columns {', '.join(missing)}.")
         taxonomy = cls(table)
-        taxonomy._names  # noqa: B018  refuses a spelling of two names
+        taxonomy._names  # noqa: B018  raises for an ambiguous spelling
         return taxonomy
 
     def __len__(self) -> int:
@@ -80,12 +80,12 @@ class Taxonomy(Result):
         return {"names": len(self)}
 
     def to_csv(self, path: PathLike, *, overwrite: bool = False) -> Path:
-        """Write the table, to read or to edit; returns its path."""
+        """Write the table as CSV; returns its path."""
         return write_csv(self.table, path, overwrite=overwrite)
 
     @cached_property
     def _names(self) -> dict[str, str]:
-        """Every spelling that is known, folded, with the accepted name it leads to."""
+        """The accepted name of each known spelling, which is folded."""
         names: dict[str, str] = {}
         for name, synonyms in zip(self.table["name"], self.table["synonyms"], strict=True):
             for spelling in (name, *filter(None, synonyms.split("|"))):
@@ -103,11 +103,11 @@ class Taxonomy(Result):
         return isinstance(name, str) and fold(name) in self._names
 
     def accepted(self, name: str) -> str:
-        """The accepted name for a spelling or synonym; an unknown name comes back as it is."""
+        """The accepted name for a spelling or synonym; an unknown name is returned unchanged."""
         return self._names.get(fold(name), name)
 
     def above(self, name: str) -> dict[str, str]:
-        """Genus, family and order of a name; of an unknown binomen the genus only."""
+        """Genus, family and order of a name; only the genus of an unknown binomen."""
         row = self._rows.get(self.accepted(name))
         if row:
             return {rank: row[rank] for rank in RANKS}
@@ -116,21 +116,22 @@ class Taxonomy(Result):
         return {"genus": words[0] if binomen else "", "family": "", "order": ""}
 
     def aphia_id(self, name: str) -> str:
-        """The AphiaID of WoRMS, as text; empty where it was not fetched."""
+        """The AphiaID of WoRMS, as text; empty if it was not fetched."""
         return self._rows.get(self.accepted(name), {}).get("aphia_id", "")
 
     def refreshed(self, url: str = WORMS) -> Taxonomy:
-        """The table with AphiaIDs, and empty families and orders filled, as WoRMS has them now.
+        """The table with AphiaIDs from WoRMS, and with empty families and orders filled.
 
         Raises
         ------
         InputError
-            When WoRMS cannot be reached or answers something else.
+            When WoRMS cannot be reached or its response is unexpected.
         """
         table = self.table.copy()
         for start in range(0, len(table), BATCH):
             rows = table.index[start : start + BATCH]
-            for row, record in zip(rows, _ask(url, table.loc[rows, "name"].tolist()), strict=True):
+            records = _match_names(url, table.loc[rows, "name"].tolist())
+            for row, record in zip(rows, records, strict=True):
                 if record is None:
                     continue
                 table.loc[row, "aphia_id"] = str(record["AphiaID"])
@@ -141,7 +142,7 @@ class Taxonomy(Result):
 
 
 def fold(name: str) -> str:
-    """A name as it is compared: lower case, single blanks, no rank marks, numbers or punctuation.
+    """A name for comparison: lower case, single spaces, no rank marks, numbers or punctuation.
 
     >>> fold(" 3 - Globigerina_bulloides ")
     'globigerina bulloides'
@@ -150,14 +151,14 @@ def fold(name: str) -> str:
     return " ".join(word for word in words if word not in ("cf", "aff", "sp", "ssp"))
 
 
-def _ask(url: str, names: Sequence[str]) -> list[dict[str, Any] | None]:
+def _match_names(url: str, names: Sequence[str]) -> list[dict[str, Any] | None]:
     """The best exact match of each name in WoRMS, or None."""
     query = urllib.parse.urlencode(
         [("scientificnames[]", name) for name in names] + [("marine_only", "false")]
     )
     try:
-        with urllib.request.urlopen(f"{url}/AphiaRecordsByMatchNames?{query}", timeout=60) as got:
-            answers = json.load(got) if got.status != 204 else [[] for _ in names]
+        with urllib.request.urlopen(f"{url}/AphiaRecordsByMatchNames?{query}", timeout=60) as file:
+            answers = json.load(file) if file.status != 204 else [[] for _ in names]
     except (OSError, ValueError) as error:
         raise InputError(f"could not reach WoRMS: {error}; try again later.") from None
     if not isinstance(answers, list) or len(answers) != len(names):

@@ -14,7 +14,7 @@ from forametric.images.contact_sheet import THUMBNAIL, contact_sheet, spread, th
 
 
 def thumbnail_url(collection: Collection, row: int | None, size: int = THUMBNAIL) -> str:
-    """A specimen's image inside the page; "" when there is none or it cannot be read."""
+    """A specimen's image as a data URL; "" when there is none or it cannot be read."""
     return "" if row is None else thumbnail(collection.path(row), size)
 
 
@@ -22,12 +22,12 @@ def table_with_thumbnails(
     table: pd.DataFrame, columns: Sequence[str], source: ImageSource | None, title: str = ""
 ) -> str:
     """Some rows of a table with the column `image`, with their images from `source`."""
-    shown = table.iloc[spread(len(table))]
+    sample = table.iloc[spread(len(table))]
     files: dict[str, Path | Pixels] = {}
     if source is not None:
         known, images = list_images(source)
         files = dict(zip(known["image"].astype(str), images, strict=True))
-    rows = shown.to_dict("records")
+    rows = sample.to_dict("records")
     captions = [[_text(row[name]) for name in columns if name in row] for row in rows]
     return contact_sheet([files.get(str(row["image"])) for row in rows], captions, title)
 

@@ -1,4 +1,4 @@
-"""What an expert can say about a specimen, and the columns that a labelled collection keeps it in."""
+"""The verdicts of experts on specimens, and the columns of a collection that record them."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ REVIEWERS_COLUMN = "verdict_by"
 class Verdict(StrEnum):
     """An expert's verdict on a specimen.
 
-    `TAXON` names it. `UNLISTED` is a specimen of a taxon that has no name here. `NOT_A_SPECIMEN`
+    `TAXON` names it. `UNLISTED` is a specimen of a taxon that is not in the list. `NOT_A_SPECIMEN`
     is debris or an empty image. `DUPLICATE` is a specimen that is counted already. `SKIP` leaves
-    the question to others.
+    the decision to others.
     """
 
     TAXON = "taxon"
@@ -31,7 +31,7 @@ NOT_COUNTED = (Verdict.NOT_A_SPECIMEN, Verdict.DUPLICATE)
 
 
 def verdicts_in(specimens: pd.DataFrame) -> NameArray:
-    """The verdict on each specimen of a table, "" where there is none."""
+    """The verdict on each specimen of a table, "" for none."""
     empty = pd.Series("", specimens.index)
     column = specimens.get(VERDICT_COLUMN, empty).fillna("")
     return column.astype(str).to_numpy(dtype=object)

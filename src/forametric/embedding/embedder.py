@@ -1,4 +1,4 @@
-"""Images → vectors. Knows no names: see `forametric.identification` for those."""
+"""Compute the embeddings of images; `forametric.identification` names them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Loaded = tuple[Pixels, list[int], dict[int, str]]
 
 @dataclass(frozen=True, eq=False)
 class Embedder:
-    """A network that is ready to run, with what its vectors are made of.
+    """A network that is ready to run, and the parts of its vectors.
 
     Attributes
     ----------
@@ -38,7 +38,7 @@ class Embedder:
         Width of the trained projection; the remaining dimensions are whitened backbone features.
         0 for vectors of one part.
     origin : dict of str to str
-        Goes into every file of vectors: made_by, and model, the hash of the weights.
+        Written to every file of vectors: made_by, and model, the hash of the weights.
     """
 
     runtime: Runtime
@@ -93,9 +93,10 @@ class Embedder:
         batch_size: int = BATCH_SIZE,
         progress: str = "embedding",
     ) -> Iterator[Embeddings]:
-        """As `embed_images`, `batch_size` images at a time, as they come.
+        """As `embed_images`, in batches of `batch_size` images.
 
-        The next batch is decoded meanwhile; memory does not grow with the number of images.
+        While a batch is embedded the next is decoded. Memory does not grow with the number of
+        images.
         """
         if table is None:
             table = pd.DataFrame({"image": [str(path) for path in images]}, dtype=object)

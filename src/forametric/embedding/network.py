@@ -1,4 +1,4 @@
-"""The network: uint8 inputs in, an embedding and class scores out."""
+"""The network: from uint8 images to embeddings and class scores."""
 
 from __future__ import annotations
 
@@ -8,28 +8,25 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import timm
 import torch
 from torch import Tensor, nn
 
+from forametric._typing import IntArray, Pixels
 from forametric.embedding import recipe as recipes
-from forametric.embedding.pretrained import (
-    _pixel_scaling,
-    load_pretrained,
-)
+from forametric.embedding.pretrained import load_pretrained, pixel_scaling
 from forametric.errors import InputError
 
 logger = logging.getLogger(__name__)
-SHRINK = 128.0  # specimens at which the mean variance counts as much as an axis's own
-LEARNED = 0.7  # length of the trained projection's part of a vector, beside 1 of the whitened part
+SHRINKAGE = 128.0  # number of specimens at which the mean variance counts as much as an axis's own
+PROJECTION_LENGTH = 0.7  # of the trained projection's part of a vector; the whitened part has 1
 
 
 class SpecimenNetwork(nn.Module):
     """Backbone, neck, embedding and class head.
 
     Everything after the uint8 image happens here, so that training, evaluation and an exported
-    graph share it: the cast, mean and deviation of the backbone, the L2 norm.
+    graph share it: the cast, the backbone's mean and standard deviation, the L2 norm.
     """
 
     mean: Tensor
@@ -39,13 +36,13 @@ class SpecimenNetwork(nn.Module):
     def __init__(
         self, settings: recipes.Network, backbone: str, classes: int, whitened: int = 0
     ) -> None:
-        """A network as a recipe has it; `whitened` are the whitened_dim that a saved one has."""
+        """A network as in a recipe; `whitened`: the number of a saved one's whitened dimensions."""
         super().__init__()
         try:
             self.backbone = timm.create_model(backbone, pretrained=False, num_classes=0)
         except RuntimeError as error:
-            raise InputError(f"timm knows no backbone {backbone!r}: {error}") from None
-        mean, deviation = _pixel_scaling(backbone, self.backbone.pretrained_cfg)
+            raise InputError(f"timm does not have the backbone {backbone!r}: {error}") from None
+        mean, deviation = pixel_scaling(backbone, self.backbone.pretrained_cfg)
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer(
             "deviation", torch.tensor(deviation).view(1, 3, 1, 1), persistent=False
@@ -57,20 +54,20 @@ class SpecimenNetwork(nn.Module):
         elif settings.neck == "hidden":
             self.neck = nn.Sequential(nn.Linear(width, settings.hidden_units), nn.ReLU())
             width = settings.hidden_units
-        learned = settings.projection_dim > 0
+        projected = settings.projection_dim > 0
         self.normalize = settings.normalize
-        self.project = nn.Linear(width, settings.projection_dim) if learned else nn.Identity()
+        self.project = nn.Linear(width, settings.projection_dim) if projected else nn.Identity()
         self.head = nn.Linear(width, classes) if settings.neck != "none" else None
-        self.dimensions = settings.projection_dim if learned else width
+        self.dimensions = settings.projection_dim if projected else width
         self.whitened: nn.Linear | None = None
         if whitened:
-            self._add(nn.Linear(width, whitened))
+            self._add_whitened(nn.Linear(width, whitened))
         self._freeze = settings.freeze
         for layer in self._frozen():
             layer.requires_grad_(False)
 
     def _frozen(self) -> list[nn.Module]:
-        """Looked up each time: layers are exchanged when their statistics are synchronised."""
+        """The frozen layers, found each time: converting to SyncBatchNorm replaces layers."""
         layers = [m for m in self.backbone.modules() if list(m.parameters(recurse=False))]
         return layers[: round(self._freeze * len(layers))]
 
@@ -90,67 +87,66 @@ class SpecimenNetwork(nn.Module):
         features = self.features(inputs)
         vectors = self.project(features).float()
         if self.whitened is not None:
-            learned = LEARNED * nn.functional.normalize(vectors)
+            projected = PROJECTION_LENGTH * nn.functional.normalize(vectors)
             whitened = nn.functional.normalize(self.whitened(features).float())
-            vectors = torch.cat([learned, whitened], 1)
+            vectors = torch.cat([projected, whitened], 1)
         if self.normalize:
             vectors = nn.functional.normalize(vectors)
         return vectors, None if self.head is None else self.head(features).float()
 
-    def _add(self, whitened: nn.Linear) -> None:
+    def _add_whitened(self, whitened: nn.Linear) -> None:
         self.whitened = whitened
         self.dimensions += whitened.out_features
 
     def features(self, inputs: Tensor) -> Tensor:
-        """What the neck makes of the inputs, before embedding and class head: (n, width)."""
+        """The output of the neck, before embedding and class head: (n, width)."""
         pixels = (inputs.float() / 255.0 - self.mean) / self.deviation
         features: Tensor = self.neck(self.backbone(pixels.to(memory_format=torch.channels_last)))
         return features
 
 
-def whiten(
-    network: SpecimenNetwork, features: Tensor, labels: npt.NDArray[np.int64], whitened_dim: int
-) -> None:
-    """Put whitened principal whitened_dim of the features beside the trained projection.
+def whiten(network: SpecimenNetwork, features: Tensor, labels: IntArray, whitened_dim: int) -> None:
+    """Append whitened principal components of the features to the trained projection.
 
-    A contrastive loss makes its projection throw away what does not tell the training species
-    apart; the features before it keep that (Chen et al. 2020, SimCLR, section 4.2), and species
-    never seen need it. The projection tells known species, and pictures of nothing, more surely.
-    So a vector holds both, each at a length of its own. The axes are those of the mean of the
-    specimens' whole covariance and the covariance within species; each is scaled to variance 1.
-    The fewer the specimens, the less is known of the small variances, and the more they are drawn
-    to the mean one. The mean itself is not taken off: what lies near it looks like nothing in
-    particular, and on the unit sphere it would lie anywhere, also among the known.
+    A contrastive loss makes its projection discard information that does not separate the training
+    species. The features before it keep this information (Chen et al. 2020, SimCLR, section 4.2),
+    and unseen species need it. The projection is better at known species and at images without a
+    specimen. So a vector has both parts, each with a fixed length.
+
+    The axes are those of the mean of two covariances: of all specimens, and within species. Each
+    axis is scaled to variance 1. Small variances are estimated poorly from few specimens, so all
+    are shrunk towards the mean variance. The mean is not subtracted: a vector near the mean, which
+    resembles no species, would get an arbitrary direction on the unit sphere.
 
     Parameters
     ----------
     features : Tensor of shape (n, width)
-        What `SpecimenNetwork.features` makes of training specimens.
+        `SpecimenNetwork.features` of training specimens.
     labels : ndarray of int64, shape (n,)
-        The species of each.
+        The species of each specimen, as a number.
     whitened_dim : int
-        How many axes to keep; fewer where there are fewer features.
+        The number of axes to keep; no more than there are features.
     """
     features = features.double()
-    centred = features - features.mean(0)
+    centered = features - features.mean(0)
     within = features.clone()
     for label in np.unique(labels):
         of = torch.from_numpy(labels == label)
         within[of] -= features[of].mean(0)
-    covariance = (centred.T @ centred + within.T @ within) / (2 * len(features))
+    covariance = (centered.T @ centered + within.T @ within) / (2 * len(features))
     variances, axes = torch.linalg.eigh(covariance)
-    variances += variances.mean() * SHRINK / len(features)
+    variances += variances.mean() * SHRINKAGE / len(features)
     kept = min(whitened_dim, features.shape[1])
     variances, axes = variances[-kept:].flip(0), axes[:, -kept:].flip(1)
     whitened = nn.Linear(features.shape[1], kept)
     with torch.no_grad():
         whitened.weight.copy_((axes / variances.sqrt()).T)
         whitened.bias.zero_()
-    network._add(whitened)
+    network._add_whitened(whitened)
 
 
 def build(settings: recipes.Network, classes: int) -> tuple[SpecimenNetwork, str]:
-    """A network ready to train, and the name of the backbone it really has."""
+    """A network ready to train, and the name of its backbone: the recipe's, or its fallback."""
     backbone = settings.backbone
     network = SpecimenNetwork(settings, backbone, classes)
     if settings.pretrained:
@@ -160,7 +156,8 @@ def build(settings: recipes.Network, classes: int) -> tuple[SpecimenNetwork, str
             if settings.fallback is None:
                 raise
             logger.warning(
-                "%s Starting from %s instead, the `fallback` of this recipe; the model card records it.",
+                "%s Starting from %s instead, the `fallback` of this recipe; "
+                "the model card records it.",
                 error,
                 settings.fallback,
             )
@@ -171,34 +168,32 @@ def build(settings: recipes.Network, classes: int) -> tuple[SpecimenNetwork, str
 
 
 @torch.inference_mode()
-def features_of(
-    network: SpecimenNetwork, inputs: npt.NDArray[np.uint8], views: int, batch: int = 32
-) -> Tensor:
-    """The neck's features of inputs (n, size, size, 3), averaged over `views`: (n, width)."""
+def features_of(network: SpecimenNetwork, inputs: Pixels, views: int, batch: int = 32) -> Tensor:
+    """The neck's features of images (n, size, size, 3), averaged over `views`: (n, width)."""
     device = next(network.parameters()).device
     network.eval()
     parts = []
     for start in range(0, len(inputs), batch):
-        turned = symmetries(to_batch(inputs[start : start + batch], device), views)
-        parts.append(torch.stack([network.features(x) for x in turned]).mean(0).cpu())
+        rotated = symmetries(to_batch(inputs[start : start + batch], device), views)
+        parts.append(torch.stack([network.features(x) for x in rotated]).mean(0).cpu())
     return torch.cat(parts)
 
 
-def to_batch(inputs: npt.NDArray[np.uint8], device: torch.device | str = "cpu") -> Tensor:
-    """Squares of shape (n, size, size, 3) as a uint8 tensor of shape (n, 3, size, size)."""
+def to_batch(inputs: Pixels, device: torch.device | str = "cpu") -> Tensor:
+    """Images of shape (n, size, size, 3) as a uint8 tensor of shape (n, 3, size, size)."""
     return torch.from_numpy(np.ascontiguousarray(inputs)).to(device).permute(0, 3, 1, 2)
 
 
 def symmetries(inputs: Tensor, views: int) -> list[Tensor]:
-    """The first `views` of the eight exact rotations and mirror images of a square."""
-    turned = [torch.rot90(inputs, k, (2, 3)) for k in range(min(views, 4))]
-    return turned + ([t.flip(3) for t in turned] if views == 8 else [])
+    """The first `views` of the eight exact rotations and reflections of square images."""
+    rotated = [torch.rot90(inputs, k, (2, 3)) for k in range(min(views, 4))]
+    return rotated + ([t.flip(3) for t in rotated] if views == 8 else [])
 
 
 class Deployed(nn.Module):
-    """A network as it is used: inputs as they are stored in, vectors and probabilities out.
+    """A network for inference: from images as stored to vectors and class probabilities.
 
-    Both are averaged over the first `views` symmetries of the square.
+    Both are averaged over the first `views` symmetries of the image.
     """
 
     def __init__(self, network: SpecimenNetwork, views: int) -> None:
@@ -208,8 +203,8 @@ class Deployed(nn.Module):
 
     def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """From uint8 (n, size, size, 3) to (n, dimensions) and (n, classes)."""
-        turned = symmetries(inputs.permute(0, 3, 1, 2), self.views)
-        vectors, scores = self.network(torch.cat(turned))
+        rotated = symmetries(inputs.permute(0, 3, 1, 2), self.views)
+        vectors, scores = self.network(torch.cat(rotated))
         vectors = vectors.reshape(self.views, -1, vectors.shape[1]).mean(0)
         if self.network.normalize:
             vectors = nn.functional.normalize(vectors)
@@ -220,8 +215,8 @@ class Deployed(nn.Module):
 
 
 def export_onnx(network: SpecimenNetwork, views: int, size: int, path: Path) -> None:
-    """Write the whole of `Deployed` as an ONNX graph of any number of inputs."""
-    deployed = Deployed(network.cpu(), views).eval()  # it may have run on a GPU
+    """Write `Deployed` as an ONNX graph with a variable number of inputs."""
+    deployed = Deployed(network.cpu(), views).eval()  # it may be on a GPU
     example = torch.zeros(2, size, size, 3, dtype=torch.uint8)
     names = ["vectors"] if network.head is None else ["vectors", "classes"]
     with warnings.catch_warnings(action="ignore"):
@@ -239,7 +234,7 @@ def export_onnx(network: SpecimenNetwork, views: int, size: int, path: Path) -> 
 
 
 class _Vectors(nn.Module):
-    """The vectors alone, of a network without a class head: a graph has no empty outputs."""
+    """Only the vectors, for a network without a class head: a graph has no empty outputs."""
 
     def __init__(self, deployed: Deployed) -> None:
         super().__init__()

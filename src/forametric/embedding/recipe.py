@@ -1,4 +1,4 @@
-"""Recipes: everything that decides how a model is trained, in one small TOML file each."""
+"""Recipes: all settings of training, in one TOML file each."""
 
 from __future__ import annotations
 
@@ -22,15 +22,35 @@ class _Part(BaseModel):
 
 
 class Network(_Part):
-    """Backbone by its timm name, then the neck, then embedding and class head.
+    """The architecture: backbone, then neck, then embedding and class head.
 
-    neck: `none` (the backbone's features are the embedding), `batchnorm` (BatchNorm and dropout) or
-    `hidden` (linear to `hidden_units`, then ReLU, as Karaderi et al. 2022).
-    fallback: the backbone taken, with a warning and a note in the model, when the weights of
-    `backbone` cannot be had. freeze: share of the backbone's layers, from the pixels on, that keep
-    the weights they start with. projection_dim: width of the projection that the metric loss
-    trains. whitened_dim: the number of whitened principal components of the neck's features that
-    are added to it after training; 0 for none. normalize: L2-normalise the vectors.
+    Attributes
+    ----------
+    backbone : str
+        Its name in timm.
+    fallback : str, optional
+        The backbone to use if the pretrained weights of `backbone` are not available; a warning
+        and the model card report it.
+    freeze : float
+        Share of the backbone's layers, counted from the input, that keep their initial weights.
+    pretrained : bool
+        Start from ImageNet weights.
+    image_size : int
+        Side of the square input in pixels.
+    neck : str
+        `none` (the backbone's features are the embedding), `batchnorm` (BatchNorm and dropout) or
+        `hidden` (linear to `hidden_units`, then ReLU, as Karaderi et al. 2022).
+    hidden_units : int
+        Width of the neck `hidden`.
+    projection_dim : int
+        Width of the projection that the metric loss trains; 0 for none.
+    whitened_dim : int
+        The number of whitened principal components of the neck's features that are appended to
+        the projection after training; 0 for none.
+    normalize : bool
+        L2-normalize the vectors.
+    dropout : float
+        Dropout rate of the neck `batchnorm`.
     """
 
     backbone: str
@@ -47,9 +67,20 @@ class Network(_Part):
 
 
 class Loss(_Part):
-    """Weights of the terms; a term of weight 0 is not computed.
+    """The loss: cross-entropy plus a metric loss.
 
-    `margin` is of the triplet loss; the other losses have the settings of their papers.
+    Attributes
+    ----------
+    cross_entropy, metric_weight : float
+        Weights of the two terms; a term of weight 0 is not computed.
+    label_smoothing : float
+        Of the cross-entropy.
+    metric : str
+        The metric loss; `reciprocal` is the reciprocal triplet loss of Karaderi et al. 2022.
+    temperature : float
+        Of `supcon`.
+    margin : float
+        Of `triplet`. The other losses have the settings of their papers.
     """
 
     cross_entropy: Annotated[float, Field(ge=0)] = 1.0
@@ -65,9 +96,15 @@ class Loss(_Part):
 class Sampler(_Part):
     """How batches are drawn.
 
-    `balanced`: `species` species, chance ∝ count ** `power`, `specimens` of each.
-    `triplets`: every specimen once as anchor with a positive and a negative; `species` anchors.
-    `shuffle`: every specimen once, `species` × `specimens` a batch.
+    Attributes
+    ----------
+    kind : str
+        `balanced`: `specimens` specimens of each of `species` species, which are drawn with a
+        probability proportional to (number of specimens) ** `power`. `triplets`: every specimen
+        once as an anchor with a positive and a negative, `species` anchors in each batch.
+        `shuffle`: every specimen once, `species` × `specimens` in each batch.
+    species, specimens : int
+    power : float
     """
 
     kind: Literal["balanced", "triplets", "shuffle"] = "balanced"
@@ -77,7 +114,21 @@ class Sampler(_Part):
 
 
 class Augment(_Part):
-    """Rotation in ± degrees; ranges as (low, high); 1 leaves scale and contrast as they are."""
+    """Random changes of the training images; ranges are (low, high).
+
+    Attributes
+    ----------
+    rotation : float
+        Greatest angle in degrees, in both directions.
+    mirror : bool
+        Reflect half of the images.
+    scale, contrast : tuple of float
+        Ranges of factors; 1 leaves the image unchanged.
+    brightness : float
+        Greatest change in both directions, as a share of white.
+    blur : tuple of float
+        Range of the standard deviation of a Gaussian, in pixels.
+    """
 
     rotation: Annotated[float, Field(ge=0, le=180)] = 180.0
     mirror: bool = True
@@ -88,8 +139,24 @@ class Augment(_Part):
 
 
 class Optimiser(_Part):
-    """Rates are peaks: `warmup` rises to them over the first share `warmup` of the steps and stays,
-    `onecycle` falls from there to zero along a cosine, `constant` has them from the first step.
+    """Optimizer and learning rates.
+
+    Attributes
+    ----------
+    kind : str
+    backbone_lr, head_lr : float
+        Peak learning rates of the backbone and of all other layers.
+    weight_decay : float
+    momentum : float
+        Of `sgd`.
+    schedule : str
+        `constant`: the peak rates at all steps. `warmup`: the rates rise linearly to their peaks
+        over the first steps, then stay. `onecycle`: they rise in the same way, then fall to zero
+        along a cosine.
+    warmup : float
+        Share of the steps in which the rates rise.
+    max_grad_norm : float
+        Gradients are clipped to this norm; 0 for no clipping.
     """
 
     kind: Literal["adamw", "sgd"] = "adamw"
@@ -103,7 +170,24 @@ class Optimiser(_Part):
 
 
 class Recipe(_Part):
-    """One way of training. Built-in ones: `forametric recipes`."""
+    """All settings of training; `forametric recipes` lists the built-in ones.
+
+    Attributes
+    ----------
+    name, about : str
+        Name and short description.
+    epochs : int
+    ema_decay : float
+        Decay of the exponential moving average of the weights. The model gets the averaged ones.
+    tta_views : int
+        The number of rotations and reflections over which embeddings are averaged (test-time
+        augmentation).
+    network : Network
+    loss : Loss
+    sampler : Sampler
+    augment : Augment
+    optimiser : Optimiser
+    """
 
     name: str
     about: str
@@ -118,24 +202,24 @@ class Recipe(_Part):
 
     @classmethod
     def load(cls, name: str | Path, settings: Sequence[str] = ()) -> Recipe:
-        """Read a built-in recipe by name, or a TOML file by path, changed by `key=value` settings.
+        """Read a built-in recipe by name or a TOML file by path, and apply `key=value` settings.
 
         Raises
         ------
         RecipeError
-            For an unknown name, key or value; the message says which are known.
+            For an unknown name, key or value.
 
         >>> Recipe.load("default", ["epochs=3", "network.image_size=96"]).network.image_size
         96
         """
-        return cls._made(_read(name), name, settings)
+        return cls._build(_read(name), name, settings)
 
     def with_settings(self, settings: Sequence[str]) -> Recipe:
-        """This recipe, changed by `key=value` settings; `RecipeError` as in `load`."""
-        return self._made(self.model_dump(mode="json"), self.name, settings)
+        """This recipe with `key=value` settings applied; errors as in `load`."""
+        return self._build(self.model_dump(mode="json"), self.name, settings)
 
     @classmethod
-    def _made(cls, data: dict[str, Any], name: str | Path, settings: Sequence[str]) -> Recipe:
+    def _build(cls, data: dict[str, Any], name: str | Path, settings: Sequence[str]) -> Recipe:
         for setting in settings:
             _set(data, setting)
         try:
@@ -147,27 +231,27 @@ class Recipe(_Part):
 
 
 def recipe_table() -> pd.DataFrame:
-    """The built-in recipes: recipe, backbone, px, epochs, what it does."""
+    """The built-in recipes: recipe, backbone, px (image size), epochs, what it does."""
     recipes = [Recipe.load(name) for name in recipe_names()]
     rows = [(r.name, r.network.backbone, r.network.image_size, r.epochs, r.about) for r in recipes]
     return pd.DataFrame(rows, columns=["recipe", "backbone", "px", "epochs", "what it does"])
 
 
 def recipe_names() -> list[str]:
-    """The built-in recipes."""
+    """The names of the built-in recipes."""
     folder = files("forametric.embedding") / "recipes"
     return sorted(f.name.removesuffix(".toml") for f in folder.iterdir() if f.name.endswith("toml"))
 
 
-def _read(name: str | Path, below: tuple[str, ...] = ()) -> dict[str, Any]:
-    """The recipe's data; what it leaves out comes from the one that it `extends`."""
-    if str(name) in below:
+def _read(name: str | Path, children: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The recipe's data; missing keys come from the recipe that it `extends`."""
+    if str(name) in children:
         raise RecipeError(f"the recipe {name} extends itself.")
     data = _read_file(name)
     base = data.pop("extends", None)
     if str(base).endswith(".toml"):
-        base = Path(name).parent / base  # as a file names its neighbours, wherever it is read from
-    return data if base is None else _merged(_read(base, (*below, str(name))), data)
+        base = Path(name).parent / base  # relative to the recipe that names it
+    return data if base is None else _merged(_read(base, (*children, str(name))), data)
 
 
 def _merged(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
@@ -186,7 +270,8 @@ def _read_file(name: str | Path) -> dict[str, Any]:
         text = source.read_text(encoding="utf-8")
     else:
         raise RecipeError(
-            f"no recipe {str(name)!r}; there are {', '.join(recipe_names())}, or name a .toml file."
+            f"no recipe {str(name)!r}; the built-in ones are {', '.join(recipe_names())}. "
+            f"Name one of them or a .toml file."
         )
     try:
         return tomllib.loads(text)
@@ -197,12 +282,12 @@ def _read_file(name: str | Path) -> dict[str, Any]:
 def _set(data: dict[str, Any], setting: str) -> None:
     key, equals, value = setting.partition("=")
     if not equals:
-        raise RecipeError(f"the setting {setting!r} should read key=value, as in epochs=10.")
+        raise RecipeError(f"the setting {setting!r} must have the form key=value, as in epochs=10.")
     *parents, last = key.strip().split(".")
     for parent in parents:
         data = data.setdefault(parent, {})
         if not isinstance(data, dict):
-            raise RecipeError(f"the setting {setting!r} goes below {parent}, which is one value.")
+            raise RecipeError(f"the setting {setting!r} is invalid: {parent} has no settings.")
     try:
         data[last] = tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:

@@ -1,7 +1,7 @@
-"""Run a network: OpenVINO on processors, PyTorch on a GPU, with the same arithmetic in both.
+"""Run a network: with OpenVINO on a CPU, with PyTorch on a GPU.
 
-A runtime takes the uint8 images that `images.preprocess` makes. Everything after that is inside it:
-the test-time views, the scaling of pixels, the network, the embedding and its norm.
+A runtime takes the uint8 images that `images.preprocess` makes, and does the same in both:
+test-time augmentation, scaling of pixels, the network, the L2 norm of its embeddings.
 """
 
 from __future__ import annotations
@@ -24,27 +24,27 @@ if TYPE_CHECKING:
     from forametric.embedding.network import SpecimenNetwork
 
 logger = logging.getLogger(__name__)
-BATCH = 16  # inputs at once on a processor
+BATCH = 16  # images in a batch on a CPU
 GPU_BATCH = 128
 ONNX = "model.onnx"
 
 
 class Runtime(Protocol):
-    """Something that embeds inputs."""
+    """Embeds preprocessed images."""
 
     def run(self, inputs: Pixels, advance: Callable[[int], None]) -> tuple[FloatArray, FloatArray]:
         """Embeddings (n, dimensions) and class probabilities (n, classes) of (n, size, size, 3)."""
 
 
 class TorchRuntime:
-    """PyTorch: what training uses, and what a GPU needs."""
+    """PyTorch, for training and for GPUs."""
 
     def __init__(self, network: SpecimenNetwork, views: int) -> None:
         self.network = network
         self.views = views
 
     def run(self, inputs: Pixels, advance: Callable[[int], None]) -> tuple[FloatArray, FloatArray]:
-        """As the protocol says; a GPU that runs out of memory gets half as many at once."""
+        """As in the protocol; the batch size is halved when a GPU runs out of memory."""
         import torch
 
         from forametric.embedding.network import Deployed
@@ -72,16 +72,16 @@ class TorchRuntime:
 
 
 class OpenVinoRuntime:
-    """OpenVINO, from `model.onnx`: several batches at once.
+    """OpenVINO, which runs `model.onnx` on several batches in parallel.
 
     Parameters
     ----------
     path : Path
         The ONNX file.
     precision : str
-        "f32" gives the vectors of training. "bf16", on processors that have it, is nearly twice as
-        fast, but whitening magnifies its rounding: on pollen grains the median cosine was 0.996 and
-        1.3 % of the nearest references' names changed. So it is not the default.
+        "f32" gives the vectors of training. "bf16" is nearly twice as fast on CPUs that support it,
+        but whitening amplifies its rounding errors: on images of pollen grains the median cosine
+        similarity was 0.996, and the nearest reference of 1.3 % had another name.
     """
 
     def __init__(self, path: Path, precision: str = "f32") -> None:
@@ -89,7 +89,7 @@ class OpenVinoRuntime:
             import openvino
         except ModuleNotFoundError:
             raise ModelError(
-                "OpenVINO is not installed, which models run by: pip install openvino"
+                "models need OpenVINO, which is not installed: pip install openvino"
             ) from None
         settings = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": precision}
         try:
@@ -100,13 +100,13 @@ class OpenVinoRuntime:
         self._queue = openvino.AsyncInferQueue(self._compiled)
 
     def run(self, inputs: Pixels, advance: Callable[[int], None]) -> tuple[FloatArray, FloatArray]:
-        """As the protocol says."""
+        """As in the protocol."""
         widths = [output.partial_shape[1].get_length() for output in self._compiled.outputs]
-        found = [np.zeros((len(inputs), width), np.float32) for width in (*widths, 0)[:2]]
+        results = [np.zeros((len(inputs), width), np.float32) for width in (*widths, 0)[:2]]
 
         def keep(request: Any, rows: slice) -> None:
-            for place, tensor in zip(found, request.output_tensors, strict=False):
-                place[rows] = tensor.data
+            for result, tensor in zip(results, request.output_tensors, strict=False):
+                result[rows] = tensor.data
 
         self._queue.set_callback(keep)
         for start in range(0, len(inputs), BATCH):
@@ -114,13 +114,13 @@ class OpenVinoRuntime:
             self._queue.start_async([np.ascontiguousarray(inputs[rows])], rows)
             advance(rows.stop - rows.start)
         self._queue.wait_all()
-        return found[0], found[1]
+        return results[0], results[1]
 
 
 def has_gpu() -> bool:
     """Whether PyTorch can use a GPU: CUDA, ROCm, or Metal on a Mac.
 
-    PyTorch takes seconds to import, so it is imported only where a GPU's driver is there.
+    PyTorch takes seconds to import, so it is imported only if there is a GPU driver.
     """
     if find_spec("torch") is None or not any(_gpu_drivers()):
         return False

@@ -126,8 +126,8 @@ def _figures(table: pd.DataFrame, found: pd.DataFrame) -> list[tuple[str, str, s
         (
             "roc.png",
             "Known or not",
-            "The share of unseen species' specimens that novelty recognises, for each share of known "
-            "specimens that it rejects wrongly; mean over the runs.",
+            "The share of unseen species' specimens that novelty recognises, for each share of "
+            "known specimens that it rejects wrongly; mean over the runs.",
             _roc(table),
         ),
         (

@@ -80,7 +80,7 @@ def predict(model: Model, split: Split) -> Predictions:
     """
     taxa, subsets = split.collection.taxa(), split.subsets.to_numpy(dtype=object)
     evaluated = split.of(*EVALUATED) & ((taxa != "") | split.of("distractor"))
-    # A known taxon that the model never learnt cannot be named correctly: that is no test of it.
+    # A known taxon that the model never learnt cannot be named correctly: that does not test it.
     not_learnt = (subsets == "test") & ~np.isin(taxa.astype(str), model.card.classes)
     rows = np.flatnonzero(evaluated & ~not_learnt)
     if not (subsets[rows] == "test").any():

@@ -1,7 +1,7 @@
-"""Vectors → names: calibrated probabilities, decisions with reasons, nearest reference specimens.
+"""Identify embedded specimens: probabilities, decisions with reasons, nearest references.
 
-A specimen is `accepted` as a species, or as a `genus` when only the species is in doubt. It is
-`ambiguous` when it looks like a known taxon but no name is probable enough, and `unknown` when it
+The decision is `accepted` for a species, or `genus` if only the species is uncertain. It is
+`ambiguous` if a specimen resembles known taxa but no name is probable enough, and `unknown` if it
 is more novel than nearly all known specimens.
 """
 
@@ -25,7 +25,7 @@ from forametric.identification.calibration import (
 )
 from forametric.identification.references import K, ReferenceSet
 
-MIN_PROBABILITY = 0.5  # a name is given when it is more likely right than wrong
+MIN_PROBABILITY = 0.5  # below it a name is more likely wrong than correct
 ACCEPTED, GENUS, AMBIGUOUS, UNKNOWN = "accepted", "genus", "ambiguous", "unknown"
 DECISIONS = (ACCEPTED, GENUS, AMBIGUOUS, UNKNOWN)
 NOT_NAMED = (AMBIGUOUS, UNKNOWN)
@@ -40,7 +40,7 @@ class Identifier:
     references : ReferenceSet
     calibration : Calibration or None
     head_taxa : list of str
-        What the columns of `Embeddings.class_probabilities` stand for.
+        The taxa of the columns of `Embeddings.class_probabilities`.
 
     Examples
     --------
@@ -73,8 +73,8 @@ class Identifier:
         """Uncalibrated scores of `taxa`, shape (n, taxa); each row sums to 1.
 
         The mean of the votes of the nearest references and the class head's probabilities. The
-        class head does not know a taxon that was added to the references after training: the more
-        of the votes such taxa have, the less the head counts.
+        class head does not know taxa that were added to the references after training: the more
+        votes these get, the less weight the class head has.
         """
         embeddings = _as_embeddings(embeddings)
         votes = self.references.votes(embeddings.vectors)
@@ -92,7 +92,7 @@ class Identifier:
     def predict_proba(self, embeddings: Embeddings | FloatArray) -> FloatArray:
         """Calibrated probabilities of `taxa`, shape (n, taxa).
 
-        They suppose that a specimen belongs to one of these taxa: see `novelty`.
+        They assume that a specimen belongs to one of these taxa: see `novelty`.
 
         Raises
         ------
@@ -107,7 +107,7 @@ class Identifier:
         )
 
     def probabilities_or_scores(self, embeddings: Embeddings | FloatArray) -> FloatArray:
-        """Calibrated probabilities where there is a calibration, else scores: (n, taxa)."""
+        """Calibrated probabilities if there is a calibration, else scores: (n, taxa)."""
         return self.predict_proba(embeddings) if self.calibration else self.class_scores(embeddings)
 
     def predict(self, embeddings: Embeddings | FloatArray) -> NameArray:
@@ -126,7 +126,7 @@ class Identifier:
         return self.references.kneighbors(_as_embeddings(embeddings).vectors, n_neighbors)
 
     def calibration_data(self, embeddings: Embeddings, taxa: NameArray) -> CalibrationData:
-        """What calibration is fitted on: embedded specimens and their true taxa.
+        """The data to fit a calibration on, from embedded specimens and their true taxa.
 
         Specimens of taxa without references are left out.
         """
@@ -144,12 +144,12 @@ class Identifier:
     def calibrate(
         self, embeddings: Embeddings, taxa: NameArray, *, rejection_rate: float = REJECTION_RATE
     ) -> Identifier:
-        """Calibrated on validation specimens, which are not references, and their true taxa.
+        """An identifier calibrated on validation specimens, which must not be references.
 
         Raises
         ------
         InputError
-            When too few of them are of taxa with references.
+            When too few of them belong to taxa with references.
         """
         data = self.calibration_data(embeddings, taxa)
         return replace(self, calibration=fit_calibration(data, rejection_rate=rejection_rate))
@@ -157,7 +157,7 @@ class Identifier:
     def add_references(
         self, ids: Sequence[str], taxa: NameArray, vectors: FloatArray
     ) -> Identifier:
-        """With further reference specimens: how a species is learnt without training."""
+        """An identifier with further reference specimens: this adds a species without training."""
         return replace(self, references=self.references.add(ids, taxa, vectors))
 
     def identify(
@@ -178,7 +178,7 @@ class Identifier:
         conformal_alpha : float, optional
             Add conformal prediction sets with this error rate.
         scores : ndarray of float32, shape (n, taxa), optional
-            `probabilities_or_scores`, where they have been computed already.
+            `probabilities_or_scores`, if they have been computed already.
 
         Returns
         -------
@@ -192,7 +192,7 @@ class Identifier:
         InputError
             When `min_probability` is not between 0 and 1.
         ModelError
-            When sets are asked of a model without calibration.
+            When conformal sets are requested of a model without calibration.
         """
         if not 0 <= min_probability <= 1:
             raise InputError(f"min_probability must be between 0 and 1, not {min_probability}.")
@@ -242,7 +242,7 @@ def decide(
     min_probability: float,
     taxonomy: Taxonomy,
 ) -> pd.DataFrame:
-    """Accept a species or a genus, or call a specimen ambiguous or unknown, and say why.
+    """Accept a species or a genus, or call a specimen ambiguous or unknown, with the reason.
 
     Parameters
     ----------
@@ -291,14 +291,14 @@ def decide(
 
 
 def best_two(probabilities: FloatArray, taxa: Sequence[str]) -> pd.DataFrame:
-    """The most probable taxon and the one after it, where there are two: best, second."""
+    """The two most probable taxa of each specimen: best, second, and their probabilities."""
     names = np.asarray(taxa, dtype=object)
     order = np.argsort(-probabilities, axis=1, kind="stable")
     table = pd.DataFrame()
-    for rank, word in enumerate(("best", "second")[: len(taxa)]):
+    for rank, column in enumerate(("best", "second")[: len(taxa)]):
         value = probabilities[np.arange(len(order)), order[:, rank]]
-        table[word] = np.where(value > 0, names[order[:, rank]], "")
-        table[f"{word}_probability"] = value.round(4)
+        table[column] = np.where(value > 0, names[order[:, rank]], "")
+        table[f"{column}_probability"] = value.round(4)
     return table
 
 

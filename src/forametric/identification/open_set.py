@@ -52,7 +52,7 @@ class NoveltyPrior:
         return np.asarray(norm.pdf(novelty.astype(np.float64), center, self.sd))
 
     def sample_mean(self, novelty: FloatArray, rng: np.random.Generator) -> float:
-        """A mean novelty drawn from its posterior, given the specimens now taken for unknown."""
+        """A mean novelty drawn from its posterior, given the specimens assumed to be unknown."""
         weight, more = self.mean_sd**-2, len(novelty) * self.sd**-2
         mean = (weight * self.mean + self.sd**-2 * float(novelty.sum())) / (weight + more)
         return float(rng.normal(mean, (weight + more) ** -0.5))

@@ -48,7 +48,7 @@ class ReferenceSet:
     ids: list[str]
     taxa: NameArray
     vectors: FloatArray
-    # Scores, novelty and nearest references ask about the same vectors in turn: the last search.
+    # The last search, because scores, novelty and nearest references search the same vectors.
     _last: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -83,8 +83,8 @@ class ReferenceSet:
             return self._index.nearest(vectors, k)
         last = self._last.get("search")  # read once: another thread may replace it
         if last is None or last[0]() is not vectors or last[1] != k:
-            found = self._index.nearest(vectors, k)
-            last = self._last["search"] = (weakref.ref(vectors), k, found)
+            result = self._index.nearest(vectors, k)
+            last = self._last["search"] = (weakref.ref(vectors), k, result)
         distances, rows = last[2]
         return distances.copy(), rows.copy()
 
@@ -150,7 +150,7 @@ class ReferenceSet:
         return novelty
 
     def add(self, ids: Sequence[str], taxa: NameArray, vectors: FloatArray) -> ReferenceSet:
-        """A reference set with further specimens: how a species is learnt without training."""
+        """A reference set with further specimens: how a species is added without training."""
         return ReferenceSet(
             [*self.ids, *ids],
             np.concatenate([self.taxa, taxa]),

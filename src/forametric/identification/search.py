@@ -1,4 +1,4 @@
-"""Search by image: the specimens of a file of embeddings that lie nearest to given vectors."""
+"""Search by image: find the embedded specimens that are nearest to given vectors."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class SpecimenIndex:
     index : Index
         Their vectors, in the same order.
     mask : ndarray of bool, shape (n,)
-        Which of them may be returned.
+        The specimens to search.
 
     Examples
     --------
@@ -40,7 +40,7 @@ class SpecimenIndex:
 
     @classmethod
     def of(cls, embeddings: Embeddings, where: Mapping[str, str] | None = None) -> SpecimenIndex:
-        """Search in embeddings, among those rows whose columns have the values of `where`.
+        """Search in embeddings, only in rows whose columns have the values of `where`.
 
         Raises
         ------
@@ -83,7 +83,7 @@ class SpecimenIndex:
     ) -> pd.DataFrame:
         """The nearest specimens of each query: query, rank, distance, and their own columns.
 
-        `images` are the names of the queries; else they are numbered.
+        `images` are the names of the queries; by default they are numbered.
         """
         distances, rows = self.index.nearest(vectors, n_neighbors, self.mask)
         count, k = rows.shape

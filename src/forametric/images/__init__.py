@@ -1,4 +1,4 @@
-"""From an image file to the square of pixels that every network of the house sees."""
+"""Read image files: decode, crop plates, find specimens on slides, preprocess for a network."""
 
 from forametric.images.decode import IMAGE_SUFFIXES, decode
 from forametric.images.plate import crop_plate
@@ -7,9 +7,9 @@ from forametric.images.preprocess import background, load_image, load_images, pr
 __all__ = [
     "IMAGE_SUFFIXES",
     "background",
+    "crop_plate",
     "decode",
     "load_image",
     "load_images",
-    "crop_plate",
     "preprocess",
 ]

@@ -18,16 +18,17 @@ SHOWN = 12  # specimens in a notebook
 
 
 def spread(count: int) -> list[int]:
-    """At most 12 positions, evenly over `count`.
+    """At most 12 positions, evenly spaced over `count`.
 
     >>> spread(3), spread(100)[:3]
     ([0, 1, 2], [0, 9, 18])
     """
-    return np.linspace(0, count - 1, min(count, SHOWN)).round().astype(int).tolist()
+    rows = np.linspace(0, count - 1, min(count, SHOWN)).round()
+    return [int(row) for row in rows]
 
 
 def thumbnail(image: Path | Pixels | None, size: int = THUMBNAIL) -> str:
-    """An image inside the page; "" when there is none or it cannot be read."""
+    """An image as a data URL; "" when there is none or it cannot be read."""
     if image is None:
         return ""
     try:

@@ -1,9 +1,9 @@
-"""Decode one image file to 8-bit RGB, by stated rules, refusing what cannot be trusted.
+"""Decode one image file to 8-bit RGB, and reject damaged files.
 
-Rules: EXIF orientation is applied; grey and palette become RGB; CMYK is converted; transparent
-pixels are laid on black; 16-bit and floating data are scaled linearly from the image's own darkest
-to its own brightest value. A TIFF of several planes (pages, z, channels, time; also OME and ImageJ)
-becomes one image by the rule of `stack`; of a pyramid the full image is taken.
+EXIF orientation is applied. Grey, palette and CMYK images become RGB. Transparent pixels are shown
+on black. 16-bit and floating-point values are scaled linearly from the darkest to the brightest
+value of the image. A TIFF of several planes (pages, z, channels, time; also OME and ImageJ) becomes
+one image by the rules of `stack`. Of a pyramid the full-size image is used.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from forametric._typing import AnyArray, Pixels
 from forametric.errors import ImageError
 from forametric.images.stack import project_stack
 
@@ -23,16 +23,16 @@ MAX_PIXELS = 100_000_000
 MIN_SIDE = 8
 
 
-def decode(path: Path, least: int | None = None) -> npt.NDArray[np.uint8]:
+def decode(path: Path, min_side: int | None = None) -> Pixels:
     """Read an image as RGB.
 
     Parameters
     ----------
     path : Path
-        A JPEG, PNG, TIFF, BMP or WebP file; the content decides, the name does not.
-    least : int, optional
-        A large JPEG may be read at a half, a quarter or an eighth of its size, as long as neither
-        side falls below so many pixels: much faster, since most of the work is never done.
+        A JPEG, PNG, TIFF, BMP or WebP file, recognized by its content, not by its name.
+    min_side : int, optional
+        A large JPEG may be read at a half, a quarter or an eighth of its size, which is much
+        faster, as long as neither side falls below this number of pixels.
 
     Returns
     -------
@@ -41,8 +41,8 @@ def decode(path: Path, least: int | None = None) -> npt.NDArray[np.uint8]:
     Raises
     ------
     ImageError
-        With one sentence: missing, empty, truncated, no image, too small (a side under 8 px) or
-        too large (over 100 million pixels).
+        When the file is missing, empty, truncated, not an image, too small (a side under 8 px)
+        or too large (over 100 million pixels).
     """
     try:
         with path.open("rb") as file:
@@ -54,16 +54,16 @@ def decode(path: Path, least: int | None = None) -> npt.NDArray[np.uint8]:
     try:
         if head[:2] in (b"II", b"MM"):
             return _decode_tiff(path)
-        return _decode_with_pillow(path, least)
+        return _decode_with_pillow(path, min_side)
     except ImageError:
         raise
-    except Image.DecompressionBombError:  # Pillow's own limit, about twice ours
+    except Image.DecompressionBombError:  # Pillow's own limit, about twice MAX_PIXELS
         raise ImageError(f"too large; at most {MAX_PIXELS // 10**6} million pixels") from None
     except UnidentifiedImageError:
-        raise ImageError("not an image of a known kind, whatever its name says") from None
+        raise ImageError("not an image in a supported format") from None
     except MemoryError:
         raise ImageError("too large for this machine's memory") from None
-    except Exception as error:  # decoders raise many kinds on damaged files; none may end a run
+    except Exception as error:  # decoders raise many kinds on damaged files
         raise ImageError(f"damaged or truncated: {error}") from None
 
 
@@ -76,14 +76,14 @@ def _check_size(width: int, height: int) -> None:
         )
 
 
-def _decode_with_pillow(path: Path, least: int | None) -> npt.NDArray[np.uint8]:
+def _decode_with_pillow(path: Path, min_side: int | None) -> Pixels:
     with (
         warnings.catch_warnings(action="ignore"),
         Image.open(path, formats=("JPEG", "PNG", "BMP", "WEBP")) as opened,
     ):
         _check_size(*opened.size)
-        if least:
-            opened.draft(opened.mode, (least, least))  # does nothing but for JPEG
+        if min_side:
+            opened.draft(opened.mode, (min_side, min_side))  # has an effect on JPEG only
         image: Image.Image = opened
         ImageOps.exif_transpose(image, in_place=True)
         if image.mode.startswith(("I", "F")):
@@ -95,13 +95,13 @@ def _decode_with_pillow(path: Path, least: int | None) -> npt.NDArray[np.uint8]:
         return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
 
 
-def _decode_tiff(path: Path) -> npt.NDArray[np.uint8]:
+def _decode_tiff(path: Path) -> Pixels:
     import tifffile
 
     with tifffile.TiffFile(path) as tiff:
         page, series = tiff.pages[0], tiff.series[0]
         if not isinstance(page, tifffile.TiffPage):
-            raise ImageError("a TIFF whose first page cannot be read")
+            raise ImageError("the first page of the TIFF cannot be read")
         _check_size(page.imagewidth, page.imagelength)
         if max(series.size, page.size) > 4 * MAX_PIXELS:
             raise ImageError(f"a TIFF of {series.size:,} values is too large; save fewer planes")
@@ -120,8 +120,8 @@ def _decode_tiff(path: Path) -> npt.NDArray[np.uint8]:
     return _tiff_with_pillow(path)
 
 
-def _tiff_with_pillow(path: Path) -> npt.NDArray[np.uint8]:
-    """Palette, bilevel, CMYK, YCbCr and alpha TIFFs: Pillow knows their color rules."""
+def _tiff_with_pillow(path: Path) -> Pixels:
+    """Decode palette, bilevel, CMYK, YCbCr and alpha TIFFs, whose color rules Pillow knows."""
     with Image.open(path, formats=("TIFF",)) as image:
         if image.has_transparency_data:
             rgba = image.convert("RGBA")
@@ -130,12 +130,12 @@ def _tiff_with_pillow(path: Path) -> npt.NDArray[np.uint8]:
         return np.asarray(image.convert("RGB"))
 
 
-def _rgb(pixels: npt.NDArray[np.generic]) -> npt.NDArray[np.uint8]:
-    """Scale deep data by their own range to 8 bits and repeat grey over three channels."""
+def _rgb(pixels: AnyArray) -> Pixels:
+    """Scale other types than uint8 by their own range to 8 bits; repeat grey in three channels."""
     if pixels.dtype != np.uint8:
         values = pixels.astype(np.float32)
         if not np.isfinite(values).all():
-            raise ImageError("holds values that are not numbers")
+            raise ImageError("contains values that are not finite")
         low, high = float(values.min()), float(values.max())
         scaled = (values - low) * (255.0 / (high - low)) if high > low else values * 0
         pixels = np.rint(scaled).astype(np.uint8)
@@ -144,5 +144,5 @@ def _rgb(pixels: npt.NDArray[np.generic]) -> npt.NDArray[np.uint8]:
     if pixels.ndim == 2:
         pixels = np.repeat(pixels[..., None], 3, axis=-1)
     if pixels.ndim != 3 or pixels.shape[-1] != 3:
-        raise ImageError(f"unexpected layout of pixels {pixels.shape}")
+        raise ImageError(f"unexpected array shape {pixels.shape}")
     return np.ascontiguousarray(pixels, dtype=np.uint8)

@@ -1,7 +1,8 @@
-"""The size of a pixel, where an image file states it in a unit that can be trusted.
+"""Read the pixel size from an image file's metadata, where it is reliable.
 
-OME-XML (`PhysicalSizeX` with its unit) and ImageJ's TIFF (`unit=micron` with the resolution) do.
-The dots per inch of ordinary JPEG, PNG and TIFF files are mostly a default, and are not believed.
+It is in OME-XML (`PhysicalSizeX` with its unit) and in ImageJ's TIFF (`unit=micron` with the
+resolution). The dots per inch of ordinary JPEG, PNG and TIFF files are mostly a default value and
+are ignored.
 """
 
 from __future__ import annotations
@@ -22,14 +23,14 @@ def um_per_px_of(path: Path) -> float | None:
         with tifffile.TiffFile(path) as tiff:
             if tiff.ome_metadata:
                 return _from_ome(tiff.ome_metadata)
-            said = tiff.imagej_metadata or {}
+            metadata = tiff.imagej_metadata or {}
             # ImageJ writes µ as an escape.
-            unit = str(said.get("unit", "")).replace("\\u00B5", "µ")
+            unit = str(metadata.get("unit", "")).replace("\\u00B5", "µ")
             resolution = tiff.pages.first.tags.get("XResolution")
             if unit in PER_UM and resolution and resolution.value[0]:
                 pixels, per = resolution.value
                 return float(PER_UM[unit] * per / pixels)
-    except Exception:  # a file that cannot be read is reported by who decodes it
+    except Exception:  # `decode` reports files that cannot be read
         return None
     return None
 

@@ -1,13 +1,15 @@
-"""Find the photograph on a published plate: without border, label strip and scale bars.
+"""Crop a published plate to the image of its specimen: without border, label strip and scale bars.
 
-A network that sees the printed label learns to read instead of to look at the specimen. AutoMorph
-(Hsiang et al. 2017, Palaeontologia Electronica 21.1.2A), which cut the Endless Forams images,
-pads a photograph with black to 640 px and adds a white strip of 160 px below it, which holds a bar
-of 100 µm, a bar of 25 µm under it, and lines of text; other plates print light text on a dark
-strip, or above. All are found by what a label is: at least one line of seven or more marks of one
-ink, of like height, side by side on one foot, on a flat ground that reaches the edge and holds
-nothing else. A image without such a line, and without a border of one flat color with straight
-edges, is left exactly as it is.
+A network that sees the printed label learns to read it and ignores the specimen. AutoMorph
+(Hsiang et al. 2017, Palaeontologia Electronica 21.1.2A), which made the Endless Forams images, pads
+an image with black to 640 px and adds a white strip of 160 px below it. The strip has a bar of
+100 µm, a bar of 25 µm under it, and lines of text. Other plates print light text on a dark strip,
+or above the image.
+
+A label is recognized by its text: at least one line of seven or more marks of the same color and
+similar height, on a common baseline, on a flat ground that reaches the edge and shows nothing
+else. An image without such a line, and without a border of one flat color with straight edges, is
+not changed.
 """
 
 from __future__ import annotations
@@ -18,30 +20,31 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-Pixels = npt.NDArray[np.uint8]
+from forametric._typing import BoolArray, Pixels
+
 Grey = npt.NDArray[np.int16]
 Box = tuple[int, int, int, int]
 
-FLAT = 14  # grey levels by which JPEG may disturb a flat ground beside it
-INK = 70  # grey levels by which ink differs from its ground at least
-BOLD = 120  # grey levels by which a line of text stands out
-LINE = 7  # marks that make a line of text
-TALLEST = 0.09  # of the image's height: no letter is taller
-SMALLEST = 96  # px; what has a shorter side is no plate
-BORDER = 4  # grey levels by which a border differs from its color at most
-UM_BARS = (100.0, 25.0)  # what AutoMorph's two bars are long
+FLAT = 14  # grey levels by which JPEG artifacts may change a flat ground
+INK = 70  # least difference of ink from its ground, in grey levels
+BOLD = 120  # least difference of a line of text from its ground, in grey levels
+LINE = 7  # least number of marks in a line of text
+TALLEST = 0.09  # greatest height of a letter, as a share of the image's height
+SMALLEST = 96  # least side of a plate, in pixels
+BORDER = 4  # greatest deviation within a border, in grey levels
+UM_BARS = (100.0, 25.0)  # the lengths of AutoMorph's two bars
 
 
 @dataclass(frozen=True)
 class Plate:
-    """Where the photograph lies, and what the strip says of its scale.
+    """The position of the specimen's image on a plate, and the scale that its label states.
 
     Attributes
     ----------
     box : tuple of int
         First row, row after the last, first column, column after the last.
     um_per_px : float or None
-        From the strip's scale bar, µm; None where no bar is found or its length is not known.
+        From the strip's scale bar; None if no bar is found or its length is not known.
     """
 
     box: Box
@@ -50,7 +53,7 @@ class Plate:
 
 @dataclass(frozen=True)
 class _Mark:
-    """The box of a patch that differs from the ground as ink does, and by how much at most."""
+    """The box of a connected patch of ink, and its greatest difference from the ground."""
 
     top: int
     bottom: int
@@ -68,7 +71,7 @@ class _Mark:
 
 
 def crop_plate(image: Pixels) -> Pixels:
-    """The crop_plate on a plate, or the image itself when it is no plate.
+    """The image of the specimen on a plate; an image that is not a plate is returned unchanged.
 
     >>> image = np.full((40, 30, 3), 90, np.uint8)
     >>> crop_plate(image) is image
@@ -81,19 +84,19 @@ def crop_plate(image: Pixels) -> Pixels:
 
 
 def read_plate(image: Pixels, bar_um: float | None = None) -> Plate:
-    """Find the photograph and the scale on a plate.
+    """Find the image of the specimen and the scale on a plate.
 
     Parameters
     ----------
     image : ndarray of uint8, shape (height, width, 3)
     bar_um : float, optional
-        What the strip's one scale bar is long, µm. Without it only AutoMorph's pair of bars is
-        understood, which tells its length by being a pair.
+        The length of the strip's only scale bar in µm. Without it only AutoMorph's pair of bars
+        is understood.
 
     Returns
     -------
     Plate
-        Its box is the whole image when there is neither a label nor a border.
+        Its box is the whole image if there is neither a label nor a border.
     """
     height, width = image.shape[:2]
     whole = Plate((0, height, 0, width))
@@ -112,7 +115,7 @@ def read_plate(image: Pixels, bar_um: float | None = None) -> Plate:
 
 
 def _strip(grey: Grey, bar_um: float | None) -> tuple[int, float | None]:
-    """Height of the label strip at the lower edge (0 for none), and its µm per pixel."""
+    """The height of the label strip at the lower edge (0 for none), and its µm per pixel."""
     height = len(grey)
     ground = int(np.median(grey[-2:]))
     if (np.abs(grey[-2:] - ground) <= FLAT).mean() < 0.95:
@@ -124,8 +127,8 @@ def _strip(grey: Grey, bar_um: float | None) -> tuple[int, float | None]:
     lines = _lines([m for m in small if m.height >= 3 and m.width <= 6 * tallest])
     content = contrast > FLAT
     edge = height
-    # A row of chambers may look like a line of text; a true one has nothing but label below and
-    # beside it. Lines that have something of the photograph there are taken for a part of it.
+    # A row of chambers may look like a line of text. Text has only label below and next to it;
+    # a line with other content there belongs to the specimen's image.
     while lines:
         label_top = min(m.top for line in lines for m in line)
         label = [m for m in small if m.bottom > label_top - 4 * tallest]
@@ -138,16 +141,12 @@ def _strip(grey: Grey, bar_um: float | None) -> tuple[int, float | None]:
         return 0, None
     under = [m for m in small if m.top >= edge]
     cut = _edge_row(grey, edge, min(m.top for m in under), ground)
-    subsample_per_class = [
-        m for m in under if m.height <= max(4, 0.012 * height) and m.width > 2 * m.height
-    ]
-    return height - cut, _scale(subsample_per_class) if bar_um is None else _scale_of_one(
-        subsample_per_class, bar_um
-    )
+    bars = [m for m in under if m.height <= max(4, 0.012 * height) and m.width > 2 * m.height]
+    return height - cut, _scale(bars) if bar_um is None else _scale_of_one(bars, bar_um)
 
 
 def _marks(contrast: Grey) -> list[_Mark]:
-    """The patches of ink; none when they are too few for a line of text, as on most images."""
+    """The patches of ink; none if they are too few for a line of text, as in most images."""
     ink = contrast >= INK
     numbered, count = ndimage.label(ink, np.ones((3, 3), int))
     if count < LINE:
@@ -160,26 +159,25 @@ def _marks(contrast: Grey) -> list[_Mark]:
     ]
 
 
-def _printed(label: list[_Mark], shape: tuple[int, ...]) -> npt.NDArray[np.bool_]:
-    """The pixels of the label's marks, with as much around each as JPEG may disturb."""
+def _printed(label: list[_Mark], shape: tuple[int, ...]) -> BoolArray:
+    """The pixels of the label's marks, with a margin for JPEG artifacts."""
     printed = np.zeros(shape, bool)
     for m in label:
         printed[max(0, m.top - 7) : m.bottom + 7, max(0, m.left - 9) : m.right + 9] = True
     return printed
 
 
-def _lowest_row(content: npt.NDArray[np.bool_]) -> int:
-    """The row after the lowest that shows more than a speck of content."""
+def _lowest_row(content: BoolArray) -> int:
+    """The row after the lowest row with at least three pixels of content."""
     rows = np.flatnonzero(content.sum(1) >= 3)
     return int(rows[-1]) + 1 if len(rows) else 0
 
 
-def _lines(ink: list[_Mark]) -> list[list[_Mark]]:
-    """Lines of text: marks that overlap in height, of like size, each near the one before."""
+def _lines(marks: list[_Mark]) -> list[list[_Mark]]:
+    """Lines of text: marks of similar size that overlap in height, each near the previous one."""
     lines: list[list[_Mark]] = []
     tallest: list[int] = []
-    left = sorted(ink, key=lambda m: m.left)
-    for mark in left:
+    for mark in sorted(marks, key=lambda m: m.left):
         for number, line in enumerate(lines):
             last, tall = line[-1], tallest[number]
             shared = min(mark.bottom, last.bottom) - max(mark.top, last.top)
@@ -199,7 +197,7 @@ def _lines(ink: list[_Mark]) -> list[list[_Mark]]:
 
 
 def _is_text(line: list[_Mark]) -> bool:
-    """Enough marks, of one ink, most on a common foot (or head, in a image upside down)."""
+    """Whether the marks are enough, of one color, and most on a common baseline (or top line)."""
     if len(line) < LINE:
         return False
     peaks = np.array([m.peak for m in line])
@@ -214,14 +212,14 @@ def _is_text(line: list[_Mark]) -> bool:
 
 
 def _edge_row(grey: Grey, edge: int, text_top: int, ground: int) -> int:
-    """The first row of the strip, between the photograph's last mark and the first ink.
+    """The first row of the strip, between the image's last content and the first ink.
 
-    Where the photograph ends in a straight edge, that edge; where it has the strip's own color,
-    and so no visible edge, the middle of the gap, so that no faint rim of the specimen is cut.
+    If the image ends in a straight edge, that edge. If the image has the strip's color, and so no
+    visible edge, the middle of the gap, so that a faint rim of the specimen is not cut.
     """
     if edge == 0:
         return 0
-    # A dim crop_plate still differs a little from a flat strip: follow it down to its last row.
+    # A dim image still differs a little from a flat strip: follow it down to its last row.
     dim = (np.abs(grey[edge:text_top] - ground) > BORDER).mean(1) >= 0.2
     if dim.any() and dim[0]:
         return edge + (int(np.argmin(dim)) if not dim.all() else len(dim))
@@ -234,23 +232,23 @@ def _edge_row(grey: Grey, edge: int, text_top: int, ground: int) -> int:
 
 
 def _scale(bars: list[_Mark]) -> float | None:
-    """µm per pixel from a bar and, below it, one of a quarter of its length."""
+    """µm per pixel from a bar and, below it, a bar of a quarter of its length."""
     for long in bars:
         for short in bars:
-            centred = abs((long.left + long.right) - (short.left + short.right)) <= 8
-            if short.top > long.top and centred and abs(long.width - 4 * short.width) <= 6:
+            centered = abs((long.left + long.right) - (short.left + short.right)) <= 8
+            if short.top > long.top and centered and abs(long.width - 4 * short.width) <= 6:
                 return UM_BARS[0] / long.width
     return None
 
 
 def _scale_of_one(bars: list[_Mark], bar_um: float) -> float | None:
-    """µm per pixel from the longest bar, when it is much longer than a dash."""
+    """µm per pixel from the longest bar that is much longer than a dash."""
     longest = max((bar.width for bar in bars if bar.width >= 5 * bar.height), default=None)
     return bar_um / longest if longest else None
 
 
 def _without_border(grey: Grey) -> Box:
-    """The box inside a border of one flat, black or white color with straight edges."""
+    """The box inside a flat black or white border with straight edges."""
     height, width = grey.shape
     sides = (grey[:, :2], grey[:, -2:], grey[:2], grey[-2:])
     for side in sides:
@@ -259,7 +257,7 @@ def _without_border(grey: Grey) -> Box:
             continue
         inside = np.abs(grey - color) > BORDER
         rows, columns = inside.mean(1), inside.mean(0)
-        # The middle of the sorted profile is inside the photograph unless the border is half of it.
+        # The middle of the sorted profile is inside the image unless the border fills half of it.
         high = np.flatnonzero(rows > 0.5 * np.quantile(rows, 0.75))
         wide = np.flatnonzero(columns > 0.5 * np.quantile(columns, 0.75))
         if not len(high) or not len(wide):
@@ -273,8 +271,8 @@ def _without_border(grey: Grey) -> Box:
     return 0, height, 0, width
 
 
-def _is_rectangle(framed: npt.NDArray[np.bool_]) -> bool:
-    """Filled, along its edges and in its corners too: a photograph, not a specimen."""
+def _is_rectangle(framed: BoolArray) -> bool:
+    """Whether the edges and corners are filled too, as in an image but not in a specimen."""
     if min(framed.shape) < 8:
         return False
     edges = np.concatenate([framed[1], framed[-2], framed[:, 1], framed[:, -2]])

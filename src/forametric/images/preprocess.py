@@ -1,4 +1,4 @@
-"""Preprocess images: the same function for training, evaluation and identification."""
+"""Preprocess images in the same way for training, evaluation and identification."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from forametric.images.decode import decode
 from forametric.images.plate import crop_plate
 from forametric.utils.progress import in_parallel
 
-# A JPEG is read at so many times the square's size at least: a plate's label stays legible.
-FINER = 4
+# A JPEG is read at no less than this multiple of the model's image size, so that the label of a
+# plate can be recognized.
+OVERSAMPLING = 4
 
 
 def background(image: Pixels) -> Pixels:
-    """The plate's colour: the median of the outermost pixels, per channel (uint8, shape (3,)).
+    """The background color: the median of the outermost pixels, per channel (uint8, shape (3,)).
 
-    Black for dark field, the slide's grey for transmitted light.
+    Black in dark field, the slide's grey in transmitted light.
 
     >>> background(np.full((9, 12, 3), 200, np.uint8)).tolist()
     [200, 200, 200]
@@ -31,13 +32,13 @@ def background(image: Pixels) -> Pixels:
 
 
 def preprocess(image: Pixels, size: int) -> Pixels:
-    """Scale the longer side to `size` and centre on a square of the plate's own colour.
+    """Scale the longer side to `size` and center on a square of the background color.
 
     Parameters
     ----------
     image : ndarray of uint8, shape (height, width, 3)
     size : int
-        Side of the square in pixels.
+        Side of the result in pixels.
 
     Returns
     -------
@@ -50,19 +51,19 @@ def preprocess(image: Pixels, size: int) -> Pixels:
     scale = size / max(height, width)
     new_width, new_height = max(1, round(width * scale)), max(1, round(height * scale))
     resized = Image.fromarray(image).resize((new_width, new_height), Image.Resampling.BICUBIC)
-    square = np.empty((size, size, 3), np.uint8)
-    square[:] = background(image)
+    padded = np.empty((size, size, 3), np.uint8)
+    padded[:] = background(image)
     top, left = (size - new_height) // 2, (size - new_width) // 2
-    square[top : top + new_height, left : left + new_width] = np.asarray(resized)
-    return square
+    padded[top : top + new_height, left : left + new_width] = np.asarray(resized)
+    return padded
 
 
 def load_image(image: Path | Pixels, size: int) -> Pixels:
-    """Decode a file (or take pixels), crop a plate to its specimen, and preprocess.
+    """Decode a file (or use the given pixels), crop a plate to its specimen, and preprocess.
 
     Raises `ImageError` when the file cannot be read.
     """
-    pixels = image if isinstance(image, np.ndarray) else decode(image, FINER * size)
+    pixels = image if isinstance(image, np.ndarray) else decode(image, OVERSAMPLING * size)
     return preprocess(crop_plate(pixels), size)
 
 
@@ -78,7 +79,7 @@ def load_images(
     Parameters
     ----------
     out : ndarray of uint8, shape (len(images), size, size, 3), optional
-        Where to write, for instance a memory-mapped file.
+        The array to fill, for instance a memory-mapped file.
 
     Returns
     -------
@@ -86,7 +87,7 @@ def load_images(
     readable : list of int
         The positions of the readable images.
     failures : dict of int to str
-        Why each of the others could not be read.
+        Why each of the other images could not be read, by position.
     """
     inputs = np.empty((len(images), size, size, 3), np.uint8) if out is None else out
     failures: dict[int, str] = {}

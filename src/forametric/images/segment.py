@@ -1,7 +1,7 @@
-"""Find the specimens in a photograph of a slide or tray, and cut each one out.
+"""Find the specimens on the image of a slide, and crop each one.
 
-The crop_plate is looked at reduced (its longer side at most `LONGEST` px), so that memory stays
-small; the cut images keep every pixel of the slide.
+The search uses a reduced image (its longer side at most `LONGEST` px), so that memory stays small.
+The cropped images have the full resolution of the slide.
 """
 
 from __future__ import annotations
@@ -20,15 +20,17 @@ from skimage.measure import label, regionprops
 from skimage.morphology import reconstruction
 from skimage.segmentation import find_boundaries, watershed
 
+from forametric._typing import BoolArray, FloatArray, Pixels
+
 if TYPE_CHECKING:
     from skimage.measure._regionprops import RegionProperties
 
-Pixels = npt.NDArray[np.uint8]
+LabelImage = npt.NDArray[np.int32]
 
-LONGEST = 4000  # px of the longer side at which specimens are looked for
-NECK = 0.7  # two parts are two specimens when their neck is narrower than this share of the smaller
-SPECK = 0.25  # what is smaller than this share of the usual diameter is dust
-MARGIN = 0.12  # of the longer side of a specimen, left around it
+LONGEST = 4000  # greatest side of the reduced image that is searched, in pixels
+NECK = 0.7  # parts are split at a neck narrower than this share of the smaller part's width
+SPECK = 0.25  # objects below this share of the typical diameter are dust
+MARGIN = 0.12  # space around a cropped specimen, as a share of its longer side
 _COLUMNS = (
     "x_px",
     "y_px",
@@ -52,39 +54,40 @@ class Slide:
     Attributes
     ----------
     specimens : DataFrame
-        A row for each specimen, from the top left, with `x_px`, `y_px` (its center), `left_px`,
-        `top_px`, `width_px`, `height_px` (the cut image), `area_px2`, `equivalent_diameter_px`,
+        One row for each specimen, from the top left, with `x_px`, `y_px` (its center), `left_px`,
+        `top_px`, `width_px`, `height_px` (the cropped image), `area_px2`, `equivalent_diameter_px`,
         `major_axis_px`, `minor_axis_px` (of the ellipse of equal second moments), `circularity`
         (4π area / perimeter², at most 1), `solidity` (area over that of the convex hull) and
         `touching` (it was split from another); lengths in pixels of the slide.
     labels : ndarray of int32, shape (height / factor, width / factor)
-        The number of the specimen (row + 1) at each pixel of the reduced image, 0 on the slide.
+        The number of the specimen (row + 1) at each pixel of the reduced image, 0 elsewhere.
     factor : int
-        Pixels of the slide for each of the reduced image.
+        Pixels of the slide for each pixel of the reduced image, along one side.
     cut : int
-        Shells left out because the edge of the photograph cuts them.
+        The number of specimens left out because the edge of the image cuts them.
     dark : bool
         Whether the specimens are darker than the slide.
     """
 
     specimens: pd.DataFrame
-    labels: npt.NDArray[np.int32]
+    labels: LabelImage
     factor: int
     cut: int
     dark: bool
 
 
 def find_specimens(image: Pixels, *, smallest: float | None = None) -> Slide:
-    """Find the specimens on a slide: bright on dark or dark on light, told apart by itself.
+    """Find the specimens on a slide, whether they are brighter or darker than it.
 
-    What stands out from the slide's own local tone is taken; parts joined by a neck narrower than
-    `NECK` of the smaller part's width are split by a watershed on the distance to the outline.
+    Specimens are regions that stand out from the local tone of the slide. Regions joined by a neck
+    narrower than `NECK` of the smaller one's width are split by a watershed on the distance to the
+    outline.
 
     Parameters
     ----------
     image : ndarray of uint8, shape (height, width, 3)
     smallest : float, optional
-        Least equivalent diameter in pixels; without it, a quarter of the usual diameter here.
+        Least equivalent diameter in pixels; by default a quarter of the slide's typical diameter.
 
     >>> slide = np.full((200, 300, 3), 20, np.uint8)
     >>> slide[50:90, 60:100] = slide[120:170, 200:250] = 200
@@ -95,8 +98,8 @@ def find_specimens(image: Pixels, *, smallest: float | None = None) -> Slide:
     contrast, dark = _contrast(np.asarray(Image.fromarray(image).reduce(factor).convert("L")))
     inside = _foreground(contrast)
     least = None if smallest is None else smallest / factor
-    labels, touching = _part(inside, least)
-    labels, touching, cut = _whole_ones(labels, touching)
+    labels, touching = _label_specimens(inside, least)
+    labels, touching, cut = _drop_cut(labels, touching)
     rows = [
         _measured(region, factor, image.shape) | {"touching": region.label in touching}
         for region in regionprops(labels)
@@ -106,7 +109,7 @@ def find_specimens(image: Pixels, *, smallest: float | None = None) -> Slide:
 
 
 def crop(image: Pixels, slide: Slide, row: int) -> Pixels:
-    """The image of one specimen, with its margin; of its neighbors only the slide's tone is left.
+    """The image of one specimen with a margin; neighbors are painted over with the slide's tone.
 
     Returns
     -------
@@ -121,7 +124,7 @@ def crop(image: Pixels, slide: Slide, row: int) -> Pixels:
     here = slide.labels[np.ix_(rows, columns)]
     own, others = here == row + 1, (here > 0) & (here != row + 1)
     if others.any():
-        reach = 2 * slide.factor  # the blurred edge of a neighbour goes with it
+        reach = 2 * slide.factor  # covers the blurred edge of a neighbor
         others = ndimage.binary_dilation(others, iterations=reach) & ~own
         free = ~own & ~others
         tone = np.median(part[free], axis=0) if free.any() else np.zeros(3)
@@ -130,8 +133,7 @@ def crop(image: Pixels, slide: Slide, row: int) -> Pixels:
 
 
 def overlay(image: Pixels, slide: Slide, longest: int = 2400) -> Pixels:
-    """The slide with each specimen outlined and numbered; those split from another in a second
-    color.
+    """The slide with numbered outlines, in another color for specimens split from one another.
 
     Returns
     -------
@@ -158,8 +160,8 @@ def overlay(image: Pixels, slide: Slide, longest: int = 2400) -> Pixels:
     return np.asarray(canvas)
 
 
-def _contrast(grey: Pixels) -> tuple[npt.NDArray[np.float32], bool]:
-    """How far each pixel stands out from the slide around it, and whether specimens are dark."""
+def _contrast(grey: Pixels) -> tuple[FloatArray, bool]:
+    """Each pixel's difference from the slide around it, and whether the specimens are darker."""
     tile = max(32, min(grey.shape) // 6)
     rows = np.linspace(0, grey.shape[0], max(1, round(grey.shape[0] / tile)) + 1).astype(int)
     columns = np.linspace(0, grey.shape[1], max(1, round(grey.shape[1] / tile)) + 1).astype(int)
@@ -167,7 +169,7 @@ def _contrast(grey: Pixels) -> tuple[npt.NDArray[np.float32], bool]:
         [[np.median(grey[a:b, c:d]) for c, d in pairwise(columns)] for a, b in pairwise(rows)],
         dtype=np.float32,
     )
-    # A tile that a crowd of specimens covers takes the tone of those around it.
+    # A tile that specimens cover gets the tone of the tiles around it.
     tones = ndimage.median_filter(tones, 3, mode="nearest")
     tone = np.asarray(Image.fromarray(tones).resize(grey.shape[::-1], Image.Resampling.BILINEAR))
     contrast = grey.astype(np.float32) - tone
@@ -175,8 +177,8 @@ def _contrast(grey: Pixels) -> tuple[npt.NDArray[np.float32], bool]:
     return (-contrast if dark else contrast), dark
 
 
-def _foreground(contrast: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
-    """Pixels of specimens: well above the slide's own noise, and joined to what is clearly specimen."""
+def _foreground(contrast: FloatArray) -> BoolArray:
+    """The pixels of specimens: well above the noise, and connected to pixels of high contrast."""
     contrast = ndimage.gaussian_filter(contrast, 0.7)
     noise = 1.4826 * float(np.median(np.abs(contrast)))
     high = float(threshold_otsu(np.clip(contrast, 0, None)))
@@ -186,25 +188,23 @@ def _foreground(contrast: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
     low = max(4 * noise, 5.0, 0.05 * float(np.median(bright)))
     inside = apply_hysteresis_threshold(contrast, min(low, high), high)
     inside = ndimage.binary_fill_holes(inside)
-    # The outline lies where the tone is half-way from the slide to the specimen beside it.
+    # The outline lies where the tone is half-way between the slide and the specimen.
     core = ndimage.binary_erosion(inside, iterations=2)
     inside &= core | (contrast >= 0.5 * ndimage.maximum_filter(contrast, 5))
     return np.asarray(ndimage.binary_opening(inside, iterations=2), dtype=bool)
 
 
-def _part(
-    inside: npt.NDArray[np.bool_], least: float | None
-) -> tuple[npt.NDArray[np.int32], set[int]]:
-    """Number the specimens, parting those that touch; which numbers were split from another."""
+def _label_specimens(inside: BoolArray, least: float | None) -> tuple[LabelImage, set[int]]:
+    """Label the specimens, and split those that touch; also the labels of the split ones."""
     labels = label(inside, connectivity=1).astype(np.int32)
     regions = regionprops(labels)
     if least is None:
         diameters = np.array([r.equivalent_diameter_area for r in regions])
-        # Weighted by area, so that a hundred specks of dust do not make dust the usual size.
+        # The median weighted by area: a hundred specks of dust count little.
         order = np.argsort(diameters)
         share = np.cumsum(diameters[order] ** 2)
-        usual = diameters[order][np.searchsorted(share, share[-1] / 2)] if len(order) else 0.0
-        least = SPECK * float(usual)
+        typical = diameters[order][np.searchsorted(share, share[-1] / 2)] if len(order) else 0.0
+        least = SPECK * float(typical)
     touching: set[int] = set()
     count = len(regions)
     for region in regions:
@@ -222,13 +222,13 @@ def _part(
     return labels, touching
 
 
-def _parts(shape: npt.NDArray[np.bool_], least: float) -> npt.NDArray[np.int32]:
-    """Part one connected shape at its necks, by numbers from 1."""
+def _parts(shape: BoolArray, least: float) -> LabelImage:
+    """Split one connected shape at its necks; the parts are labelled from 1."""
     shape = np.pad(shape, 1)
     reach = ndimage.gaussian_filter(ndimage.distance_transform_edt(shape), 1.0)
     reach = np.where(shape, np.maximum(reach, 0.5), 0.5)
-    # A peak of the distance counts when the way to any higher one leads through a neck: on the
-    # logarithm, whatever the size, that is a fall of a given depth.
+    # A peak of the distance counts if every path to a higher peak passes through a neck. On the
+    # logarithm a neck is a fall of a fixed depth, independent of size.
     depth = np.log(reach)
     filled = reconstruction(depth + np.log(NECK), depth)
     peaks = label((depth - filled) > -np.log(NECK) - 1e-6)
@@ -243,10 +243,8 @@ def _parts(shape: npt.NDArray[np.bool_], least: float) -> npt.NDArray[np.int32]:
     return np.asarray(parts, dtype=np.int32)
 
 
-def _whole_ones(
-    labels: npt.NDArray[np.int32], touching: set[int]
-) -> tuple[npt.NDArray[np.int32], set[int], int]:
-    """Leave out the specimens that the image's edge cuts; number the others from the top left."""
+def _drop_cut(labels: LabelImage, touching: set[int]) -> tuple[LabelImage, set[int], int]:
+    """Drop the specimens that the image's edge cuts; number the others from the top left."""
     edge = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
     cut = set(np.unique(edge).tolist()) - {0}
     kept = [r for r in regionprops(labels) if r.label not in cut]
@@ -258,7 +256,7 @@ def _whole_ones(
     return numbers[labels], {int(numbers[n]) for n in touching} - {0}, len(cut)
 
 
-def _renumbered(labels: npt.NDArray[np.integer]) -> npt.NDArray[np.int32]:
+def _renumbered(labels: npt.NDArray[np.integer]) -> LabelImage:
     numbers = np.unique(labels, return_inverse=True)[1]
     return np.asarray(numbers.reshape(labels.shape), np.int32)
 

@@ -1,39 +1,35 @@
-"""One image from a stack of planes, by a stated rule.
+"""Make one image from a stack of planes.
 
-Time and other series: the first. Focus (z, or pages without a meaning of their own): all planes in
-one image, each pixel from the plane that is sharpest there. Channels: one is grey; two or three
-are red, green, blue in their order; of more the mean.
+Time and other series: the first plane. Focus (z, or pages of unstated meaning): each pixel from the
+plane that is sharpest there. Channels: one is grey, two or three are red, green and blue in this
+order, and more are averaged.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 from scipy.ndimage import gaussian_filter, laplace
 
+from forametric._typing import AnyArray
 from forametric.errors import ImageError
 
-FOCUS = "ZIQ"  # z; and tifffile's letters for pages of which nothing is said
-KERNEL_SHARPNESS = 2.0  # px over which sharpness is averaged
-
-Array = npt.NDArray[Any]
+FOCUS = "ZIQ"  # z, and tifffile's letters for pages of unstated meaning
+SHARPNESS_SIGMA = 2.0  # of the Gaussian over which sharpness is averaged, in pixels
 
 
-def project_stack(stack: Array, axes: str) -> Array:
+def project_stack(stack: AnyArray, axes: str) -> AnyArray:
     """Reduce a stack to (height, width) or (height, width, 3), of the same dtype.
 
     Parameters
     ----------
     axes : str
-        What each dimension is, in tifffile's letters: T, C, Z, Y, X, S (samples), …
+        The meaning of each dimension in tifffile's letters: T, C, Z, Y, X, S (samples), …
 
     >>> project_stack(np.zeros((2, 5, 8, 9), np.uint16), "TZYX").shape
     (8, 9)
     """
     if "Y" not in axes or "X" not in axes:
-        raise ImageError(f"a TIFF of dimensions {axes}, which hold no image")
+        raise ImageError(f"a TIFF with the dimensions {axes} does not contain an image")
     for axis in axes:
         if axis not in f"{FOCUS}CYXS":
             stack, axes = stack.take(0, axes.index(axis)), axes.replace(axis, "", 1)
@@ -43,16 +39,16 @@ def project_stack(stack: Array, axes: str) -> Array:
     height, width = (stack.shape[order.index(axis)] for axis in "YX")
     planes = stack.reshape(-1, height, width, *stack.shape[len(focus) + 2 :])
     image = extended_depth(planes) if len(planes) > 1 else planes[0]
-    if "C" in axes and "S" in axes:  # channels that are color images each: their mean
+    if "C" in axes and "S" in axes:  # each channel is a color image: average them
         image = image.mean(2).astype(stack.dtype)
     return np.asarray(_colors(image))
 
 
-def extended_depth(planes: Array) -> Array:
+def extended_depth(planes: AnyArray) -> AnyArray:
     """Each pixel from the plane that is sharpest there.
 
-    Sharpness is the squared Laplacian, averaged by a Gaussian of two pixels; where all planes are
-    alike the first is taken.
+    Sharpness is the squared Laplacian, averaged by a Gaussian of two pixels. Where all planes are
+    equal, the pixel comes from the first.
 
     Parameters
     ----------
@@ -62,13 +58,13 @@ def extended_depth(planes: Array) -> Array:
     image = planes[0].copy()
     for plane in planes:
         grey = (plane if plane.ndim == 2 else plane.mean(2)).astype(np.float32)
-        sharp = gaussian_filter(laplace(grey) ** 2, KERNEL_SHARPNESS)
+        sharp = gaussian_filter(laplace(grey) ** 2, SHARPNESS_SIGMA)
         better = sharp > best
         image[better], best[better] = plane[better], sharp[better]
     return np.asarray(image)
 
 
-def _colors(image: Array) -> Array:
+def _colors(image: AnyArray) -> AnyArray:
     if image.ndim == 2 or image.shape[2] == 3:
         return image
     channels = image.shape[2]

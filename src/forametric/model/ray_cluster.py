@@ -1,8 +1,8 @@
-"""Embedding on a Ray cluster: the same parts as a local run, made by whichever worker is free.
+"""Embed on a Ray cluster: the same parts as a local run, each made by a free worker.
 
-Ray Data hands the numbers of the parts to the workers; each has the model once, reads the
-collection itself, and writes finished parts whole. So little travels, at most a part is lost with a
-worker, and that part is done again by another. Killed, the same command goes on with what is left.
+Ray Data sends the numbers of the parts to the workers. Each worker has the model once, reads the
+collection itself, and writes finished parts whole. So little data travels, and a lost worker loses
+at most one part, which another makes again. A killed command resumes with the missing parts.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ def embed_on_cluster(
     Parameters
     ----------
     model, collection, output : Path
-        Where every machine sees them.
+        Paths that every machine can read.
     address : str
         The cluster's (`host:6379`), `auto` for the one this machine belongs to, or `local`.
     images : str, optional
-        Where the images lie, in place of the collection's own folder: whatever fsspec opens
-        (`s3://bucket/plates`, with the package for that store installed on the workers).
+        Where the images are, instead of the collection's own folder: any address that fsspec
+        opens (`s3://bucket/plates`, with the package for that store installed on the workers).
 
     Returns
     -------
@@ -67,9 +67,9 @@ def embed_on_cluster(
     except ModuleNotFoundError:
         raise MissingExtraError("embedding on a cluster", "cluster") from None
 
-    output, shells = output.absolute(), Collection.open(collection)
+    output, specimens = output.absolute(), Collection.open(collection)
     loaded = Model.load(model)
-    work, parts = begin(loaded, shells, output, overwrite)
+    work, parts = begin(loaded, specimens, output, overwrite)
     left = [number for number, part in enumerate(parts) if not part.is_done()]
     if left:
         _connect(address)
@@ -89,7 +89,7 @@ def embed_on_cluster(
             for row in made.iter_rows():
                 advance(int(row["images"]))
     skipped = skipped_in(parts)
-    write_json(work / "vectors.json", {**loaded.embedder.origin, "specimens": len(shells)})
+    write_json(work / "vectors.json", {**loaded.embedder.origin, "specimens": len(specimens)})
     replace_folder(work, output)
     return skipped
 

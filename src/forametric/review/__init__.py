@@ -1,19 +1,25 @@
-"""The expert's side: decisions about specimens, kept for good, and what follows from them."""
+"""Review by experts: decisions that are kept for good, and what follows from them."""
 
 from forametric.review.agreement import agreement
 from forametric.review.decisions import Decision, consensus
-from forametric.review.labels import decisions_in, labelled
-from forametric.review.queue import queue_of_collection
+from forametric.review.labels import apply_decisions, read_decisions
+from forametric.review.project import Project, open_or_create
+from forametric.review.queue import ReviewQueue, rank_for_review
 from forametric.review.retrain import training_set
-from forametric.review.store import Decisions
+from forametric.review.review import Review
+from forametric.review.store import DecisionStore
 
 __all__ = [
     "Decision",
-    "Decisions",
+    "DecisionStore",
+    "Project",
+    "Review",
+    "ReviewQueue",
     "agreement",
+    "apply_decisions",
     "consensus",
-    "decisions_in",
-    "labelled",
-    "queue_of_collection",
+    "open_or_create",
+    "rank_for_review",
+    "read_decisions",
     "training_set",
 ]

@@ -1,9 +1,8 @@
-"""Decisions: who called which specimen what, when, and instead of what.
+"""Decisions of reviewers: one record, each reviewer's current decisions, and their consensus.
 
-A table in SQLite (one file) or PostgreSQL to which rows are only ever added: a change of mind is
-another row, an undone decision stays on record, and the database itself refuses to change or delete
-one. What stands follows from the rows: of each reviewer the last decision on a specimen that was
-not undone; of several reviewers what more than half of them say.
+A history of decisions is a table to which rows are only added. What counts now follows from it:
+of each reviewer the last decision on a specimen that was not undone, and of several reviewers the
+decision that more than half of them made.
 """
 
 from __future__ import annotations
@@ -12,115 +11,140 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from forametric.data.verdicts import Verdict
 from forametric.errors import InputError
 
-TAXON, UNKNOWN, NONE, SKIP, UNDO = "taxon", "unknown", "none", "skip", "undo"
-DUPLICATE = "duplicate"
-VERDICTS = (TAXON, UNKNOWN, NONE, DUPLICATE, SKIP)
+UNDO = "undo"  # in place of a verdict: the row undoes another one
+# What an expert may write in place of a name.
+WRITTEN_VERDICTS = {
+    "unknown": Verdict.UNLISTED,
+    "unlisted": Verdict.UNLISTED,
+    "none": Verdict.NOT_A_SPECIMEN,
+    "no shell": Verdict.NOT_A_SPECIMEN,
+    "no specimen": Verdict.NOT_A_SPECIMEN,
+    "not a specimen": Verdict.NOT_A_SPECIMEN,
+    "not_a_specimen": Verdict.NOT_A_SPECIMEN,
+    "duplicate": Verdict.DUPLICATE,
+    "skip": Verdict.SKIP,
+}
 
 
 @dataclass(frozen=True)
 class Decision:
-    """One expert's word on one specimen.
+    """A reviewer's decision on one specimen.
 
     Attributes
     ----------
     specimen : str
         Its id.
-    verdict : str
-        `taxon`; `unknown`: a shell, but of no taxon known here; `none`: no shell at all;
-        `duplicate`: another picture of a specimen that is counted already; `skip`.
+    verdict : Verdict
+        A Verdict, or its value as text.
     taxon : str
         The name, for the verdict `taxon`; else empty.
     reviewer : str
     suggested, probability, model : str, float, str
-        What the model had said, how min_probability it was, and the hash of its weights.
+        What the model had suggested, with which probability, and the model's fingerprint.
+
+    Examples
+    --------
+    >>> Decision("5883e3", "unlisted", "", "K. Lee").verdict
+    <Verdict.UNLISTED: 'unlisted'>
     """
 
     specimen: str
-    verdict: str
+    verdict: Verdict
     taxon: str
     reviewer: str
     suggested: str = ""
     probability: float | None = None
     model: str = ""
 
-    @property
-    def name(self) -> str:
-        """The taxon, or the verdict in angle brackets."""
-        return self.taxon if self.verdict == TAXON else f"<{self.verdict}>"
-
     def __post_init__(self) -> None:
-        if self.verdict not in VERDICTS:
-            raise InputError(f"a verdict is one of {', '.join(VERDICTS)}, not {self.verdict!r}.")
-        if (self.verdict == TAXON) != bool(self.taxon.strip()):
-            raise InputError(f"the verdict {self.verdict!r} and the name {self.taxon!r} disagree.")
+        try:
+            object.__setattr__(self, "verdict", Verdict(self.verdict))
+        except ValueError:
+            raise InputError(
+                f"{self.verdict!r} is not a verdict; verdicts are {', '.join(Verdict)}."
+            ) from None
+        if (self.verdict == Verdict.TAXON) != bool(self.taxon.strip()):
+            raise InputError(
+                f"the verdict {str(self.verdict)!r} and the name {self.taxon!r} contradict each "
+                f"other: give a name with the verdict 'taxon', and only with it."
+            )
         if not self.reviewer.strip() or not self.specimen.strip():
             raise InputError("a decision needs a specimen and the name of its reviewer.")
 
 
-def standing(history: pd.DataFrame, *, skipped: bool = False) -> pd.DataFrame:
-    """What each reviewer says now: specimen, reviewer, verdict, taxon, name, time.
+def current_decisions(history: pd.DataFrame, *, include_skipped: bool = False) -> pd.DataFrame:
+    """The current decision of each reviewer on each specimen.
 
-    `name` is the taxon, or the verdict in angle brackets. Skipped specimens have a row only if
-    asked for.
+    Parameters
+    ----------
+    history : DataFrame
+        From `DecisionStore.history`.
+    include_skipped : bool
+        Whether specimens that a reviewer has only skipped have a row.
+
+    Returns
+    -------
+    DataFrame
+        specimen, reviewer, verdict, taxon, time.
     """
-    gone = {int(number) for number in history["undoes"].dropna()}
-    kept = history[(history["verdict"] != UNDO) & ~history["number"].isin(gone)]
-    # Who skips what was judged before has not changed the judgement.
-    said = kept[kept["verdict"] != SKIP].drop_duplicates(["specimen", "reviewer"], keep="last")
-    if skipped:
-        both = pd.concat([kept[kept["verdict"] == SKIP], said])
-        said = both.drop_duplicates(["specimen", "reviewer"], keep="last")
-    last = said.reset_index(drop=True)
-    name = last["taxon"].where(last["verdict"] == TAXON, "<" + last["verdict"] + ">")
-    return last.assign(name=name)[["specimen", "reviewer", "verdict", "taxon", "name", "time"]]
+    undone = {int(number) for number in history["undoes"].dropna()}
+    valid = history[(history["verdict"] != UNDO) & ~history["number"].isin(undone)]
+    # Skipping a specimen that was judged earlier does not change the judgement.
+    skipped = valid["verdict"] == Verdict.SKIP
+    ordered = pd.concat([valid[skipped], valid[~skipped]]) if include_skipped else valid[~skipped]
+    last = ordered.drop_duplicates(["specimen", "reviewer"], keep="last")
+    return last[["specimen", "reviewer", "verdict", "taxon", "time"]].reset_index(drop=True)
 
 
 def consensus(history: pd.DataFrame) -> pd.DataFrame:
-    """What the reviewers say together, one row a specimen.
+    """The common decision of all reviewers on each specimen.
 
     Returns
     -------
     DataFrame
         specimen; verdict and taxon that more than half of its reviewers give ("" where none has
-        more than half); reviewers (their names, parted by |); agreement (the share that gives the
-        commonest answer); conflict (whether they differ); time (of the last word).
+        more than half); reviewers (their names, separated by |); agreeing (those of them who gave
+        that verdict); agreement (the share that gives the most common answer); conflict (whether
+        they differ); time (of the last decision).
     """
-    said = standing(history)
-    answers = said.groupby(["specimen", "name"], sort=False).agg(
+    current = current_decisions(history)
+    answers = current.groupby(["specimen", "verdict", "taxon"], sort=False, as_index=False).agg(
         votes=("reviewer", "size"),
-        verdict=("verdict", "first"),
-        taxon=("taxon", "first"),
         agreeing=("reviewer", lambda names: "|".join(sorted(names))),
     )
-    answers = answers.reset_index()
-    of = answers.groupby("specimen", sort=False)
-    found = answers.loc[of["votes"].idxmax()].set_index("specimen")
-    share = found["votes"] / of["votes"].sum()
-    by = said.sort_values("reviewer", kind="stable").groupby("specimen")
-    settled = share > 0.5
+    of_specimen = answers.groupby("specimen", sort=False)
+    best = answers.loc[of_specimen["votes"].idxmax()].set_index("specimen")
+    share = best["votes"] / of_specimen["votes"].sum()
+    reviews = current.sort_values("reviewer", kind="stable").groupby("specimen")
+    agreed = share > 0.5
     table = pd.DataFrame(
         {
-            "verdict": found["verdict"].where(settled, ""),
-            "taxon": found["taxon"].where(settled, ""),
-            "reviewers": by["reviewer"].agg("|".join),
-            "agreeing": found["agreeing"].where(settled, ""),
+            "verdict": best["verdict"].where(agreed, ""),
+            "taxon": best["taxon"].where(agreed, ""),
+            "reviewers": reviews["reviewer"].agg("|".join),
+            "agreeing": best["agreeing"].where(agreed, ""),
             "agreement": share.round(3),
-            "conflict": of.size() > 1,
-            "time": by["time"].max(),
+            "conflict": of_specimen.size() > 1,
+            "time": reviews["time"].max(),
         },
-        index=found.index,
+        index=best.index,
     )
     return table.reset_index()
 
 
-def verdict_of(said: str) -> tuple[str, str]:
-    """What somebody wrote, as a verdict and a name: `unknown`, `none`, `duplicate` are no names.
+def parse_verdict(text: str) -> tuple[Verdict, str]:
+    """What an expert wrote, as a verdict and a name.
 
-    >>> verdict_of(" Orbulina  universa"), verdict_of("None")
-    (('taxon', 'Orbulina universa'), ('none', ''))
+    `unknown` is read as `unlisted`; `none` and `not a specimen` as `not_a_specimen`.
+
+    >>> parse_verdict(" Orbulina  universa")
+    (<Verdict.TAXON: 'taxon'>, 'Orbulina universa')
+    >>> parse_verdict("None")
+    (<Verdict.NOT_A_SPECIMEN: 'not_a_specimen'>, '')
     """
-    said = " ".join(said.split())
-    plain = said.lower() in (UNKNOWN, NONE, DUPLICATE)
-    return (said.lower(), "") if plain else (TAXON, said)
+    text = " ".join(text.split())
+    verdict = WRITTEN_VERDICTS.get(text.lower())
+    return (Verdict.TAXON, text) if verdict is None else (verdict, "")

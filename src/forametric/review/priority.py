@@ -1,56 +1,57 @@
-"""Rank specimens for review by expected information gain."""
+"""Rank specimens for review: where the decision is likely to be wrong and matters most."""
 
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from sklearn.cluster import MiniBatchKMeans
 
+from forametric._typing import Float64Array, FloatArray, IntArray, NameArray
 from forametric.identification.calibration import Calibration
 from forametric.identification.identifier import NOT_NAMED
 from forametric.identification.open_set import probability_known
 
-Floats = npt.NDArray[np.float64]
 
-
-def priorities(
-    names: pd.DataFrame, samples: npt.NDArray[np.object_], calibration: Calibration
-) -> pd.DataFrame:
-    """How much an expert's word on each specimen is worth.
+def priorities(names: pd.DataFrame, samples: NameArray, calibration: Calibration) -> pd.DataFrame:
+    """How much a decision on each specimen would improve the result.
 
     Parameters
     ----------
     names : DataFrame
-        `identify.identify_embeddings` of the specimens.
+        `Identifier.identify` of the specimens.
     samples : ndarray of str, shape (n,)
-        Which sample each is of; "" where that is not known.
+        The sample of each; "" where it is not known.
 
     Returns
     -------
     DataFrame
-        known: the chance that it is of a known taxon; doubt: the chance that the decision is
-        wrong; influence: how much of its sample's standard
-        error one specimen makes, 1 in the smallest sample; priority: their product.
+        probability_known: that it is of a known taxon. error_probability: that the model's
+        decision is wrong. influence: how much one specimen contributes to the standard error of
+        its sample, 1 in the smallest sample. priority: the product of the last two.
     """
     known = probability_known(names["novelty"].to_numpy(np.float32), calibration)
-    right = known * names["probability"].to_numpy(float)
-    doubt = np.where(names["decision"].isin(NOT_NAMED), known, 1 - right)
+    correct = known * names["probability"].to_numpy(float)
+    error = np.where(names["decision"].isin(NOT_NAMED), known, 1 - correct)
     size = pd.Series(samples).map(pd.Series(samples).value_counts()).to_numpy(dtype=float)
     influence = np.sqrt(size.min() / size)
     return pd.DataFrame(
-        {"known": known, "doubt": doubt, "influence": influence, "priority": doubt * influence}
+        {
+            "probability_known": known,
+            "error_probability": error,
+            "influence": influence,
+            "priority": error * influence,
+        }
     )
 
 
-def taking_turns(priority: Floats, vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
-    """The order in which to ask: by priority, but specimens that look alike take turns.
+def diversify(priority: Float64Array, vectors: FloatArray) -> IntArray:
+    """The order in which to review: by priority, but similar specimens alternate with others.
 
-    Of each of √n groups of like specimens the n-th counts 1/√√n: enough that half as many taxa
-    more are among the first fifty, at the cost of a few of the likeliest errors. The same specimens
-    always come in the same order.
+    The specimens are divided into √n clusters; the n-th of each cluster has its priority divided
+    by √√n. Among the first fifty this shows half as many taxa again, at the cost of a few of the
+    likeliest errors. The same specimens always come in the same order.
     """
-    groups = MiniBatchKMeans(max(1, round(len(vectors) ** 0.5)), random_state=0, n_init=1)
-    of = pd.Series(groups.fit_predict(vectors))
-    turn = pd.Series(-priority).groupby(of).rank(method="first").to_numpy()
-    return np.argsort(-priority / turn**0.25, kind="stable")
+    clusters = MiniBatchKMeans(max(1, round(len(vectors) ** 0.5)), random_state=0, n_init=1)
+    labels = pd.Series(clusters.fit_predict(vectors))
+    nth = pd.Series(-priority).groupby(labels).rank(method="first").to_numpy()
+    return np.asarray(np.argsort(-priority / nth**0.25, kind="stable"), dtype=np.int64)

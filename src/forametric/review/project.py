@@ -1,13 +1,14 @@
-"""A review project: a collection, a model to name it with, and what experts decide about it.
+"""A review project: a collection, the models that identify it, and its cached embeddings.
 
-On disk a folder: `project.json` (where the collection, the models and their reference_images lie),
-`decisions.sqlite` unless the decisions are kept in another database, and `cache/`, one folder for
-each model, with vectors, map and sheets of small pictures. The cache may be deleted; it is made
-anew.
+On disk a folder: `project.json` (the paths of the collection, the models and the collections with
+reference images), `decisions.sqlite` unless the decisions are kept in another database, and
+`cache/`, one folder for each network, with embeddings, map and sheets of thumbnails. The cache may
+be deleted; it is made again when it is needed.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from forametric._typing import IntArray, PathLike
 from forametric._version import __version__
 from forametric.analysis.morphospace import Morphospace
 from forametric.data.collection import Collection
@@ -25,31 +27,37 @@ from forametric.data.embeddings import Embeddings
 from forametric.errors import InputError, NotFoundError
 from forametric.model.embed_collection import embed_to_file, embeddings_of
 from forametric.model.model import Model
+from forametric.review.store import DecisionStore
 from forametric.utils.files import read_json, write_json
 
 FORMAT = 1
 FILE = "project.json"
 STORE = "decisions.sqlite"
-EXTERNAL = "elsewhere"  # the decisions are in a database, whose address may hold a password
+EXTERNAL = "external"  # the decisions are in another database, whose address is not written down
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Project:
-    """Where things lie.
+    """The parts of a review project.
 
     Attributes
     ----------
     folder, collection : Path
     models : tuple of Path
-        The model that the project began with, and those trained from it.
+        The first model, and those trained from it.
     current : int
-        Which of them names the specimens.
+        Which of them identifies the specimens.
     reference_images : tuple of Path
-        Collections that hold the pictures of the models' reference_images.
+        Collections that have the images of the models' references.
     depth : str
         The column with each sample's depth or age; "" for none.
     database : str
-        `decisions.sqlite`, or `elsewhere`.
+        `decisions.sqlite` in the folder, or `external`.
+
+    Examples
+    --------
+    >>> project = Project.create("core-review", "core", "model")  # doctest: +SKIP
     """
 
     folder: Path
@@ -63,43 +71,58 @@ class Project:
     @classmethod
     def create(
         cls,
-        folder: Path,
-        collection: Path,
-        model: Path,
+        folder: PathLike,
+        collection: Collection | PathLike,
+        model: Model | PathLike,
         *,
-        reference_images: Sequence[Path] = (),
+        reference_images: Sequence[PathLike] = (),
         depth: str = "",
-        elsewhere: bool = False,
+        external: bool = False,
     ) -> Project:
-        """Begin a project, after a look at what it is to be made of.
+        """Check the parts of a project and write `project.json`.
+
+        A collection or a model that is not a folder yet is saved inside the project.
+
+        Parameters
+        ----------
+        external : bool
+            Whether the decisions are kept in another database.
 
         Raises
         ------
         InputError
-            When the folder holds something, or collection or column are not what they should be.
+            When the folder is not empty, or the collection or the column cannot be used.
         ModelError
             For a model that cannot be loaded or has no calibration.
         """
+        folder = Path(folder)
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise InputError(f"{folder} holds something else; name a new folder for the project.")
-        shells = Collection.open(collection)
-        Model.load(model).calibrated  # noqa: B018  refuse before there is a project
-        for other in reference_images:
+            raise InputError(f"{folder} is not empty; name a new folder for the project.")
+        opened = collection if isinstance(collection, Collection) else Collection.open(collection)
+        loaded = model if isinstance(model, Model) else Model.load(model)
+        loaded.calibrated  # noqa: B018  refuse before anything is written
+        images = tuple(Path(other) for other in reference_images)
+        for other in images:
             Collection.open(other)
-        if depth and depth not in shells.specimens:
+        if depth and depth not in opened.specimens:
             raise InputError(f"the collection has no column {depth!r}.")
-        database = EXTERNAL if elsewhere else STORE
-        project = cls(folder, collection, (model,), 0, tuple(reference_images), depth, database)
         folder.mkdir(parents=True, exist_ok=True)
+        if isinstance(collection, Collection):
+            collection = opened.save(folder / "collection")
+        if isinstance(model, Model):
+            model = loaded.folder or loaded.save(folder / "models" / "model")
+        database = EXTERNAL if external else STORE
+        project = cls(folder, Path(collection), (Path(model),), 0, images, depth, database)
         project.save()
         return project
 
     @classmethod
-    def open(cls, folder: Path) -> Project:
+    def open(cls, folder: PathLike) -> Project:
         """Read `project.json`; `InputError` says what is missing or damaged."""
+        folder = Path(folder)
         if not (folder / FILE).is_file():
-            raise InputError(
-                f"{folder} is not a review project (no {FILE}); begin one with: forametric review "
+            raise NotFoundError(
+                f"{folder} is not a review project (no {FILE}); create one with: forametric review "
                 f"{folder} --collection COLLECTION --model MODEL"
             )
         data = read_json(folder / FILE)
@@ -109,92 +132,163 @@ class Project:
                 f"Update Forametric."
             )
         try:
-            models = tuple(_place(folder, model) for model in data["models"])
-            found = cls(
+            project = cls(
                 folder,
-                _place(folder, data["collection"]),
-                models,
+                _resolved(folder, data["collection"]),
+                tuple(_resolved(folder, model) for model in data["models"]),
                 int(data["current"]),
-                tuple(_place(folder, other) for other in data["reference_images"]),
+                tuple(_resolved(folder, other) for other in data["reference_images"]),
                 str(data["depth"]),
                 str(data["database"]),
             )
-            found.model  # noqa: B018  the number is one of a model
+            project.model  # noqa: B018  the number is that of a model
         except (KeyError, TypeError, ValueError, IndexError) as error:
             raise InputError(f"{folder / FILE} is damaged: {error!r}.") from None
-        return found
+        return project
 
     def save(self) -> None:
         """Write `project.json`."""
-        paths = {
+        data = {
+            "format": FORMAT,
+            "made_by": f"forametric {__version__}",
             "collection": self._relative(self.collection),
             "models": [self._relative(model) for model in self.models],
             "reference_images": [self._relative(other) for other in self.reference_images],
+            "current": self.current,
+            "depth": self.depth,
+            "database": self.database,
         }
-        rest = {"current": self.current, "depth": self.depth, "database": self.database}
-        made_by = {"format": FORMAT, "made_by": f"forametric {__version__}"}
-        write_json(self.folder / FILE, {**made_by, **paths, **rest})
+        write_json(self.folder / FILE, data)
 
     def _relative(self, path: Path) -> str:
         return Path(os.path.relpath(path.absolute(), self.folder.absolute())).as_posix()
 
     @property
     def model(self) -> Path:
-        """The model that names the specimens now."""
+        """The model that identifies the specimens."""
         return self.models[self.current]
 
-    def with_model(self, model: Path) -> Project:
-        """The project with one more model; the old one goes on naming."""
-        changed = replace(self, models=(*self.models, model))
+    def open_store(self) -> DecisionStore:
+        """The store in the project's folder, created at first use.
+
+        Raises
+        ------
+        InputError
+            When the decisions are kept in another database.
+        """
+        if self.database == EXTERNAL:
+            raise InputError(
+                f"the decisions of {self.folder} are kept in another database; give its address."
+            )
+        return DecisionStore(self.folder / STORE)
+
+    def with_model(self, model: PathLike) -> Project:
+        """The project with one more model, which is not in use yet; saved."""
+        changed = replace(self, models=(*self.models, Path(model)))
         changed.save()
         return changed
 
     def at(self, number: int) -> Project:
-        """The project whose specimens another of its models names; not saved as such.
+        """The project with another of its models in use; not saved.
 
         Raises
         ------
         NotFoundError
-            When there is no such model.
+            When the project has no such model.
         """
         if not 0 <= number < len(self.models):
-            raise NotFoundError(f"there is no model {number}; there are {len(self.models)}.")
+            raise NotFoundError(f"model {number} does not exist; there are {len(self.models)}.")
         return replace(self, current=number)
 
 
-@dataclass(frozen=True)
+def open_or_create(
+    folder: PathLike,
+    collection: PathLike | None = None,
+    model: PathLike | None = None,
+    reference_images: Sequence[PathLike] = (),
+    depth: str = "",
+    database: str = "",
+) -> tuple[Project, DecisionStore]:
+    """Open a project, or create it from a collection and a model; and its store of decisions.
+
+    Parameters
+    ----------
+    database : str
+        The address of a PostgreSQL database for the decisions; "" for a file in the folder.
+
+    Raises
+    ------
+    InputError
+        When a project is missing, exists already, or keeps its decisions elsewhere.
+    """
+    folder = Path(folder)
+    if (folder / FILE).is_file():
+        if collection or model or reference_images or depth:
+            raise InputError(
+                f"{folder} is a project already, with its own collection and model; open it with: "
+                f"forametric review {folder}"
+            )
+        project = Project.open(folder)
+    elif collection is None or model is None:
+        raise NotFoundError(
+            f"{folder} is not a review project yet; create it with --collection and --model."
+        )
+    else:
+        project = Project.create(
+            folder,
+            collection,
+            model,
+            reference_images=reference_images,
+            depth=depth,
+            external=bool(database),
+        )
+    if (project.database == EXTERNAL) != bool(database):
+        where = "its folder: omit --database" if database else "a database: give --database"
+        raise InputError(f"the decisions of {folder} are kept in {where}.")
+    return project, DecisionStore(database) if database else project.open_store()
+
+
+@dataclass(frozen=True, eq=False)
 class EmbeddedCollection:
-    """A collection as a model sees it.
+    """A collection, embedded and mapped with one model.
 
     Attributes
     ----------
-    shells : Collection
+    model : Model
+    collection : Collection
         The specimens whose images could be read.
-    got : Embeddings
-        Of each of them.
-    space : Morphospace
+    embeddings : Embeddings
+        Of each of them, in the same order.
+    morphospace : Morphospace
+        Their map.
     skipped : DataFrame
         The images that could not be read: image, reason.
     cache : Path
-        Where this model's files lie.
+        The folder of this model's cached files.
     """
 
     model: Model
-    shells: Collection
-    got: Embeddings
-    space: Morphospace
+    collection: Collection
+    embeddings: Embeddings
+    morphospace: Morphospace
     skipped: pd.DataFrame
     cache: Path
 
-    @cached_property
-    def order(self) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-        """The specimens as a walk over the map: neighbours there follow each other (Morton 1966).
+    def __len__(self) -> int:
+        return len(self.collection)
 
-        Pictures are packed into sheets in this order, so that a part of the map needs few sheets.
+    def __repr__(self) -> str:
+        return f"EmbeddedCollection({len(self)} specimens, {len(self.skipped)} images skipped)"
+
+    @cached_property
+    def order(self) -> IntArray:
+        """The specimens along a Z-order curve on the map (Morton 1966), shape (n,).
+
+        Thumbnails are packed into sheets in this order, so that a part of the map needs few sheets.
         """
-        places = self.space.coordinates_
-        extent = np.maximum(np.ptp(places, axis=0), 1e-9)
-        cells = ((places - places.min(0)) / extent * 1023).astype(np.int64)
+        xy = self.morphospace.coordinates_
+        extent = np.maximum(np.ptp(xy, axis=0), 1e-9)
+        cells = ((xy - xy.min(0)) / extent * 1023).astype(np.int64)
         key = np.zeros(len(cells), np.int64)
         for bit in range(10):
             key |= ((cells[:, 0] >> bit) & 1) << (2 * bit)
@@ -203,42 +297,48 @@ class EmbeddedCollection:
 
 
 def embed_project(project: Project) -> EmbeddedCollection:
-    """Embed and map a project's collection, or read what was made of the same one before.
+    """Embed and map a project's collection, or read the cached embeddings and map.
 
-    Killed, it goes on where it was.
+    An interrupted run resumes when it is repeated.
 
     Raises
     ------
     InputError
-        When the collection or the model cannot be opened, or no image can be read.
+        When the collection cannot be opened, or no image can be read.
     ModelError
-        When the model cannot be loaded, or has no calibration.
+        When the model cannot be loaded or has no calibration.
     """
+    logger.info("loading the model %s", project.model)
     model = Model.load(project.model)
     model.calibrated  # noqa: B018  refuse before the long work
+    logger.info("opening the collection %s", project.collection)
     collection = Collection.open(project.collection)
     cache = project.folder / "cache" / model.weights_sha256[:16]
+    vectors, layout, notes = cache / "vectors.parquet", cache / "map.parquet", cache / "cache.json"
     columns = collection.specimens[["id", "image"]].astype(str)
     run = {"specimens": int(pd.util.hash_pandas_object(columns, index=False).sum())}
-    vectors, layout, about = cache / "vectors.parquet", cache / "map.parquet", cache / "cache.json"
-    if not (about.is_file() and read_json(about)["run"] == run):
-        if about.is_file():  # of a collection that has changed since
+    if not (notes.is_file() and read_json(notes)["run"] == run):
+        if notes.is_file():  # the collection has changed since
             shutil.rmtree(cache)
         cache.mkdir(parents=True, exist_ok=True)
-        skipped = embed_to_file(model, collection, vectors, overwrite=True).to_dict("records")
+        logger.info("embedding %d specimens", len(collection))
+        skipped = embed_to_file(model, collection, vectors, overwrite=True)
         layout.unlink(missing_ok=True)
-        write_json(about, {"run": run, "skipped": skipped})
-    got = embeddings_of(model, collection, vectors)
-    shells = collection.select(got.rows)
-    if layout.is_file():
-        space = Morphospace.load(layout)
+        write_json(notes, {"run": run, "skipped": skipped.to_dict("records")})
     else:
-        space = Morphospace().fit(got)
-        space.save(layout)
-    everyone = replace(got, rows=np.arange(len(shells)))
-    unreadable = pd.DataFrame(read_json(about)["skipped"], columns=["image", "reason"])
-    return EmbeddedCollection(model, shells, everyone, space, unreadable, cache)
+        logger.info("reading the embeddings of %d specimens", len(collection))
+    embeddings = embeddings_of(model, collection, vectors)
+    readable = collection.select(embeddings.rows)
+    if layout.is_file():
+        morphospace = Morphospace.load(layout)
+    else:
+        logger.info("laying out the map of %d specimens", len(readable))
+        morphospace = Morphospace().fit(embeddings)
+        morphospace.save(layout)
+    unreadable = pd.DataFrame(read_json(notes)["skipped"], columns=["image", "reason"])
+    embeddings = replace(embeddings, rows=np.arange(len(readable)), skipped=unreadable)
+    return EmbeddedCollection(model, readable, embeddings, morphospace, unreadable, cache)
 
 
-def _place(folder: Path, path: object) -> Path:
+def _resolved(folder: Path, path: object) -> Path:
     return Path(os.path.normpath(folder / str(path)))

@@ -1,138 +1,226 @@
-"""Which specimens an expert should look at first, with what there is to go by.
+"""Rank specimens for expert review, with the evidence for each.
 
-First come those whose answer tells most: where the decision is likely to be wrong, and in small
-samples, where one name moves the shares most. Specimens that look alike take turns, so that the
-first fifty are not fifty of the same.
+First come the specimens on which a decision improves the result most: where the model is likely to
+be wrong, and in small samples, where one name changes the abundances most. Similar specimens
+alternate with others, so that the first fifty are not fifty of the same kind.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from forametric._typing import FloatArray, IntArray, PathLike
 from forametric.data.collection import Collection
-from forametric.data.thumbnails import thumbnail_url
+from forametric.data.embeddings import Embeddings, skipped_table
+from forametric.data.sources import open_collection
+from forametric.data.thumbnails import table_with_thumbnails, thumbnail_url
 from forametric.errors import InputError
+from forametric.identification.references import ReferenceSet
 from forametric.model.model import Model
 from forametric.review.candidates import candidates
 from forametric.review.decisions import consensus
-from forametric.review.priority import priorities, taking_turns
-from forametric.review.store import Decisions
-from forametric.utils.files import atomic_folder, refuse_existing, write_json
+from forametric.review.priority import diversify, priorities
+from forametric.review.store import DecisionStore
+from forametric.review.views import Candidate
+from forametric.utils.files import atomic_folder, write_json
 from forametric.utils.html import write_page
+from forametric.utils.results import Result
 
-PICTURED = 300  # specimens on the page at most
-CANDIDATES = 3  # taxa shown for each
+SHOWN = 300  # specimens on the page
+THUMBNAIL = 160  # px, of a specimen on the page
+N_CANDIDATES = 3  # taxa shown for each
 
 
-@dataclass(frozen=True)
-class Queue:
-    """What `queue_of_collection` wrote.
+@dataclass(frozen=True, eq=False, repr=False)
+class ReviewQueue(Result):
+    """Specimens in the order in which an expert should review them.
 
     Attributes
     ----------
     table : DataFrame
-        As `queue.csv`.
+        rank, id, image, sample, taxon, decision, reason, best, best_probability, second,
+        second_probability, novelty, probability_known, error_probability, influence, priority,
+        model (its fingerprint), and an empty column `expert`, which `read_decisions` reads.
     skipped : DataFrame
-        The images that could not be read (image, reason).
+        The images that could not be read: image, reason.
+    collection : Collection
+        The collection that `rows` are positions in.
+    candidates : list of list of Candidate
+        For the first 300: their most probable taxa, each with its nearest reference.
+    reference_images : list of Collection
+        Collections that have the images of references.
     """
 
     table: pd.DataFrame
     skipped: pd.DataFrame
+    collection: Collection
+    rows: IntArray
+    candidates: list[list[Candidate]]
+    reference_images: list[Collection] = field(default_factory=list)
+    origin: dict[str, str] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def __str__(self) -> str:
+        return f"{len(self)} specimens to review"
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """specimens, first (the ids of the first twenty)."""
+        return {"specimens": len(self), "first": self.table["id"].head(20).tolist()}
+
+    def _repr_html_(self) -> str:
+        columns = ["rank", "best", "best_probability", "error_probability"]
+        return table_with_thumbnails(self.table, columns, self.collection, repr(self))
+
+    def save(self, folder: PathLike, *, overwrite: bool = False) -> Path:
+        """Write `queue.csv` to fill in, `queue.html` to look at, and `queue.json`; the folder."""
+        folder = Path(folder)
+        with atomic_folder(folder, overwrite) as temporary:
+            self.table.to_csv(temporary / "queue.csv", index=False)
+            if len(self.skipped):
+                self.skipped.to_csv(temporary / "skipped.csv", index=False)
+            write_json(temporary / "queue.json", {**self.origin, "specimens": len(self)})
+            write_page(
+                temporary / "queue.html",
+                "queue.html",
+                title=f"To review: {self.collection.info.get('name', '')}",
+                rows=self._cards(),
+                count=len(self),
+            )
+        return folder
+
+    def _cards(self) -> list[dict[Hashable, Any]]:
+        """The first specimens with their thumbnails and candidates, for the page."""
+        references = self._reference_places()
+        cards: list[dict[Hashable, Any]] = []
+        rows = self.table.head(len(self.candidates)).to_dict("records")
+        for values, row, found in zip(rows, self.rows.tolist(), self.candidates, strict=False):
+            shown = [
+                {
+                    "taxon": candidate.taxon,
+                    "probability": candidate.probability,
+                    "thumbnail": next(
+                        (
+                            thumbnail_url(*references[reference.id])
+                            for reference in candidate.references
+                            if reference.id in references
+                        ),
+                        "",
+                    ),
+                }
+                for candidate in found
+            ]
+            thumbnail = thumbnail_url(self.collection, row, THUMBNAIL)
+            cards.append({**values, "thumbnail": thumbnail, "candidates": shown})
+        return cards
+
+    def _reference_places(self) -> dict[str, tuple[Collection, int]]:
+        """The collection and the row with the image of each reference."""
+        return {
+            str(specimen): (collection, row)
+            for collection in self.reference_images
+            for row, specimen in enumerate(collection.specimens["id"])
+        }
 
 
-def queue_of_collection(
+def rank_for_review(
     model: Model,
-    collection: Collection,
-    output: Path,
-    *,
-    decisions: Decisions | None = None,
-    reference_images: Collection | None = None,
-    overwrite: bool = False,
-) -> Queue:
-    """Write the specimens in the order in which an expert should see them, to look at and fill in.
-
-    `queue.csv`: rank, id, image, sample, best, best_probability, second, second_probability,
-    decision, reason, known, doubt, influence, priority, model (the hash of its weights), and an
-    empty column `expert`, which `decisions_in` reads. `queue.html`: the first 300 with their
-    pictures, beside the likeliest taxa and, where the collection of the reference_images is given, the
-    pictures of the nearest ones of each.
+    collection: Collection | PathLike,
+    store: DecisionStore | None = None,
+    reference_images: Collection | Sequence[Collection] = (),
+) -> ReviewQueue:
+    """Rank the specimens of a collection for expert review.
 
     Parameters
     ----------
-    decisions : Decisions, optional
-        Specimens on which the reviewers have settled are left out.
+    store : DecisionStore, optional
+        Specimens on which its reviewers agree are left out.
+    reference_images : Collection or sequence of Collection
+        Collections that have the images of the model's references, for the page.
 
     Raises
     ------
     InputError
-        When nothing is left to ask, or no image can be read.
+        When no specimen is left to review, or no image can be read.
     ModelError
         For a model without calibration.
+
+    Examples
+    --------
+    >>> queue = rank_for_review(model, "core")  # doctest: +SKIP
+    >>> queue.save("to-review")  # doctest: +SKIP
     """
-    refuse_existing(output, overwrite)
     calibration = model.calibrated
-    if decisions:
-        found = consensus(decisions.history())
-        settled = set(found.loc[found["verdict"] != "", "specimen"])
+    collection = open_collection(collection)
+    if store is not None:
+        agreed = consensus(store.history())
+        settled = set(agreed.loc[agreed["verdict"] != "", "specimen"])
         collection = collection.select(~collection.specimens["id"].isin(settled).to_numpy())
         if not len(collection):
             raise InputError("every specimen of the collection has been settled.")
-    got = model.embed(collection)
-    skipped, shells = got.skipped, collection.select(got.rows)
-    ranking = model.predict_proba(got)
-    names = model.identifier.identify(got, scores=ranking)
-    samples = shells.specimens["sample"].fillna("").astype(str).to_numpy(dtype=object)
-    worth = priorities(names, samples, calibration)
-    order = taking_turns(worth["priority"].to_numpy(), got.vectors)
-    front = shells.specimens[["id", "image", "sample"]]
-    table = pd.concat([front, names.drop(columns="probability"), worth.round(4)], axis=1)
-    table = table.iloc[order].reset_index(drop=True).assign(model=model.weights_sha256, expert="")
-    table.insert(0, "rank", np.arange(1, len(table) + 1))
-    known = (
-        [] if reference_images is None else reference_images.specimens["id"].astype(str).tolist()
+    embeddings = model.embed(collection)
+    readable = collection.select(embeddings.rows)
+    probabilities = model.predict_proba(embeddings)
+    names = model.identifier.identify(embeddings, scores=probabilities)
+    samples = readable.specimens["sample"].fillna("").astype(str).to_numpy(dtype=object)
+    names = pd.concat([names, priorities(names, samples, calibration)], axis=1)
+    order = diversify(names["priority"].to_numpy(), embeddings.vectors)
+    return queue_in_order(
+        order,
+        readable,
+        embeddings,
+        names,
+        probabilities,
+        model.references,
+        reference_images=[reference_images]
+        if isinstance(reference_images, Collection)
+        else reference_images,
+        fingerprint=model.fingerprint,
     )
-    places = {name: row for row, name in enumerate(known)}
-    with atomic_folder(output, overwrite) as temporary:
-        table.to_csv(temporary / "queue.csv", index=False)
-        if len(skipped):
-            skipped.to_csv(temporary / "skipped.csv", index=False)
-        write_json(temporary / "queue.json", {**model.embedder.origin, "specimens": len(table)})
-        shown = [
-            _card(model, shells, row, ranking[row], got.vectors[row], reference_images, places)
-            for row in order[:PICTURED].tolist()
-        ]
-        write_page(
-            temporary / "queue.html",
-            "queue.html",
-            title=f"To review: {collection.info.get('name', '')}",
-            rows=[
-                {**row, **card} for row, card in zip(table.to_dict("records"), shown, strict=False)
-            ],
-            count=len(table),
+
+
+def queue_in_order(
+    order: IntArray,
+    collection: Collection,
+    embeddings: Embeddings,
+    names: pd.DataFrame,
+    probabilities: FloatArray,
+    references: ReferenceSet,
+    *,
+    reference_images: Sequence[Collection] = (),
+    fingerprint: str = "",
+) -> ReviewQueue:
+    """The queue of some specimens of an identified collection.
+
+    Parameters
+    ----------
+    order : ndarray of int64
+        Their positions, in the order of the queue.
+    names : DataFrame
+        `Identifier.identify` and `priorities` of the whole collection.
+    probabilities : ndarray of float32, shape (n, taxa of the references)
+    """
+    identity = collection.specimens[["id", "image", "sample"]].reset_index(drop=True)
+    table = pd.concat([identity, names.drop(columns="probability")], axis=1)
+    table = table.iloc[order].reset_index(drop=True).assign(model=fingerprint, expert="")
+    digits = ("probability_known", "error_probability", "influence", "priority")
+    table = table.round(dict.fromkeys(digits, 4))
+    table.insert(0, "rank", np.arange(1, len(table) + 1))
+    ids = identity["id"].astype(str)
+    found = [
+        candidates(
+            references, probabilities[row], embeddings.vectors[row], N_CANDIDATES, 1, ids.iloc[row]
         )
-    return Queue(table, skipped)
-
-
-def _card(
-    model: Model,
-    shells: Collection,
-    row: int,
-    ranking: npt.NDArray[np.float32],
-    vector: npt.NDArray[np.float32],
-    reference_images: Collection | None,
-    places: dict[str, int],
-) -> dict[str, Any]:
-    """A specimen's picture, and its likeliest taxa each with its nearest reference."""
-    found = []
-    for one in candidates(model.references, ranking, vector, CANDIDATES, 1):
-        picture = ""
-        if reference_images is not None:
-            picture = thumbnail_url(reference_images, places.get(one["reference_images"][0]["id"]))
-        found.append({"taxon": one["taxon"], "chance": one["probability"], "picture": picture})
-    return {"picture": thumbnail_url(shells, row, 160), "candidates": found}
+        for row in order[:SHOWN].tolist()
+    ]
+    skipped = embeddings.skipped if len(embeddings.skipped) else skipped_table()
+    origin = {**embeddings.origin, "model": fingerprint}
+    return ReviewQueue(table, skipped, collection, order, found, list(reference_images), origin)

@@ -1,99 +1,230 @@
-"""Training again with what experts have decided, and both models measured on what they decided."""
+"""Train again with what reviewers have decided, and compare models on what they have decided."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import logging
+import multiprocessing
+import signal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from forametric import metrics
+from forametric._typing import BoolArray, PathLike
 from forametric.data.collection import Collection, content_hash
 from forametric.data.splits import Split, make_split
-from forametric.errors import InputError
+from forametric.data.verdicts import VERDICT_COLUMN
+from forametric.errors import ForametricError, InputError, MissingExtraError
 from forametric.evaluation.evaluate import evaluate
 from forametric.model.model import Model
-from forametric.review.labels import labelled
-from forametric.review.store import Decisions
+from forametric.review.labels import apply_decisions
+from forametric.review.project import Project
+from forametric.review.store import DecisionStore
 
-LEAST = 10  # specimens that models can be compared by
+MIN_TESTED = 10  # specimens by which models can be compared
+NAME = "decisions"  # of the split
+logger = logging.getLogger(__name__)
 
 
 def training_set(
-    reviewed: Collection, decisions: Decisions, bases: Sequence[Collection] = (), *, seed: int = 0
-) -> tuple[Collection, pd.Series]:
-    """What to train a new model on: the bases and all labels, and who plays which subset.
+    collection: Collection,
+    store: DecisionStore,
+    bases: Sequence[Collection] = (),
+    *,
+    seed: int = 0,
+) -> Split:
+    """A split of a reviewed collection and further collections, to train a new model.
 
-    Of the reviewed collection those specimens that have a name by now: settled by its reviewers,
-    or from before. A fifth of them are kept for testing, always the same ones (by a hash of the
-    file, or of the group), so that models trained one after the other can be compared. Of the bases
-    none are: the older model has learnt them.
+    It has the specimens of the reviewed collection that have a name: settled by its reviewers, or
+    from before. A fifth of them is kept for testing, always the same ones (by a hash of the file or
+    of the group), so that models trained one after the other can be compared. The specimens of
+    `bases` are not tested on, because the older model has learnt them.
 
     Parameters
     ----------
     bases : sequence of Collection
         What the older model was trained on.
 
-    Returns
-    -------
-    Collection, Series
-        And the subsets: train, val, test.
+    Raises
+    ------
+    InputError
+        When the decisions settle nothing, or too little is left to learn.
+
+    Examples
+    --------
+    >>> split = training_set(core, store, [plates])  # doctest: +SKIP
+    >>> model = train(split, "default", "model-2")  # doctest: +SKIP
+    """
+    named = apply_decisions(collection, store)
+    together = named.select(named.taxa() != "")
+    tested = _is_test_unit(together.specimens)
+    # A specimen that was called unlisted, not a specimen or a duplicate does not return under the
+    # name that a base gives it.
+    judged = named.specimens["id"][named.specimens[VERDICT_COLUMN].notna()]
+    taken = {*together.specimens["id"], *judged}
+    for base in bases:
+        new = (base.taxa() != "") & ~base.specimens["id"].isin(taken)
+        taken |= set(base.specimens["id"])
+        together = together.merge(base.select(new.to_numpy()))
+    # Copies and group mates of tested specimens are not learnt either.
+    keys = _group_key(together.specimens)
+    held_out = keys.isin(set(keys[: len(tested)][tested])).to_numpy()
+    drawn = make_split(together.select(~held_out), seed=seed).subsets.replace("test", "train")
+    subsets = drawn.reindex(together.specimens["id"])
+    reviewed = np.arange(len(together)) < len(tested)
+    subsets[held_out] = np.where(reviewed, "test", "unused")[held_out]
+    return Split(together, subsets.rename("subset"), NAME)
+
+
+def _group_key(specimens: pd.DataFrame) -> pd.Series:
+    """What must stay in one subset: a specimen's group, or the content of its file."""
+    return specimens["group"].fillna(content_hash(specimens["id"])).astype(str)
+
+
+def _is_test_unit(specimens: pd.DataFrame) -> BoolArray:
+    """Whether a specimen is in the fifth of the groups that is kept for testing, shape (n,)."""
+    hashes = [hashlib.sha256(key.encode()).digest()[0] for key in _group_key(specimens)]
+    return np.asarray(np.array(hashes, int) % 5 == 0, bool)
+
+
+@dataclass(frozen=True, eq=False)
+class RetrainedModel:
+    """A model trained from decisions.
+
+    Attributes
+    ----------
+    folder : Path
+    subsets : Series of str
+        The subset of each specimen of its `training_set`, indexed by id.
+    """
+
+    folder: Path
+    subsets: pd.Series
+
+
+def train_from_decisions(
+    project: Project, store_url: str, output: PathLike, seed: int = 0
+) -> RetrainedModel:
+    """Train a new model with the recipe and from the backbone of a project's current model.
+
+    Parameters
+    ----------
+    store_url : str
+        `DecisionStore.url`.
 
     Raises
     ------
     InputError
         When the decisions settle nothing, or too little is left to learn.
+    MissingExtraError
+        Where PyTorch is not installed.
     """
-    named = labelled(reviewed, decisions)
-    together = named.select(named.taxa() != "")
-    tested = _fifth(together.specimens)
-    # What was called unknown, no shell or a duplicate does not come back under its old name.
-    judged = {*together.specimens["id"], *named.specimens["id"][named.specimens["decided"].notna()]}
-    for base in bases:
-        new = (base.taxa() != "") & ~base.specimens["id"].isin(judged)
-        judged |= set(base.specimens["id"])
-        together = together.merge(base.select(new.to_numpy()))
-    # Copies and group mates of the tested are not learnt either.
-    of = _unit(together.specimens)
-    held = of.isin(set(of[: len(tested)][tested])).to_numpy()
-    learnt = together.select(~held)
-    drawn = make_split(learnt, seed=seed).subsets.replace("test", "train")
-    subsets = drawn.reindex(together.specimens["id"])
-    subsets[held] = np.where(np.arange(len(together)) < len(tested), "test", "unused")[held]
-    return together, subsets.rename("subset")
+    try:
+        from forametric.training.train import train
+    except ModuleNotFoundError:
+        raise MissingExtraError("training", "train") from None
+    bases = [Collection.open(base) for base in project.reference_images]
+    store = DecisionStore.open(store_url)
+    split = training_set(Collection.open(project.collection), store, bases, seed=seed)
+    store.close()
+    older = Model.load(project.model)
+    output = Path(output)
+    train(split, older.recipe, output, seed=seed, init_from=older)
+    return RetrainedModel(output, split.subsets)
 
 
-def _unit(specimens: pd.DataFrame) -> pd.Series:
-    """What must not be cut: a specimen's group, or the content of its file."""
-    return specimens["group"].fillna(content_hash(specimens["id"])).astype(str)
+class TrainingProcess:
+    """`train_from_decisions` in a process of its own, which can be stopped.
+
+    The server stays responsive, and a training run that ends badly does not end the server. The
+    arguments go through a pipe, so a password in the address of the store is not on a command line.
+    """
+
+    def __init__(self, project: Project, store_url: str, output: PathLike, seed: int = 0) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._result, sender = context.Pipe(duplex=False)
+        arguments = (sender, project, store_url, Path(output), seed)
+        self._process = context.Process(target=_train_and_send, args=arguments)
+        self._process.start()
+        sender.close()  # so that reading ends when the process does
+
+    def result(self) -> RetrainedModel:
+        """Wait for the model.
+
+        Raises
+        ------
+        ForametricError
+            When training failed, with the same message.
+        """
+        try:
+            result = self._result.recv()
+        except EOFError:
+            self._process.join()
+            raise InputError(
+                f"training was interrupted (exit status {self._process.exitcode})."
+            ) from None
+        self._process.join()
+        if isinstance(result, RetrainedModel):
+            return result
+        raise InputError(str(result))
+
+    def stop(self) -> None:
+        """End the process; an interrupted training run resumes when it is repeated."""
+        self._process.terminate()
 
 
-def _fifth(specimens: pd.DataFrame) -> npt.NDArray[np.bool_]:
-    hashed = [hashlib.sha256(unit.encode()).digest()[0] for unit in _unit(specimens)]
-    return np.asarray(np.array(hashed, int) % 5 == 0, bool)
+def _train_and_send(
+    sender: Connection, project: Project, store_url: str, output: Path, seed: int
+) -> None:
+    """Send the trained model, or the message of the error."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in the terminal is for the server
+    try:
+        result: RetrainedModel | str = train_from_decisions(project, store_url, output, seed)
+    except ForametricError as error:
+        result = str(error)
+    except Exception as error:
+        logger.exception("training failed")
+        result = f"{type(error).__name__}: {error}"
+    sender.send(result)
+    sender.close()
 
 
-def side_by_side(
-    models: dict[str, Path],
-    reviewed: Collection,
-    decisions: Decisions,
+class ModelMeasures(TypedDict):
+    """The measures of one model in a comparison.
+
+    `tested` specimens; their accuracy with its 95 % interval; macro F1; the expected calibration
+    error.
+    """
+
+    tested: int
+    accuracy: float
+    accuracy_95: list[float]
+    macro_f1: float
+    ece: float
+
+
+def compare_models(
+    models: Mapping[str, PathLike],
+    collection: Collection,
+    store: DecisionStore,
     subsets: pd.Series,
-    out: Path,
-) -> dict[str, dict[str, Any]]:
-    """Measure models on the reviewed specimens that the newest did not learn, all on the same.
+    output: PathLike,
+) -> dict[str, ModelMeasures]:
+    """Measure models on the reviewed specimens that none of them learnt, all on the same.
 
-    A name that a model does not know is one that it gets wrong. `OUT/NAME` has the report of each
-    model on those taxa that it does know (`forametric.evaluation.evaluate.evaluate`).
+    A name that a model does not know is one that it gets wrong. `OUTPUT/NAME` has the report of
+    each model on the taxa that it knows (`forametric.evaluation.evaluate`).
 
-    Returns
-    -------
-    dict of str to dict
-        For each model: tested (specimens), accuracy with its 95 % interval, macro_f1, and ece, the
-        calibration error.
+    Parameters
+    ----------
+    subsets : Series of str
+        `RetrainedModel.subsets` of the newest model.
 
     Raises
     ------
@@ -101,30 +232,30 @@ def side_by_side(
         When fewer than ten reviewed specimens were kept for testing, or a model knows none of
         their taxa.
     """
-    named = labelled(reviewed, decisions)
+    named = apply_decisions(collection, store)
     tested = subsets.reindex(named.specimens["id"]).fillna("unused")
-    learnt = {i for folder in models.values() for i in Model.load(folder).references.ids}
+    loaded = {name: Model.load(folder) for name, folder in models.items()}
+    learnt = {i for model in loaded.values() for i in model.references.ids}
     tested[(tested != "test") | tested.index.isin(learnt)] = "unused"
     chosen = named.select((tested == "test").to_numpy())
-    if len(chosen) < LEAST:
+    if len(chosen) < MIN_TESTED:
         raise InputError(
-            f"{len(chosen)} reviewed specimens are kept for testing: too few to compare models by."
+            f"{len(chosen)} reviewed specimens are kept for testing: too few to compare models; "
+            f"{MIN_TESTED} are needed."
         )
-    found: dict[str, dict[str, Any]] = {}
-    for name, folder in models.items():
-        model = Model.load(folder)
-        evaluate(model, Split(named, tested, "reviewed")).save(out / name, overwrite=True)
-        got = model.embed(chosen, progress="comparing")
-        truth, ranking = (
-            chosen.taxa()[got.rows].astype(str),
-            model.identifier.probabilities_or_scores(got),
+    measures: dict[str, ModelMeasures] = {}
+    for name, model in loaded.items():
+        report = evaluate(model, Split(named, tested, "reviewed"))
+        report.save(Path(output) / name, overwrite=True)
+        embeddings = model.embed(chosen, progress="comparing")
+        truth = embeddings.taxa().astype(str)
+        probabilities = model.identifier.probabilities_or_scores(embeddings)
+        given = np.asarray(model.taxa)[probabilities.argmax(1)]
+        measures[name] = ModelMeasures(
+            tested=len(truth),
+            accuracy=metrics.accuracy(truth, given),
+            accuracy_95=metrics.bootstrap(metrics.accuracy, truth, given),
+            macro_f1=metrics.macro_f1(truth, given),
+            ece=metrics.calibration_error(probabilities.max(1), truth == given),
         )
-        said = np.asarray(model.references.classes_)[ranking.argmax(1)]
-        found[name] = {
-            "tested": len(truth),
-            "accuracy": metrics.accuracy(truth, said),
-            "accuracy_95": metrics.bootstrap(metrics.accuracy, truth, said),
-            "macro_f1": metrics.macro_f1(truth, said),
-            "ece": metrics.calibration_error(ranking.max(1), truth == said),
-        }
-    return found
+    return measures

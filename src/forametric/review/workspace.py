@@ -1,597 +1,354 @@
-"""What reviewers work on: names under the references as they are now, and what was decided so far.
+"""The state of a review: the present identifications, and the decisions recorded so far.
 
-The decisions in the store are the only truth. What is settled there counts as a reference at once:
-names, queue and assemblages follow from the model, the vectors and the decisions, and can always be
-made again from them. Every method may be called from several threads.
+The decisions in the store are the only thing that is kept. What they settle counts as a reference
+immediately: names, queue and abundances follow from the model, the embeddings and the decisions,
+and can be computed again from them at any time. Every method may be called from several threads.
 """
 
 from __future__ import annotations
 
+import logging
 import threading
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
-from forametric.analysis.abundance import Shares
-from forametric.analysis.assemblages import NOT_COUNTED, UNKNOWN, Assemblage, count_samples
-from forametric.analysis.clustering import groups_of
-from forametric.analysis.discovery import LEAST, discover
-from forametric.data.collection import CORE_COLUMNS, Collection
+from forametric._typing import BoolArray, FloatArray, IntArray, NameArray
 from forametric.data.embeddings import Embeddings
-from forametric.errors import InputError, NotFoundError
-from forametric.identification.identifier import NOT_NAMED
+from forametric.data.verdicts import Verdict
+from forametric.errors import NotFoundError
 from forametric.identification.index import Index
-from forametric.model.model import Model
-from forametric.review.candidates import candidates, nearest_of
-from forametric.review.decisions import TAXON, Decision, consensus, standing, verdict_of
-from forametric.review.groups import Groups
-from forametric.review.priority import priorities, taking_turns
+from forametric.review.candidates import candidates
+from forametric.review.decisions import Decision, consensus, current_decisions, parse_verdict
+from forametric.review.identification_run import Settled, identify_collection
 from forametric.review.project import EmbeddedCollection
-from forametric.review.store import Decisions
+from forametric.review.store import DecisionStore
+from forametric.review.views import (
+    Candidate,
+    HistoryRow,
+    IdentifiedImage,
+    Progress,
+    QueuedSpecimen,
+    SimilarSpecimen,
+    SpecimenView,
+)
 
-CANDIDATES, REFERENCES = 4, 3  # taxa offered for a specimen, and pictures of each
-RENEW_AFTER = 25  # decisions with known names, after which names are made again
-LENT = 120.0  # seconds for which a specimen that one reviewer has on screen is not shown to another
-MEMBERS = 400  # of a group that are listed at most
-MOST_LEVELS = 300  # a column of text with more different values is not offered for colouring
-COMPUTED = ("name", "decision", "probability", "doubt", "novelty", "morphotype")
-Names = npt.NDArray[np.object_]
-Rows = slice | list[int]
+N_CANDIDATES, N_REFERENCES = 4, 3  # taxa offered for a specimen, and references of each
+N_SIMILAR = 24
+HISTORY_TEXTS = ("specimen", "verdict", "taxon", "reviewer", "time", "previous_verdict",
+                 "previous_taxon", "suggested", "model")  # fmt: skip
+SETTLED, CONFLICT = "settled", "conflict"
+Rows = slice | IntArray | list[int]
 ALL = slice(None)
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Word:
-    """A verdict on a specimen, and what the page had shown beside it, where that is known."""
+class VerdictOn:
+    """A verdict on a specimen, and what the page had suggested, where that is known."""
 
     specimen: str
-    verdict: str
+    verdict: Verdict
     taxon: str = ""
     suggested: str | None = None
     probability: float | None = None
 
 
-@dataclass(frozen=True)
-class Naming:
-    """All specimens named with the references that there were at one time.
+class ReviewWorkspace:
+    """An embedded collection, its identifications, and its decisions.
 
     Attributes
     ----------
-    number : int
-        Which naming it is, counted from 1.
-    model : Model
-        With the settled specimens among its references.
-    ranking : ndarray of float32, shape (n, taxa)
-    table : DataFrame
-        `identify.name_vectors`, and `priorities`.
-    order : ndarray of int64, shape (n,)
-        The order in which to ask an expert.
-    own : frozenset of int
-        Rows of the settled specimens among the references. They are named without any of these:
-        what a second reviewer is shown is not the first one's answer.
-    """
-
-    number: int
-    model: Model
-    ranking: npt.NDArray[np.float32]
-    table: pd.DataFrame
-    order: npt.NDArray[np.int64]
-    own: frozenset[int]
-
-    @cached_property
-    def taxa(self) -> Names:
-        """The names that the columns of `ranking` stand for."""
-        return np.asarray(self.model.references.classes_, dtype=object)
-
-    @cached_property
-    def doubt(self) -> npt.NDArray[np.float64]:
-        """The chance that each decision of the model is wrong."""
-        return self.table["doubt"].to_numpy(float)
-
-
-class Desk:
-    """A prepared collection, its names, and its decisions.
-
-    Parameters
-    ----------
+    embedded : EmbeddedCollection
+    store : DecisionStore
     depth : str
         The column with each sample's depth; "" for none.
+    ids, samples : ndarray of str, shape (n,)
+    row_of : dict of str to int
+        The position of each specimen.
+    settled : Settled
+        The decisions on which the reviewers agree.
+    conflict : ndarray of bool, shape (n,)
+        Specimens on which reviewers differ.
+    identification : IdentificationRun
+        The present identifications.
+    sample_versions : dict of str to int
+        How often decisions have changed each sample.
     """
 
-    def __init__(self, prepared: EmbeddedCollection, store: Decisions, depth: str = "") -> None:
-        self.prepared = prepared
-        self.shells = prepared.shells
-        self.got = prepared.got
-        self.depth = depth
-        self.ids = self.shells.specimens["id"].astype(str).to_numpy(dtype=object)
+    def __init__(self, embedded: EmbeddedCollection, store: DecisionStore, depth: str = "") -> None:
+        self.embedded, self.store, self.depth = embedded, store, depth
+        self.collection, self.embeddings = embedded.collection, embedded.embeddings
+        specimens = self.collection.specimens
+        self.ids: NameArray = specimens["id"].astype(str).to_numpy(dtype=object)
+        self.samples: NameArray = specimens["sample"].fillna("").astype(str).to_numpy(dtype=object)
         self.row_of = {specimen: row for row, specimen in enumerate(self.ids)}
-        self.samples: Names = (
-            self.shells.specimens["sample"].fillna("").astype(str).to_numpy(dtype=object)
-        )
-        self.store = store
-        self.groups = Groups(store)
         self.lock = threading.RLock()
-        self._seen = 0
-        self.settled: Names = np.full(len(self.ids), "", dtype=object)
+        self.settled = Settled.none(len(self.ids))
         self.conflict = np.zeros(len(self.ids), bool)
-        self._said: dict[str, npt.NDArray[np.bool_]] = {}
-        self._lent_to: Names = np.full(len(self.ids), "", dtype=object)
-        self._lent_at = np.full(len(self.ids), -np.inf)
-        self._estimates: dict[str, Shares] = {}
-        self._estimated_with: tuple[int, tuple[str, ...]] = (0, ())
-        self._changes: dict[str, int] = {}  # how often decisions have changed a sample
+        self.sample_versions: dict[str, int] = {}
+        self._answered: dict[str, BoolArray] = {}
+        self._last_read = 0
+        logger.info("reading the decisions in %s", store.place)
         self.refresh()
-        self._as_named = self.settled.copy()
-        self.naming = self._name(1, self._as_named)
+        logger.info("identifying %d specimens", len(self.ids))
+        self.identification = identify_collection(embedded, self.samples, self.settled.copy())
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __repr__(self) -> str:
+        progress = self.progress()
+        return f"ReviewWorkspace({progress.settled} of {progress.specimens} specimens settled)"
 
     # Decisions
 
     def refresh(self) -> None:
-        """Take in what was decided since, here or by another program on the same store."""
+        """Read the decisions added since the last time, by this program or another."""
         with self.lock:
-            new = self.store.history(after=self._seen)
+            new = self.store.history(after=self._last_read)
             if not len(new):
                 return
-            self._seen = int(new["number"].iloc[-1])
-            touched = [s for s in new["specimen"].unique().tolist() if s in self.row_of]
-            history = self.store.history(specimens=touched) if self._said else new
-            rows = [self.row_of[specimen] for specimen in touched]
-            self.settled[rows], self.conflict[rows] = "", False
-            for said in self._said.values():
-                said[rows] = False
-            words = standing(history, skipped=True)
-            for specimen, reviewer in zip(words["specimen"], words["reviewer"], strict=True):
-                if specimen in self.row_of:
-                    self._said_by(reviewer)[self.row_of[specimen]] = True
-            for one in consensus(history).to_dict("records"):
-                row = self.row_of.get(one["specimen"], -1)
-                if row >= 0 and one["verdict"]:
-                    plain = f"<{one['verdict']}>"
-                    self.settled[row] = one["taxon"] if one["verdict"] == TAXON else plain
-                if row >= 0:
-                    self.conflict[row] = one["conflict"]
+            changed = [s for s in new["specimen"].unique().tolist() if s in self.row_of]
+            is_whole = self._last_read == 0  # so earlier decisions need not be read as well
+            history = new[new["specimen"].isin(changed)]
+            history = history if is_whole else self.store.history(specimens=changed)
+            self._last_read = int(new["number"].iloc[-1])
+            rows = [self.row_of[specimen] for specimen in changed]
+            self.settled.verdicts[rows] = self.settled.taxa[rows] = ""
+            self.conflict[rows] = False
+            for answered in self._answered.values():
+                answered[rows] = False
+            current = current_decisions(history, include_skipped=True)
+            for specimen, reviewer in zip(current["specimen"], current["reviewer"], strict=True):
+                self.answered(reviewer)[self.row_of[specimen]] = True
+            for agreed in consensus(history).to_dict("records"):
+                row = self.row_of[agreed["specimen"]]
+                self.settled.verdicts[row] = agreed["verdict"]
+                self.settled.taxa[row] = agreed["taxon"]
+                self.conflict[row] = agreed["conflict"]
             for sample in set(self.samples[rows].tolist()):
-                self._estimates.pop(sample, None)
-                self._changes[sample] = self._changes.get(sample, 0) + 1
+                self.sample_versions[sample] = self.sample_versions.get(sample, 0) + 1
 
-    def _said_by(self, reviewer: str) -> npt.NDArray[np.bool_]:
-        return self._said.setdefault(reviewer, np.zeros(len(self.ids), bool))
+    def answered(self, reviewer: str) -> BoolArray:
+        """Which specimens a reviewer has decided on or skipped, shape (n,)."""
+        return self._answered.setdefault(reviewer, np.zeros(len(self.ids), bool))
 
-    def decide(self, reviewer: str, words: Sequence[Word]) -> list[int]:
-        """Record verdicts; returns their numbers, once they are kept.
+    def unanswered(self, reviewer: str) -> BoolArray:
+        """Which specimens are not settled and new to a reviewer, shape (n,)."""
+        with self.lock:
+            return ~self.settled.is_settled & ~self.answered(reviewer)
 
-        What the reviewer says already is not recorded again.
+    def record(self, reviewer: str, verdicts: Sequence[VerdictOn]) -> list[int]:
+        """Record verdicts; returns their numbers, once they are on the disk.
+
+        What the reviewer has decided in the same way already is not recorded again.
 
         Raises
         ------
         InputError
-            When a specimen is not of the collection, or a verdict says nothing.
+            When a specimen is not of the collection, or verdict and taxon contradict each other.
         """
-        naming, decisions = self.naming, []
-        for word in words:
-            said = naming.table.iloc[self.row(word.specimen)]
-            verdict, taxon = word.verdict, word.taxon
-            if verdict == TAXON:
-                verdict, taxon = verdict_of(taxon)
-            shown = word.suggested is not None
+        identified, decisions = self.identification.table, []
+        for given in verdicts:
+            suggestion = identified.iloc[self.row(given.specimen)]
+            verdict, taxon = given.verdict, given.taxon
+            if verdict == Verdict.TAXON:
+                verdict, taxon = parse_verdict(taxon)
+            shown = given.suggested is not None
             decisions.append(
                 Decision(
-                    word.specimen,
+                    given.specimen,
                     verdict,
                     taxon,
                     reviewer,
-                    suggested=str(word.suggested if shown else said["best"]),
-                    probability=word.probability if shown else float(said["best_probability"]),
-                    model=self.prepared.model.weights_sha256,
+                    suggested=str(given.suggested if shown else suggestion["best"]),
+                    probability=given.probability
+                    if shown
+                    else float(suggestion["best_probability"]),
+                    model=self.embedded.model.fingerprint,
                 )
             )
-        numbers = self.store.record(self.store.unsaid(decisions))
+        numbers = self.store.record(self.store.without_repeats(decisions))
         self.refresh()
         return numbers
 
     def undo(self, reviewer: str) -> list[Decision]:
-        """Take back what a reviewer recorded last; empty when there is nothing."""
-        taken = self.store.undo(reviewer)
+        """Undo what a reviewer recorded last; empty when there is nothing to undo."""
+        undone = self.store.undo(reviewer)
         self.refresh()
-        return taken
+        return undone
 
     def row(self, specimen: str) -> int:
         """The row of a specimen; `NotFoundError` when it is not of the collection."""
         if specimen not in self.row_of:
-            raise NotFoundError(f"{specimen} is no specimen of this collection.")
+            raise NotFoundError(f"the collection has no specimen {specimen}.")
         return self.row_of[specimen]
 
-    # Names
+    # Identifications
 
-    def is_stale(self) -> bool:
-        """Whether enough was settled since the last naming for names to be made again."""
+    def needs_update(self) -> bool:
+        """Whether decisions have changed so much that specimens should be identified again."""
         with self.lock:
-            changed = np.flatnonzero(self.settled != self._as_named)
-            known = set(self.naming.model.references.classes_) | {""}
-            names = {n for n in self.settled[changed].tolist() if not n.startswith("<")}
-            gone = {n for n in self._as_named[changed].tolist() if not n.startswith("<")}
-            own = set(self.prepared.model.references.classes_) | {""}
-            return len(changed) >= RENEW_AFTER or bool(names - known) or bool(gone - own)
+            return self.identification.needs_update(self.settled)
 
-    def renew(self) -> None:
-        """Name all specimens again, with what is settled by now among the references."""
+    def update(self) -> None:
+        """Identify all specimens again, with what is settled now among the references."""
         with self.lock:
-            number, as_named = self.naming.number + 1, self.settled.copy()
-        naming = self._name(number, as_named)
+            run, settled = self.identification, self.settled.copy()
+        updated = run.update(settled)
         with self.lock:
-            self.naming, self._as_named = naming, as_named
+            self.identification = updated
 
-    def _name(self, number: int, settled: Names) -> Naming:
-        plain = self.prepared.model
-        there = set(plain.references.ids)
-        rows = [i for i in np.flatnonzero(_is_taxon(settled)).tolist() if self.ids[i] not in there]
-        model = plain
-        if rows:
-            ids = self.ids[rows].tolist()
-            more = plain.identifier.add_references(ids, settled[rows], self.got.vectors[rows])
-            model = plain.with_identifier(more)
-        ranking = model.predict_proba(self.got)
-        table = model.identifier.identify(self.got, scores=ranking)
-        if rows:
-            some = self.got[rows]
-            own = plain.predict_proba(some)
-            table.iloc[rows] = plain.identifier.identify(some, scores=own)
-            columns = np.searchsorted(model.references.classes_, plain.references.classes_)
-            ranking[rows] = 0
-            ranking[np.ix_(np.array(rows), columns)] = own
-        worth = priorities(table, self.samples, model.calibrated)
-        order = taking_turns(worth["priority"].to_numpy(), self.got.vectors)
-        everything = pd.concat([table, worth], axis=1)
-        return Naming(number, model, ranking, everything, order, frozenset(rows))
-
-    def names(self, rows: Rows = ALL) -> Names:
-        """What specimens are called now: as settled, else as the model says; "" for unknown."""
+    def taxa(self, rows: Rows = ALL) -> NameArray:
+        """The taxon of each specimen, as settled, else as identified; "" where it has none."""
         with self.lock:
-            settled = self.settled[rows]
-            named = self.naming.table["taxon"].to_numpy(dtype=object)[rows]
-            plain = np.where(_is_taxon(settled), settled, "")
-            return np.asarray(np.where(settled == "", named, plain), dtype=object)
+            identified = self.identification.table["taxon"].to_numpy(dtype=object)[rows]
+            is_settled = self.settled.verdicts[rows] != ""
+            return np.asarray(np.where(is_settled, self.settled.taxa[rows], identified), object)
 
-    def states(self, rows: Rows = ALL) -> Names:
-        """How names came about: settled, conflict, or the model's accepted, genus, unknown."""
+    def states(self, rows: Rows = ALL) -> NameArray:
+        """settled, conflict, or the model's decision: accepted, genus, ambiguous, unknown."""
         with self.lock:
-            said = self.naming.table["decision"].to_numpy(dtype=object)[rows]
-            found = np.where(self.settled[rows] != "", "settled", said)
-            return np.asarray(np.where(self.conflict[rows], "conflict", found), dtype=object)
+            decision = self.identification.table["decision"].to_numpy(dtype=object)[rows]
+            state = np.where(self.settled.verdicts[rows] != "", SETTLED, decision)
+            return np.asarray(np.where(self.conflict[rows], CONFLICT, state), dtype=object)
 
-    def progress(self) -> dict[str, float]:
-        """How many are settled, and the share of right names to be expected over all."""
+    def progress(self) -> Progress:
+        """How many specimens are settled, and the expected share of right names."""
         with self.lock:
-            known = self.settled != ""
-            right = np.where(known, 1.0, 1 - self.naming.doubt)
-            return {
-                "specimens": len(self.ids),
-                "settled": int(known.sum()),
-                "conflicts": int(self.conflict.sum()),
-                "expected_right": round(float(right.mean()), 5),
-            }
-
-    # The queue
-
-    def next_for(self, reviewer: str, count: int, held: Sequence[str] = ()) -> list[str]:
-        """The specimens that a reviewer should see next, the most telling first.
-
-        Left out: the settled, what the reviewer has said or skipped, `held` (on the page already),
-        and what another reviewer has on screen, unless nothing else is left.
-        """
-        with self.lock:
-            now = time.monotonic()
-            open_ = (self.settled == "") & ~self._said_by(reviewer)
-            on_screen = [self.row_of[i] for i in held if i in self.row_of]
-            open_[on_screen] = False
-            self._lent_to[on_screen], self._lent_at[on_screen] = reviewer, now
-            lent = (now - self._lent_at < LENT) & (self._lent_to != reviewer)
-            order = self.naming.order
-            rows = order[(open_ & ~lent)[order]][:count]
-            if not len(rows):
-                rows = order[open_[order]][:count]
-            self._lent_to[rows], self._lent_at[rows] = reviewer, now
-            return [str(i) for i in self.ids[rows]]
-
-    def left_for(self, reviewer: str) -> int:
-        """How many specimens a reviewer has not been asked about."""
-        with self.lock:
-            return int(((self.settled == "") & ~self._said_by(reviewer)).sum())
-
-    # Looking
-
-    @cached_property
-    def columns(self) -> list[str]:
-        """What the map can be coloured by: what is known of names, and the collection's columns."""
-        table = self.shells.specimens
-        own = [
-            str(name)
-            for name in table.columns
-            if name not in (*CORE_COLUMNS, *COMPUTED)
-            and table[name].notna().any()
-            and (
-                pd.api.types.is_numeric_dtype(table[name])
-                or table[name].astype(str).nunique() <= MOST_LEVELS
+            settled = self.settled.is_settled
+            correct = np.where(settled, 1.0, 1 - self.identification.error_probability)
+            return Progress(
+                len(self.ids),
+                int(settled.sum()),
+                int(self.conflict.sum()),
+                round(float(correct.mean()), 5),
             )
-        ]
-        label = ["label"] if table["label"].notna().any() else []
-        sample = ["sample"] if (self.samples != "").any() else []
-        return [*COMPUTED, *sample, *label, *own]
 
-    def candidates(self, row: int) -> list[dict[str, Any]]:
-        """The likeliest taxa of a specimen, each with its nearest references."""
-        naming = self.naming
-        ranking, vector = naming.ranking[row], self.got.vectors[row]
+    # Views
+
+    def candidates(self, row: int) -> list[Candidate]:
+        """The most probable taxa of a specimen, each with its nearest references."""
+        run = self.identification
         return candidates(
-            naming.model.references, ranking, vector, CANDIDATES, REFERENCES, str(self.ids[row])
+            run.model.references,
+            run.probabilities[row],
+            self.embeddings.vectors[row],
+            N_CANDIDATES,
+            N_REFERENCES,
+            str(self.ids[row]),
         )
 
-    def evidence(self, row: int) -> str:
-        """In words what speaks for the likeliest name."""
-        naming = self.naming
-        plain = self.prepared.model.references
-        references = plain if row in naming.own else naming.model.references
-        _, near = references.kneighbors(self.got.vectors[row : row + 1])
-        taxa = pd.Series(references.taxa[near[0]]).value_counts()
-        votes = ", ".join(f"{count} {taxon}" for taxon, count in taxa.items())
-        reason = naming.table["reason"].iloc[row]
-        return f"{reason}; of its {len(near[0])} nearest references {votes}"
+    def explanation(self, row: int) -> str:
+        """Why the model decided so, in words."""
+        run = self.identification
+        alone = row in run.settled_references
+        references = (self.embedded.model if alone else run.model).references
+        _, nearest = references.kneighbors(self.embeddings.vectors[row : row + 1])
+        counts = pd.Series(references.taxa[nearest[0]]).value_counts()
+        votes = ", ".join(f"{count} {taxon}" for taxon, count in counts.items())
+        reason = run.table["reason"].iloc[row]
+        return f"{reason}; its {len(nearest[0])} nearest references: {votes}"
 
-    def search(self, text: str) -> npt.NDArray[np.int64]:
-        """The rows of specimens whose id, image, sample or name holds a text."""
+    def queued(self, specimen: str) -> QueuedSpecimen:
+        """A specimen as the queue shows it."""
+        row = self.row(specimen)
+        recorded = self.collection.specimens.iloc[row]
+        identified = self.identification.table.iloc[row]
+        label = recorded["label"]
+        return QueuedSpecimen(
+            id=specimen,
+            image=str(recorded["image"]),
+            label="" if pd.isna(label) else str(label),
+            sample=str(self.samples[row]),
+            decision=str(identified["decision"]),
+            suggested=str(identified["best"]),
+            probability=round(float(identified["best_probability"]), 4),
+            error_probability=round(float(identified["error_probability"]), 4),
+            explanation=self.explanation(row),
+            candidates=self.candidates(row),
+        )
+
+    def specimen(self, specimen: str) -> SpecimenView:
+        """Everything known about a specimen; `NotFoundError` when it is not of the collection."""
+        row = self.row(specimen)
+        verdict = self.settled.verdicts[row]
+        metadata = self.collection.specimens.iloc[row].drop("id").dropna()
+        return SpecimenView(
+            **self.queued(specimen).__dict__,
+            taxon=str(self.taxa([row])[0]),
+            state=str(self.states([row])[0]),
+            verdict=Verdict(verdict) if verdict else None,
+            novelty=float(self.identification.table["novelty"].iloc[row]),
+            metadata={str(column): str(value) for column, value in metadata.items()},
+            history=self.history(specimen),
+        )
+
+    def history(self, specimen: str) -> list[HistoryRow]:
+        """All rows of the store about a specimen, in the order in which they were added."""
+        return [
+            HistoryRow(
+                number=int(row["number"]),
+                probability=None if pd.isna(row["probability"]) else float(row["probability"]),
+                undoes=None if pd.isna(row["undoes"]) else int(row["undoes"]),
+                **{name: str(row[name]) for name in HISTORY_TEXTS},
+            )
+            for row in self.store.history(specimens=[specimen]).to_dict("records")
+        ]
+
+    def search(self, text: str) -> list[str]:
+        """The specimens whose id, image, sample, label or taxon contains a text."""
         wanted = text.strip().casefold()
         if not wanted:
-            return np.zeros(0, np.int64)
-        table = self.shells.specimens
-        columns = [self.ids, table["image"], self.samples, self.names(), table["label"].fillna("")]
+            return []
+        table = self.collection.specimens
+        columns = [self.ids, table["image"], self.samples, self.taxa(), table["label"].fillna("")]
         found = np.zeros(len(self.ids), bool)
         for column in columns:
             folded = pd.Series(column, dtype="object").astype(str).str.casefold()
             found |= folded.str.contains(wanted, regex=False).to_numpy()
-        return np.flatnonzero(found)
+        return [str(i) for i in self.ids[found]]
 
     @cached_property
-    def index(self) -> Index:
-        """For search by similarity."""
-        return Index(self.got.vectors)
+    def _index(self) -> Index:
+        return Index(self.embeddings.vectors)
 
-    def similar(self, vector: npt.NDArray[np.float32], most: int = 24) -> list[dict[str, Any]]:
-        """The specimens nearest to a vector, nearest first."""
+    def similar(self, vector: FloatArray, most: int = N_SIMILAR) -> list[SimilarSpecimen]:
+        """The specimens nearest to a vector of shape (dimensions,), the nearest first."""
         with self.lock:
-            index = self.index
+            index = self._index
         distances, rows = index.nearest(vector[None], most)
-        names = self.names()
+        taxa = self.taxa(rows[0])
         return [
-            {"id": self.ids[row], "name": str(names[row]), "distance": round(float(away), 3)}
-            for away, row in zip(distances[0], rows[0], strict=True)
+            SimilarSpecimen(str(self.ids[row]), str(taxon), round(float(distance), 3))
+            for row, taxon, distance in zip(rows[0], taxa, distances[0], strict=True)
         ]
 
-    def identified(self, got: Embeddings) -> dict[str, Any]:
-        """Name one specimen that is not of the collection, and say where it lies on the map."""
-        naming = self.naming
-        ranking = naming.model.predict_proba(got)
-        said = naming.model.identifier.identify(got, scores=ranking).iloc[0]
-        place = self.prepared.space.near(got.vectors)[0]
-        return {
-            **{c: str(said[c]) for c in ("taxon", "decision", "reason")},
-            "probability": float(said["probability"]),
-            "novelty": float(said["novelty"]),
-            "candidates": candidates(
-                naming.model.references, ranking[0], got.vectors[0], CANDIDATES, REFERENCES
+    def similar_to(self, specimen: str) -> list[SimilarSpecimen]:
+        """The specimens most similar to one of the collection, which comes first."""
+        return self.similar(self.embeddings.vectors[self.row(specimen)])
+
+    def identify(self, embeddings: Embeddings) -> IdentifiedImage:
+        """Identify one image that is not of the collection, and place it on the map."""
+        model = self.identification.model
+        probabilities = model.predict_proba(embeddings)
+        identified = model.identifier.identify(embeddings, scores=probabilities).iloc[0]
+        vector = embeddings.vectors[0]
+        x, y = self.embedded.morphospace.transform(embeddings, method="neighbors")[0]
+        return IdentifiedImage(
+            taxon=str(identified["taxon"]),
+            decision=str(identified["decision"]),
+            reason=str(identified["reason"]),
+            probability=float(identified["probability"]),
+            novelty=float(identified["novelty"]),
+            candidates=candidates(
+                model.references, probabilities[0], vector, N_CANDIDATES, N_REFERENCES
             ),
-            "similar": self.similar(got.vectors[0]),
-            "x": float(place[0]),
-            "y": float(place[1]),
-        }
-
-    # Morphotypes
-
-    def group_unknown(self, reviewer: str) -> int:
-        """Group what is unknown and not settled; returns the number of groups.
-
-        Raises
-        ------
-        InputError
-            When too few are unknown.
-        """
-        with self.lock:
-            naming = self.naming
-            unknown = (self.settled == "") & naming.table["decision"].isin(NOT_NAMED).to_numpy()
-            unknown |= self.settled == f"<{UNKNOWN}>"
-            rows = np.flatnonzero(unknown)
-        if len(rows) < LEAST:
-            raise InputError(f"{len(rows)} specimens are unknown: too few to group.")
-        model = naming.model
-        found = discover(
-            self.got.vectors[rows],
-            model.references,
-            model.calibration,
-            learned=model.card.projection_dim,
+            similar=self.similar(vector),
+            x=float(x),
+            y=float(y),
         )
-        with self.lock:
-            self.groups.refresh()
-            first = self.groups.next_number() - 1
-            to = {specimen: 0 for specimen in self.groups.of if specimen in self.row_of}
-            for row, group in zip(rows, found.morphotype.tolist(), strict=True):
-                if group:
-                    to[str(self.ids[row])] = first + group
-            self.groups.move(reviewer, "group", to)
-        return len(found.groups)
-
-    def morphotypes(self) -> list[dict[str, Any]]:
-        """The groups, the largest first: their specimens, the most typical first, and what is like.
-
-        Each with number, name ("" while unnamed), specimens (how many), members (ids), cohesion
-        (mean cosine to the centre), known (mean chance of being of a known taxon), and nearest
-        (known taxa with their distances, and the reference of each that is nearest).
-        """
-        with self.lock:
-            self.groups.refresh()
-            of, names = dict(self.groups.of), dict(self.groups.names)
-        references = self.naming.model.references
-        centroids = references.centroids / np.linalg.norm(
-            references.centroids, axis=1, keepdims=True
-        )
-        taxa, found = self.naming.taxa, []
-        table = pd.Series({i: g for i, g in of.items() if i in self.row_of}, dtype="object")
-        for group, members in table.groupby(table):
-            rows = np.array([self.row_of[str(i)] for i in members.index])
-            vectors = self.got.vectors[rows]
-            raw = vectors.mean(0)
-            vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-            centre = vectors.mean(0) / max(float(np.linalg.norm(vectors.mean(0))), 1e-12)
-            typical = vectors @ centre
-            away = np.linalg.norm(centroids - centre, axis=1)
-            order = rows[np.argsort(-typical, kind="stable")]
-            found.append(
-                {
-                    "number": int(str(group)),
-                    "name": names.get(int(str(group)), ""),
-                    "specimens": len(rows),
-                    "members": [str(i) for i in self.ids[order[:MEMBERS]]],
-                    "cohesion": round(float(typical.mean()), 3),
-                    "known": round(float(self.naming.table["known"].iloc[rows].mean()), 3),
-                    "nearest": [
-                        {
-                            "taxon": str(taxa[t]),
-                            "distance": round(float(away[t]), 3),
-                            "reference": nearest_of(references, str(taxa[t]), raw, 1)[0]["id"],
-                        }
-                        for t in np.argsort(away, kind="stable")[:3]
-                    ],
-                }
-            )
-        return sorted(found, key=lambda g: (bool(g["name"]), -int(str(g["specimens"]))))
-
-    def morphotype_of(self) -> Names:
-        """The group of each specimen, by name or number; "" for those in none."""
-        with self.lock:
-            of, names = self.groups.of, self.groups.names
-            labels = {g: names.get(g, f"morphotype {g}") for g in set(of.values())}
-            return np.asarray([labels.get(of.get(i, 0), "") for i in self.ids], dtype=object)
-
-    def split_group(self, reviewer: str, group: int) -> int:
-        """Part a group in two, where it parts most easily; returns the number of the new one.
-
-        Raises
-        ------
-        InputError
-            When the group has fewer than two specimens; `NotFoundError` for no group.
-        """
-        with self.lock:
-            self.groups.refresh()
-            members = [i for i in self.groups.members(group) if i in self.row_of]
-            if not members:
-                raise NotFoundError(f"there is no group {group}.")
-            if len(members) < 2:
-                raise InputError(f"group {group} has one specimen: nothing to part.")
-            halves, _ = groups_of(self.vectors_of(members), 2)
-            # The smaller part leaves.
-            leaves = 1 + int((halves == 2).sum() < (halves == 1).sum())
-            new = self.groups.next_number()
-            to = {i: new for i, half in zip(members, halves.tolist(), strict=True)
-                  if half == leaves}  # fmt: skip
-            self.groups.move(reviewer, "split", to)
-        return new
-
-    def name_group(self, reviewer: str, group: int, name: str) -> int:
-        """Call all specimens of a group by one name; returns how many decisions that made."""
-        if verdict_of(name)[0] != TAXON:
-            raise InputError(f"{name!r} is a verdict, not a name.")
-        with self.lock:
-            self.groups.refresh()
-            members = [i for i in self.groups.members(group) if i in self.row_of]
-            if not members:
-                raise NotFoundError(f"there is no group {group}.")
-            numbers = self.decide(reviewer, [Word(i, TAXON, name) for i in members])
-            more = {"group": group, "name": " ".join(name.split()), "decisions": numbers}
-            self.groups.move(reviewer, "name", {}, **more)
-        return len(numbers)
-
-    def undo_step(self, reviewer: str) -> dict[str, Any] | None:
-        """Take back a reviewer's last step with groups, and the decisions it made."""
-        with self.lock:
-            found = self.groups.last(reviewer)
-            if found is not None and found[1].get("decisions"):
-                # These first: a step that is undone is not found again.
-                self.store.take_back(found[1]["decisions"])
-                self.refresh()
-            return self.groups.undo(reviewer)
-
-    def vectors_of(self, specimens: Sequence[str]) -> npt.NDArray[np.float32]:
-        """The vectors of specimens, in the order given."""
-        return self.got.vectors[[self.row(i) for i in specimens]]
-
-    # Samples
-
-    def assemblage(self, sample: str = "") -> Assemblage:
-        """Counts and shares of every sample, or of one, as names and decisions are now.
-
-        Only samples that have changed are estimated again.
-
-        Raises
-        ------
-        InputError
-            When no specimen has a sample.
-        """
-        with self.lock:
-            naming, settled = self.naming, self.settled.copy()
-            new = sorted({*settled[_is_taxon(settled)].tolist()} - set(naming.taxa.tolist()))
-            # Estimates have one number for each taxon: of other taxa they are of no use.
-            if self._estimated_with != (naming.number, tuple(new)):
-                self._estimates, self._estimated_with = {}, (naming.number, tuple(new))
-            estimates, changes = dict(self._estimates), dict(self._changes)
-        plain = np.array([name.strip("<>") if name.startswith("<") else name for name in settled])
-        wanted = self.samples == sample if sample else self.samples != ""
-        rows = np.flatnonzero(wanted & ~np.isin(plain, NOT_COUNTED))
-        if not len(rows):
-            raise InputError("no specimen of this collection has a sample to be counted in.")
-        shares, samples = count_samples(
-            self.shells.specimens.iloc[rows].reset_index(drop=True),
-            naming.table.iloc[rows].reset_index(drop=True),
-            np.pad(naming.ranking[rows], ((0, 0), (0, len(new)))),
-            [*naming.taxa.tolist(), *new],
-            naming.model.calibrated,
-            plain[rows].astype(object),
-            depth=self.depth,
-            estimates=estimates,
-        )
-        with self.lock:  # what was decided meanwhile is not in these estimates
-            if self._estimated_with == (naming.number, tuple(new)):
-                for name, found in estimates.items():
-                    if self._changes.get(name) == changes.get(name):
-                        self._estimates[name] = found
-        skipped = self.prepared.skipped
-        return Assemblage(shares, samples, skipped, int((self.samples == "").sum()))
-
-    def named(self) -> tuple[Collection, pd.DataFrame]:
-        """For an export: the collection as settled, and the model's names of all that is not.
-
-        A specimen that the collection itself names keeps that name until a reviewer says otherwise.
-        """
-        with self.lock:
-            table, settled = self.shells.specimens.copy(), self.settled.copy()
-            naming = self.naming
-            together = consensus(self.store.history()).set_index("specimen")
-        taxon = _is_taxon(settled)
-        table["taxon"] = table["taxon"].astype(object)
-        table.loc[settled != "", "taxon"] = None
-        table.loc[taxon, "taxon"] = settled[taxon]
-        table["decided"] = [name.strip("<>") if name.startswith("<") else "taxon" * bool(name)
-                            for name in settled]  # fmt: skip
-        by = together["agreeing"].reindex(table["id"]).fillna("").to_numpy()
-        table["decided_by"] = np.where(settled == "", "", by)
-        open_ = (settled == "") & (table["taxon"].fillna("") == "").to_numpy()
-        names = naming.table[open_].assign(image=table["image"][open_])
-        return Collection(table, self.shells.images, self.shells.info), names
-
-
-def _is_taxon(settled: Names) -> npt.NDArray[np.bool_]:
-    """Where a settled name is that of a taxon: not "", not a verdict in angle brackets."""
-    return np.array([bool(name) and not name.startswith("<") for name in settled], bool)

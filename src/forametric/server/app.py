@@ -1,4 +1,4 @@
-"""The application: its routes, who may use them, and the page; `/api/openapi.json` describes it."""
+"""The web application: routes, access, errors and the page; `/api/openapi.json` describes it."""
 
 from __future__ import annotations
 
@@ -8,38 +8,32 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.openapi.utils import get_openapi
 from fastapi.responses import JSONResponse
+from fastapi.routing import APIRoute
 from fastapi.staticfiles import StaticFiles
 
 from forametric._version import __version__
 from forametric.errors import ForametricError, NotFoundError
-from forametric.server.routes import decisions as deciding
-from forametric.server.routes import morphotypes as grouping
-from forametric.server.routes import results
-from forametric.server.routes import specimens as looking
-from forametric.server.schemas import ANSWERS
+from forametric.server.responses import PROBLEMS
+from forametric.server.routes import decisions, morphotypes, results, specimens
 from forametric.server.security import Access
-from forametric.server.session import Studio
+from forametric.server.session import ReviewSession
 
 STATIC = Path(__file__).parent / "static"
 
 
-def make_app(studio: Studio, token: str, *, loopback: bool = True) -> FastAPI:
-    """The application for one project.
+def make_app(session: ReviewSession, token: str, *, loopback: bool = True) -> FastAPI:
+    """The application for one session.
 
     Parameters
     ----------
     token : str
         What a client has to know; see `forametric.server.security`.
     loopback : bool
-        Whether it is reached under the names of this machine only.
+        Whether it answers only to the names of this machine.
     """
-    app = FastAPI(
-        title="Forametric review", version=__version__, docs_url=None, redoc_url=None,
-        openapi_url="/api/openapi.json",
-    )  # fmt: skip
+    app = make_interface()
+    app.state.session = session
     app.add_middleware(Access, token=token, loopback=loopback)
-    for room in (looking, deciding, grouping, results):
-        app.include_router(room.router_of(studio), prefix="/api", responses=ANSWERS)
     if STATIC.is_dir():
         app.mount("/", StaticFiles(directory=STATIC, html=True))
 
@@ -48,10 +42,26 @@ def make_app(studio: Studio, token: str, *, loopback: bool = True) -> FastAPI:
         return JSONResponse({"detail": str(error)}, 400)
 
     @app.exception_handler(NotFoundError)
-    async def _absent(_: Request, error: NotFoundError) -> JSONResponse:
+    async def _not_found(_: Request, error: NotFoundError) -> JSONResponse:
         return JSONResponse({"detail": str(error)}, 404)
 
-    def described() -> dict[str, Any]:
+    return app
+
+
+def make_interface() -> FastAPI:
+    """The routes and their description alone, without a session."""
+    app = FastAPI(
+        title="Forametric review",
+        version=__version__,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/api/openapi.json",
+        generate_unique_id_function=_operation_id,
+    )
+    for module in (specimens, decisions, morphotypes, results):
+        app.include_router(module.router, prefix="/api", responses=PROBLEMS)
+
+    def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
             schema = get_openapi(title=app.title, version=app.version, routes=app.routes)
             schemes = {"token": {"type": "http", "scheme": "bearer"}}
@@ -60,5 +70,9 @@ def make_app(studio: Studio, token: str, *, loopback: bool = True) -> FastAPI:
             app.openapi_schema = schema
         return app.openapi_schema
 
-    app.openapi = described  # type: ignore[method-assign]
+    app.openapi = openapi  # type: ignore[method-assign]
     return app
+
+
+def _operation_id(route: APIRoute) -> str:
+    return f"{route.tags[0]}_{route.name}"

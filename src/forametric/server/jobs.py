@@ -1,39 +1,47 @@
-"""Long work behind the page, one piece at a time, whose state can be asked for."""
+"""Long work behind the page: one piece of each kind at a time, with its state and a message."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 from forametric.errors import ForametricError
+
+State = Literal["idle", "waiting", "running", "done", "failed"]
 
 
 @dataclass
 class Job:
-    """One kind of work: `idle`, `waiting`, `running`, `done` or `failed`, and what it says."""
+    """One kind of work: its state, and its progress, result or error in words."""
 
-    state: str = "idle"
-    says: str = ""
+    state: State = "idle"
+    message: str = ""
 
 
 class Jobs:
-    """A queue of work with one worker, and another for what takes hours.
+    """A queue of work with one worker, and a second worker for what takes hours.
 
     Of each kind at most one piece waits or runs.
     """
 
     def __init__(self) -> None:
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="job")
-        self._long = ThreadPoolExecutor(1, thread_name_prefix="long-job")
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="job")
+        self._long_worker = ThreadPoolExecutor(1, thread_name_prefix="long-job")
         self._lock = threading.Lock()
         self._jobs: dict[str, Job] = {}
 
-    def start(self, kind: str, work: Callable[[], str], *, apart: bool = False) -> bool:
-        """Do some work, which returns what to say of it; False when such work is under way.
+    def start(self, kind: str, work: Callable[[], str], *, long: bool = False) -> bool:
+        """Start some work; False when work of this kind is already under way.
 
-        `apart`: so that nothing else has to wait for it.
+        Parameters
+        ----------
+        work : callable
+            Returns the message to show when it is done.
+        long : bool
+            Whether it takes so long that other kinds should not wait for it.
         """
         with self._lock:
             if self._jobs.get(kind, Job()).state in ("waiting", "running"):
@@ -43,26 +51,26 @@ class Jobs:
         def run() -> None:
             job.state = "running"
             try:
-                job.says, job.state = work(), "done"
+                job.message, job.state = work(), "done"
             except ForametricError as error:
-                job.says, job.state = str(error), "failed"
+                job.message, job.state = str(error), "failed"
             except Exception as error:
-                job.says, job.state = f"{type(error).__name__}: {error}", "failed"
+                job.message, job.state = f"{type(error).__name__}: {error}", "failed"
                 raise
 
-        (self._long if apart else self._pool).submit(run)
+        (self._long_worker if long else self._worker).submit(run)
         return True
 
-    def say(self, kind: str, says: str) -> None:
-        """Tell how far a running piece has come."""
-        self._jobs[kind].says = says
+    def report(self, kind: str, message: str) -> None:
+        """Set the message of running work."""
+        self._jobs[kind].message = message
 
-    def states(self) -> dict[str, dict[str, str]]:
-        """All kinds that there have been: state and says."""
+    def states(self) -> dict[str, Job]:
+        """A copy of every job that was started."""
         with self._lock:
-            return {kind: asdict(job) for kind, job in self._jobs.items()}
+            return {kind: replace(job) for kind, job in self._jobs.items()}
 
     def stop(self) -> None:
-        """Begin nothing more."""
-        for pool in (self._pool, self._long):
-            pool.shutdown(wait=False, cancel_futures=True)
+        """Start nothing more."""
+        for worker in (self._worker, self._long_worker):
+            worker.shutdown(wait=False, cancel_futures=True)

@@ -1,4 +1,4 @@
-"""Start the server and open the page."""
+"""Start the server and open the page in a browser."""
 
 from __future__ import annotations
 
@@ -13,42 +13,52 @@ import uvicorn
 
 from forametric.errors import InputError
 from forametric.server.app import STATIC, make_app
-from forametric.server.session import Studio
+from forametric.server.security import LOOPBACK
+from forametric.server.session import ReviewSession
 
-LEAST_TOKEN = 12
-LOCAL = ("127.0.0.1", "::1", "localhost")
+MIN_TOKEN = 12  # characters, on a host that others can reach
 
 
 def checked_token(host: str, given: str) -> str:
-    """The token: as given, or made for this run; `InputError` when another host could guess it."""
-    if host not in LOCAL and len(given) < LEAST_TOKEN:
+    """The token as given, or a new random one.
+
+    Raises
+    ------
+    InputError
+        When others can reach the host and could guess the token.
+    """
+    if host not in LOOPBACK and len(given) < MIN_TOKEN:
         raise InputError(
-            f"a server on {host} can be reached by others: give a token of at least {LEAST_TOKEN} "
+            f"others can reach a server on {host}: give a token of at least {MIN_TOKEN} "
             f"characters in the environment variable FORAMETRIC_TOKEN."
         )
     return given or secrets.token_urlsafe(24)
 
 
 def serve(
-    studio: Studio,
+    session: ReviewSession,
     *,
     host: str,
     port: int,
     token: str,
     browser: bool,
-    say: Callable[[str], None],
+    report: Callable[[str], None],
 ) -> None:
-    """Serve a project until Ctrl-C; `say` is given the link that opens the page.
+    """Serve a session until Ctrl-C.
 
     Parameters
     ----------
     port : int
-        0 for any that is free.
+        0 for any free port.
+    browser : bool
+        Whether to open the page.
+    report : callable
+        Is given the link that opens the page.
 
     Raises
     ------
     InputError
-        When the port is taken, or the page was not built into the package.
+        When the port is in use, or the page was not built into the package.
     """
     if not (STATIC / "index.html").is_file():
         raise InputError(
@@ -61,16 +71,17 @@ def serve(
     try:
         listening.bind((host, port))
     except OSError as error:
-        raise InputError(f"{host}:{port} cannot be used: {error.strerror}; --port 0 takes any.") \
-            from None  # fmt: skip
+        raise InputError(
+            f"{host}:{port} cannot be used: {error.strerror}; --port 0 takes any free port."
+        ) from None
     shown = f"[{host}]" if ":" in host else host
     link = f"http://{shown}:{listening.getsockname()[1]}/?token={quote(token)}"
-    app = make_app(studio, token, loopback=host in LOCAL)
+    app = make_app(session, token, loopback=host in LOOPBACK)
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False))
-    say(link)
+    report(link)
     if browser:
         threading.Timer(0.5, webbrowser.open, [link]).start()
     try:
         server.run(sockets=[listening])
     finally:
-        studio.close()
+        session.close()

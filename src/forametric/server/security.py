@@ -1,7 +1,7 @@
-"""Who may ask: a token, in a cookie or a header; no page of another origin; no other host's name.
+"""Access control: a token in a cookie or a header, requests of the same origin, known host names.
 
-Like Jupyter's, the token comes in the link that opens the page. It becomes a cookie which scripts
-cannot read and which other sites' pages do not send.
+The token comes in the link that opens the page, as with Jupyter. It becomes a cookie that scripts
+cannot read and that pages of other sites do not send.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from forametric.utils.html import render
 
-LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
-MOST_BYTES = 32 * 1024 * 1024  # of an upload
+LOOPBACK = ("127.0.0.1", "localhost", "::1")  # the names of this machine
+LOOPBACK_HOSTS = tuple(f"[{name}]" if ":" in name else name for name in LOOPBACK)  # as in `Host:`
+MAX_BYTES = 32 * 1024 * 1024  # of an upload
 MONTH = 30 * 24 * 3600
-# The map's library writes its shaders' callers as code ('unsafe-eval') and works in a thread of its
-# own (blob:); nothing may come from another place.
+# The library of the map generates code ('unsafe-eval') and works in a thread (blob:); everything
+# must come from this server.
 HEADERS = {
     "Content-Security-Policy": (
         "default-src 'self'; script-src 'self' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
@@ -36,29 +37,29 @@ HEADERS = {
 
 
 class Access:
-    """What stands in front of every route.
+    """Middleware that checks every request before it reaches a route.
 
     Parameters
     ----------
     token : str
         What a client has to know.
     loopback : bool
-        Answer only to the names of this machine: a foreign page that made its own name point here
-        gets nothing.
+        Answer only to the names of this machine, so that a foreign page whose own name points to
+        this machine (DNS rebinding) is refused.
     """
 
     def __init__(self, app: ASGIApp, token: str, loopback: bool) -> None:
         self.app, self.token, self.loopback = app, token, loopback
-        # What the cookie holds: it may be of other letters than a password.
+        # The content of the cookie; a password may have characters that a cookie cannot.
         self._secret = hmac.new(token.encode(), b"forametric review", "sha256").hexdigest()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer, or pass on what may pass."""
+        """Refuse or redirect a request, or pass it on."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
         request = Request(scope, receive)
-        answer = self._refusal(request) or await self._entrance(request)
+        answer = self._refusal(request) or await self._authenticate(request)
 
         async def guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -71,55 +72,58 @@ class Access:
         await (answer or self.app)(scope, receive, guarded)
 
     def _refusal(self, request: Request) -> Response | None:
-        """For a wrong host, another origin, or too large a body."""
+        """The answer to a wrong host, another origin, or too large a body; None for others."""
         host = request.headers.get("host", "")
         name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
-        if self.loopback and name not in LOOPBACK:
-            return _says(403, f"this server answers to {', '.join(LOOPBACK)} only.")
+        if self.loopback and name not in LOOPBACK_HOSTS:
+            return _problem(403, f"this server answers only to {', '.join(LOOPBACK_HOSTS)}.")
         origin = request.headers.get("origin")
         site = request.headers.get("sec-fetch-site", "")
         foreign = site in ("cross-site", "same-site")
         navigates = request.method == "GET" and request.headers.get("sec-fetch-mode") == "navigate"
         if (origin and urlsplit(origin).netloc != host) or (foreign and not navigates):
-            return _says(403, "requests from pages of other origins are refused.")
+            return _problem(403, "requests from pages of other origins are refused.")
         length = request.headers.get("content-length", "0")
         if "transfer-encoding" in request.headers:
-            return _says(411, "say how long the body is, with Content-Length.")
-        if not length.isdigit() or int(length) > MOST_BYTES:
-            return _says(413, f"more than {MOST_BYTES >> 20} MiB are not taken.")
+            return _problem(411, "give the length of the body in Content-Length.")
+        if not length.isdigit() or int(length) > MAX_BYTES:
+            return _problem(413, f"the body is larger than {MAX_BYTES >> 20} MiB.")
         return None
 
-    async def _entrance(self, request: Request) -> Response | None:
-        """For those who have no token yet, or bring it; None for those who may pass."""
+    async def _authenticate(self, request: Request) -> Response | None:
+        """The login page, or the cookie for a right token; None for a client that is logged in."""
         given = request.query_params.get("token")
         path = request.url.path
         if path == "/" and request.method == "GET" and given is not None:
             if self._is_token(given):
-                return self._welcome(request)
-            return _login("This link is not, or no longer, valid.", 401)
+                return self._log_in(request)
+            return _login_page("This link is not valid (any more).", 401)
         if path == "/login" and request.method == "POST":
             form = parse_qs((await _body(request, 4096)).decode("utf-8", "replace"))
             if self._is_token(form.get("token", [""])[0]):
-                return self._welcome(request)
-            await asyncio.sleep(0.5)  # guessing should take long
-            return _login("That is not the password.", 401)
-        if self._knows(request):
+                return self._log_in(request)
+            await asyncio.sleep(0.5)  # slows down guessing
+            return _login_page("The password is wrong.", 401)
+        if self._is_logged_in(request):
             return None
         if path == "/" and request.method == "GET":
-            return _login("", 401)
-        return _says(401, "a token is needed: in the cookie that the opening link gives, or as "
-                          "Authorization: Bearer TOKEN.")  # fmt: skip
+            return _login_page("", 401)
+        return _problem(
+            401,
+            "a token is needed: in the cookie that the opening link gives, or as "
+            "Authorization: Bearer TOKEN.",
+        )
 
-    def _welcome(self, request: Request) -> Response:
+    def _log_in(self, request: Request) -> Response:
         answer = RedirectResponse("/", 303)
-        # "lax": who follows the link from a mail is let in; what changes anything is a POST, with
-        # which other sites' pages send no cookie.
+        # "lax": the link works from a mail. Everything that changes data is a POST, with which
+        # pages of other sites send no cookie.
         answer.set_cookie(
             _cookie(request), self._secret, max_age=MONTH, httponly=True, samesite="lax"
         )
         return answer
 
-    def _knows(self, request: Request) -> bool:
+    def _is_logged_in(self, request: Request) -> bool:
         kind, _, bearer = request.headers.get("authorization", "").partition(" ")
         if kind.lower() == "bearer" and self._is_token(bearer):
             return True
@@ -131,17 +135,17 @@ class Access:
 
 
 def _cookie(request: Request) -> str:
-    """Named by port: a browser sends the cookies of one port of a host to all others."""
+    """The name has the port: a browser sends the cookies of one port of a host to all ports."""
     return f"forametric-{request.url.port or 80}"
 
 
-def _says(status: int, detail: str) -> Response:
+def _problem(status: int, detail: str) -> Response:
     headers = {"WWW-Authenticate": "Bearer"} if status == 401 else None
     return JSONResponse({"detail": detail}, status, headers)
 
 
-def _login(says: str, status: int) -> Response:
-    return HTMLResponse(render("login.html", title="Forametric", says=says), status)
+def _login_page(message: str, status: int) -> Response:
+    return HTMLResponse(render("login.html", title="Forametric", message=message), status)
 
 
 async def _body(request: Request, most: int) -> bytes:

@@ -1,10 +1,11 @@
-"""Simulated foraminiferal shells, for the demo, the tests and studies of scale.
+"""Simulate images of foraminiferal shells, for the demo, for tests and for studies of scale.
 
-Always *simulated*, never evidence: nothing measured on them may be quoted as accuracy on real
-shells. After theoretical morphology: chambers are ellipsoids on a logarithmic spiral, each placed
-from the one before by a growth ratio, a rotation about the coiling axis and a translation along it
-(Raup 1966, J. Paleontol. 40, 1178; for foraminifera Łabaj et al. 2003 and Tyszka 2006), drawn
-under reflected light on a dark slide.
+Results on simulated shells must not be quoted as accuracy on real specimens.
+
+The model is from theoretical morphology: chambers are ellipsoids on a logarithmic spiral. Each is
+placed relative to the previous one by a growth ratio, a rotation about the coiling axis and a
+translation along it (Raup 1966, J. Paleontol. 40, 1178; for foraminifera Łabaj et al. 2003 and
+Tyszka 2006). Shells are rendered under reflected light on a dark slide.
 """
 
 from forametric.simulation.forms import FORMS, Form

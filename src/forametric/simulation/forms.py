@@ -1,8 +1,8 @@
-"""The growth forms: one modelled on each of the 35 species of the Endless Forams library.
+"""The growth forms, one modelled on each of the 35 species of the Endless Forams library.
 
-They are named by form, not by species: a drawing is no specimen. Numbers were set by eye, to give
-the outline, the number of chambers and the wall that the species is known by; the diameters are
-rounded from what the field's atlases give for adults.
+They are named after their form, because a simulated shell is not a specimen of the species. The
+parameters were set by eye to give the outline, number of chambers and wall that are typical of the
+species. The diameters are rounded from those of adults in atlases.
 """
 
 from __future__ import annotations
@@ -14,17 +14,53 @@ from dataclasses import dataclass
 class Form:
     """A growth form; lengths are relative to the radius of the chamber they belong to.
 
-    after: the species whose form it follows. um: usual diameter of an adult, in µm. chambers: how
-    many are drawn, the last being the largest. growth: ratio of a chamber's radius to the one
-    before. rotation: degrees about the axis from one to the next. spread: distance of a chamber's
-    centre from the axis. spire: how far each chamber lies below the apex. flattening: axial over
-    tangential half-axis. elongation: radial over tangential half-axis, of the last `long_chambers`
-    (0 = all). keel: width of a subsample_per_class rim round the periphery. cone: how far chambers cut flat on the
-    spiral side lean together towards the umbilicus (0 = not cut). roughness, pores: of the wall.
-    aperture: radius of the opening at the base of the last chamber. slit: how many times wider than
-    that it is. lip: strength of its rim. arches: further openings along the sutures of the spiral
-    side. cover: radius of a bulla over the umbilicus. gloss: of a thick smooth wall. glassy: how
-    far light passes through a subsample_per_class one. pink: share of pink shells. side: share of side views.
+    Attributes
+    ----------
+    after : str
+        The species on which the form is modelled.
+    um : float
+        Typical diameter of an adult in µm.
+    chambers : int
+        The number of chambers; the last is the largest.
+    growth : float
+        Ratio of a chamber's radius to that of the previous one.
+    rotation : float
+        Degrees about the coiling axis from one chamber to the next.
+    spread : float
+        Distance of a chamber's center from the axis.
+    spire : float
+        Distance of a chamber below the apex.
+    flattening : float
+        Axial over tangential half-axis.
+    elongation : float
+        Radial over tangential half-axis of the last `long_chambers`.
+    long_chambers : int
+        The number of elongated chambers; 0 for all.
+    keel : float
+        Width of a thin rim around the periphery.
+    cone : float
+        How strongly chambers that are cut flat on the spiral side lean towards the umbilicus;
+        0 for chambers that are not cut.
+    roughness, pores : float
+        Of the wall.
+    aperture : float
+        Radius of the opening at the base of the last chamber.
+    slit : float
+        Width of the aperture as a multiple of its radius.
+    lip : float
+        Strength of the rim of the aperture.
+    arches : int
+        The number of further openings along the sutures of the spiral side.
+    cover : float
+        Radius of a bulla over the umbilicus.
+    gloss : float
+        Of a thick, smooth wall.
+    glassy : float
+        Translucency of a thin wall.
+    pink : float
+        Share of pink shells.
+    side : float
+        Share of side views.
     """
 
     after: str
@@ -133,7 +169,7 @@ FORMS: dict[str, Form] = {
         "Globorotalia tumida", 680, 16, 1.15, 66, 1.05, 0.32, 0.72, 1.12,
         keel=0.11, roughness=0.45, pores=0.3, aperture=0.4, gloss=0.16,
     ),
-    "subsample_per_class-walled keeled": Form(
+    "thin-walled keeled": Form(
         "Globorotalia ungulata", 420, 15, 1.17, 68, 1.12, 0.16, 1.0, 1.1,
         keel=0.05, cone=0.3, roughness=0.04, pores=0.1, aperture=0.4, glassy=0.5, side=0.3,
     ),

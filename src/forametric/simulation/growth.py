@@ -1,31 +1,49 @@
-"""From a form to one individual: its parameters, its chambers, and how it lies."""
+"""Grow a simulated shell: draw its parameters, place its chambers, and orient it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from scipy.spatial.transform import Rotation
 
+from forametric._typing import Float64Array
 from forametric.simulation.forms import Form
-
-Floats = npt.NDArray[np.floating]
 
 CHAMBER, LAST, RIM = 1, 2, 3
 
 
 @dataclass(frozen=True)
 class SimulatedSpecimen:
-    """What is true of one simulated shell: the parameters that its picture follows from.
+    """The parameters of one simulated shell, which determine its image.
 
-    stage: how far it has grown, 1 for an adult. chambers, growth, rotation_deg, spread, spire,
-    flattening, elongation: as in `Form`, of this individual. last_ratio: size of the last chamber
-    against what growth would give. diameter_um: in the plane of the spiral. dextral: its coiling.
-    view: umbilical, spiral or side, which the three angles put in numbers. fill: longer side of the
-    shell over that of the picture. broken: whole, last chamber lost, or hole. infill, dissolution,
-    stain, sediment: 0 to 1. pink: whether it is. light_deg, light_height: whence the light comes.
-    exposure, blur, focus, noise: of the camera.
+    Attributes
+    ----------
+    stage : float
+        Growth stage; 1 for an adult.
+    chambers, growth, rotation_deg, spread, spire, flattening, elongation
+        As in `Form`, of this shell.
+    last_ratio : float
+        Size of the last chamber relative to that expected from `growth`.
+    diameter_um : float
+        In the plane of the spiral.
+    dextral : bool
+        The direction of coiling.
+    view : str
+        umbilical, spiral or side.
+    tilt_deg, azimuth_deg, roll_deg : float
+        The orientation.
+    fill : float
+        Longer side of the shell as a share of the image's side.
+    broken : str
+        whole, last chamber lost, or hole.
+    infill, dissolution, stain, sediment : float
+        0 to 1.
+    pink : bool
+    light_deg, light_height : float
+        The direction of the light.
+    exposure, blur, focus, noise : float
+        Of the camera.
     """
 
     stage: float
@@ -60,34 +78,34 @@ class SimulatedSpecimen:
 
 @dataclass(frozen=True)
 class Body:
-    """An ellipsoid: centre (3,), half-axes as columns (3, 3), and where a plane cuts it.
+    """An ellipsoid: center (3,), half-axes as columns (3, 3), and a plane that cuts it.
 
-    Of a cut body only what lies below the plane, (point - centre) @ cut <= 0, is left.
+    Of a cut body only the part below the plane is left: (point - center) @ cut <= 0.
     """
 
-    centre: Floats
-    axes: Floats
+    center: Float64Array
+    axes: Float64Array
     kind: int = 0
-    cut: Floats | None = None
+    cut: Float64Array | None = None
 
 
 @dataclass(frozen=True)
 class Opening:
-    """An opening in the wall: an ellipsoid within which it is dark; `lip` is its rim's strength."""
+    """An opening in the wall: an ellipsoid that is dark inside; `lip`: strength of its rim."""
 
-    centre: Floats
-    axes: Floats
+    center: Float64Array
+    axes: Float64Array
     lip: float
     of_last: bool = False
 
 
 def draw_specimen(form: Form, rng: np.random.Generator) -> SimulatedSpecimen:
-    """Draw one individual of a form, with the variation within a species."""
+    """Draw the parameters of one shell of a form, with variation as within a species."""
 
     def vary(value: float, share: float) -> float:
         return value * (1 + share * float(rng.normal()))
 
-    # Samples above the usual sieves hold adults mostly.
+    # Sieved samples have mostly adults.
     stage = 1.0 - 0.45 * float(rng.beta(1.0, 4.0))
     growth = max(1.0, vary(form.growth, 0.012))
     whole = form.chambers + (int(rng.integers(-1, 2)) if form.chambers > 1 else 0)
@@ -108,7 +126,7 @@ def draw_specimen(form: Form, rng: np.random.Generator) -> SimulatedSpecimen:
         spread=vary(form.spread, 0.05),
         spire=vary(form.spire, 0.1),
         flattening=vary(form.flattening, 0.06 if form.chambers > 1 else 0.015),
-        # What makes the late chambers long comes with age.
+        # The last chambers become longer with age.
         elongation=vary(1 + (form.elongation - 1) * stage**2, 0.05 if form.chambers > 1 else 0.01),
         last_ratio=float(rng.uniform(0.7, 0.9)) if kummerform else 1.0,
         diameter_um=form.um * float(np.exp(0.13 * rng.normal())) * growth ** (chambers - whole),
@@ -138,10 +156,10 @@ def draw_specimen(form: Form, rng: np.random.Generator) -> SimulatedSpecimen:
 def grow(
     form: Form, one: SimulatedSpecimen, rng: np.random.Generator
 ) -> tuple[list[Body], list[Opening], list[Opening]]:
-    """Place the chambers in shell coordinates, coiling axis along z, apex up.
+    """Place the chambers in shell coordinates, with the coiling axis along z and the apex up.
 
-    Returns the chambers with their keels, the openings that belong to the shell, and those that
-    damage has made. Units are radii of an adult's last chamber.
+    Returns the chambers with their keels, the natural openings, and the openings made by damage.
+    Units are radii of an adult's last chamber.
     """
     turn = np.deg2rad(one.rotation_deg)
     up = np.array([0.0, 0.0, 1.0])
@@ -156,21 +174,21 @@ def grow(
         long = 1.0
         if i >= one.chambers - (form.long_chambers or one.chambers):
             long = 1 + (one.elongation - 1) * (1 + 0.15 * float(rng.normal()))
-        centre = radius * (one.spread + 0.6 * (long - 1)) * outward * (i > 0)
-        centre[2] = -radius * one.spire * 2
+        center = radius * (one.spread + 0.6 * (long - 1)) * outward * (i > 0)
+        center[2] = -radius * one.spire * 2
         lean = up * one.flattening + form.cone * one.spread * outward  # leans to the axis below
         axes = radius * np.stack([long * outward, along, lean], axis=1)
         kind = LAST if i == last - lost else CHAMBER
-        bodies.append(Body(centre, axes, kind, up + 0.22 * outward if form.cone else None))
+        bodies.append(Body(center, axes, kind, up + 0.22 * outward if form.cone else None))
         if form.keel:
             wide = radius * (1 + form.keel)
             sunk = 0.09 * radius * up * (form.cone > 0)
             rim = np.stack([long * wide * outward, wide * along, 0.09 * radius * up], axis=1)
-            bodies.append(Body(centre - sunk, rim, RIM))
+            bodies.append(Body(center - sunk, rim, RIM))
     chambers = [b for b in bodies if b.kind != RIM]
     openings = _openings(form, chambers, lost, up, rng)
     if form.cover:
-        under = np.array([0.0, 0.0, chambers[-1].centre[2] - 0.7 * one.flattening])
+        under = np.array([0.0, 0.0, chambers[-1].center[2] - 0.7 * one.flattening])
         bodies.append(Body(under, np.diag([1.15, 1.0, 0.6]) * form.cover, CHAMBER))
     holes = []
     for _ in range((one.broken == "hole") + int(rng.poisson(2.0 * max(0, one.dissolution - 0.5)))):
@@ -178,28 +196,30 @@ def grow(
         way = rng.normal(size=3)
         spot = body.axes @ (way / np.linalg.norm(way))
         size = float(rng.uniform(0.25, 0.6)) * np.linalg.norm(body.axes[:, 1])
-        holes.append(Opening(body.centre + spot, size * np.diag([1.0, 1.0, 1.0]), 0.0))
+        holes.append(Opening(body.center + spot, size * np.diag([1.0, 1.0, 1.0]), 0.0))
     return bodies, openings, holes
 
 
 def _openings(
-    form: Form, chambers: list[Body], lost: bool, up: Floats, rng: np.random.Generator
+    form: Form, chambers: list[Body], lost: bool, up: Float64Array, rng: np.random.Generator
 ) -> list[Opening]:
     """The aperture of the last chamber, and the arches along the sutures of the spiral side."""
     last = chambers[-1]
-    made = []
-    # The opening is a low arch where the last chamber meets the umbilicus and its predecessors.
+    openings = []
+    # The aperture is a low arch where the last chamber meets the umbilicus and older chambers.
     spot = last.axes @ np.array([-0.76, -0.34, -0.55])
     inward = spot / np.linalg.norm(spot)
     across = np.cross(inward, up) / np.linalg.norm(np.cross(inward, up))
     arch = np.stack([form.slit * across, 0.6 * np.cross(across, inward), 0.7 * inward], axis=1)
     radius = form.aperture * (1 + 0.12 * float(rng.normal()))
-    if lost:  # the broken face shows the round foramen of the chamber before
+    if lost:  # the broken face shows the round foramen of the previous chamber
         spot, radius = last.axes @ np.array([0.2, 0.9, -0.35]), 0.5
         arch = 0.8 * np.eye(3)
     size = np.linalg.norm(last.axes[:, 1])
     if radius:
-        made.append(Opening(last.centre + spot, size * radius * arch, form.lip * (not lost), True))
+        openings.append(
+            Opening(last.center + spot, size * radius * arch, form.lip * (not lost), True)
+        )
     for n in range(form.arches):
         body = chambers[max(0, len(chambers) - 1 - n // 3)]
         side = (0.35, -0.5, 0.0)[n % 3] if form.arches > 3 else -0.45
@@ -207,8 +227,8 @@ def _openings(
         spot = body.axes @ np.array([-0.55 if form.arches <= 3 else -0.25, side - 0.3, height])
         small = (0.12 if form.arches > 3 else 0.3) * float(rng.uniform(0.8, 1.2))
         width = np.linalg.norm(body.axes[:, 1])
-        made.append(Opening(body.centre + spot, small * width * np.eye(3), 0.5 * form.lip))
-    return made
+        openings.append(Opening(body.center + spot, small * width * np.eye(3), 0.5 * form.lip))
+    return openings
 
 
 def orient(
@@ -218,32 +238,32 @@ def orient(
     size: int,
     rng: np.random.Generator,
 ) -> tuple[list[Body], list[Opening], float]:
-    """Turn the shell as it lies, and fit it into a picture of `size` px; also µm per pixel."""
+    """Rotate the shell and fit it into an image of `size` px; also returns µm per pixel."""
     turn = Rotation.from_euler(
         "zxz", [one.azimuth_deg, one.tilt_deg, one.roll_deg], degrees=True
     ).as_matrix()
     matrix = turn @ np.diag([1.0, 1.0 if one.dextral else -1.0, 1.0])
     low, high = _extent(bodies, matrix)
     scale = size * one.fill / float((high - low).max())
-    away = size / 2 - scale * (low + high) / 2 + size * rng.uniform(-0.015, 0.015, 2)
-    shift = np.append(away, 0.0)
+    offset = size / 2 - scale * (low + high) / 2 + size * rng.uniform(-0.015, 0.015, 2)
+    shift = np.append(offset, 0.0)
 
     def body(b: Body) -> Body:
         cut = None if b.cut is None else matrix @ b.cut
-        return Body(scale * (matrix @ b.centre) + shift, scale * (matrix @ b.axes), b.kind, cut)
+        return Body(scale * (matrix @ b.center) + shift, scale * (matrix @ b.axes), b.kind, cut)
 
     def opening(o: Opening) -> Opening:
-        centre, axes = scale * (matrix @ o.centre) + shift, scale * (matrix @ o.axes)
-        return Opening(centre, axes, o.lip, o.of_last)
+        center, axes = scale * (matrix @ o.center) + shift, scale * (matrix @ o.axes)
+        return Opening(center, axes, o.lip, o.of_last)
 
     flat_low, flat_high = _extent(bodies, np.eye(3))
     um_per_px = one.diameter_um / float((flat_high - flat_low).max()) / scale
     return [body(b) for b in bodies], [opening(o) for o in openings], um_per_px
 
 
-def _extent(bodies: list[Body], matrix: Floats) -> tuple[Floats, Floats]:
-    """The corners of the frame in which the turned shell lies, seen along z."""
-    centroids = np.array([b.centre for b in bodies]) @ matrix[:2].T
+def _extent(bodies: list[Body], matrix: Float64Array) -> tuple[Float64Array, Float64Array]:
+    """The corners of the rotated shell's bounding box, seen along z."""
+    centers = np.array([b.center for b in bodies]) @ matrix[:2].T
     axes = np.einsum("ij,njk->nik", matrix[:2], np.array([b.axes for b in bodies]))
     half = np.sqrt((axes**2).sum(2))
-    return (centroids - half).min(0), (centroids + half).max(0)
+    return (centers - half).min(0), (centers + half).max(0)

@@ -1,7 +1,7 @@
-"""Simulated shells dressed as published plates: with border, label strip, scale bars, as JPEG.
+"""Simulate published plates: a shell with border, label strip and scale bars, as JPEG.
 
-They stand in for the Endless Forams library where it cannot be had: to test how plates are read,
-and to try the whole path. Always simulated; no figure measured on them holds for the library.
+They replace the Endless Forams library where it is not available, to test the cropping of plates
+and the whole workflow. Results on them do not apply to the library.
 """
 
 from __future__ import annotations
@@ -13,42 +13,41 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from PIL import Image, ImageDraw, ImageFont
 
+from forametric._typing import BoolArray, Pixels
 from forametric.simulation import FORMS, simulate_shell
 
-Pixels = npt.NDArray[np.uint8]
 Style = Literal["automorph", "dark below", "dark above", "grey below", "none"]
 STYLES: tuple[Style, ...] = ("automorph", "dark below", "dark above", "grey below")
-STRIP, PLATE_WIDTH = 160, 640  # AutoMorph's, in pixels
-BAR_UM = 100.0  # the one bar of the other styles
+STRIP, PLATE_WIDTH = 160, 640  # in pixels, as AutoMorph's
+BAR_UM = 100.0  # the only scale bar of the other styles
 
 
 @dataclass(frozen=True)
 class SimulatedPlate:
-    """A plate and what is true of it.
+    """A plate and the truth about it.
 
     Attributes
     ----------
     picture : ndarray of uint8, shape (height, width, 3)
     shell, strip : ndarray of bool, shape (height, width)
-        The pixels of the shell, and those of the label strip with all that is printed on it.
+        The pixels of the shell, and those of the label strip with everything printed on it.
     box : tuple of int
-        The photograph: first row, row after the last, first column, column after the last.
+        The image of the shell: first row, row after the last, first column, column after the last.
     um_per_px : float
     """
 
     picture: Pixels
-    shell: npt.NDArray[np.bool_]
-    strip: npt.NDArray[np.bool_]
+    shell: BoolArray
+    strip: BoolArray
     box: tuple[int, int, int, int]
     um_per_px: float
 
 
 def simulate_plate(form: str, seed: int, style: Style, *, near: bool = False) -> SimulatedPlate:
-    """Draw a plate; `near` cuts the photograph so that the shell nearly meets its edges.
+    """Simulate a plate; `near` crops the image so that the shell nearly touches its edges.
 
     >>> plate = simulate_plate("single sphere", 1, "automorph")
     >>> plate.picture.shape[1], bool((plate.shell & plate.strip).any())
@@ -57,7 +56,7 @@ def simulate_plate(form: str, seed: int, style: Style, *, near: bool = False) ->
     rng = np.random.default_rng([seed, 11])
     side = int(rng.integers(140, 420))
     shell = simulate_shell(form, seed, side)
-    photo, mask = shell.picture, shell.mask
+    image, mask = shell.picture, shell.mask
     if near:
         rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
         gap = rng.integers(1, 4, 4)
@@ -65,53 +64,53 @@ def simulate_plate(form: str, seed: int, style: Style, *, near: bool = False) ->
             slice(max(0, rows[0] - gap[0]), rows[-1] + 1 + gap[1]),
             slice(max(0, columns[0] - gap[2]), columns[-1] + 1 + gap[3]),
         )
-        photo, mask = photo[cut], mask[cut]
-    # A slide is not quite black, and a camera is not quite quiet.
+        image, mask = image[cut], mask[cut]
+    # A slide is not quite black, and a camera has noise.
     dark = float(rng.uniform(6, 26))
-    noise = rng.normal(dark, rng.uniform(1.0, 2.5), photo.shape)
-    photo = np.clip(np.maximum(photo.astype(float), noise), 0, 255).astype(np.uint8)
+    noise = rng.normal(dark, rng.uniform(1.0, 2.5), image.shape)
+    image = np.clip(np.maximum(image.astype(float), noise), 0, 255).astype(np.uint8)
     um_per_px = float(rng.uniform(350, 750)) / side
     if style == "none":
         return _encoded(
-            photo, mask, np.zeros(mask.shape, bool), (0, 0), photo.shape, um_per_px, rng
+            image, mask, np.zeros(mask.shape, bool), (0, 0), image.shape, um_per_px, rng
         )
-    width = max(PLATE_WIDTH, photo.shape[1]) if style == "automorph" else photo.shape[1] + 240
-    left = (width - photo.shape[1]) // 2
+    width = max(PLATE_WIDTH, image.shape[1]) if style == "automorph" else image.shape[1] + 240
+    left = (width - image.shape[1]) // 2
     border = 0 if style == "automorph" else int(rng.integers(0, 12))
     strip = _label(style, width, um_per_px, seed, rng)
     above = len(strip) if style == "dark above" else 0
-    total = len(strip) + len(photo) + 2 * border
+    total = len(strip) + len(image) + 2 * border
     plate = np.zeros((total, width, 3), np.uint8)
     first = above + border
-    plate[first : first + len(photo), left : left + photo.shape[1]] = photo
+    plate[first : first + len(image), left : left + image.shape[1]] = image
     where = slice(0, above) if above else slice(total - len(strip), total)
     plate[where] = strip
     whole_mask, whole_strip = np.zeros((2, total, width), bool)
-    whole_mask[first : first + len(photo), left : left + photo.shape[1]] = mask
+    whole_mask[first : first + len(image), left : left + image.shape[1]] = mask
     whole_strip[where] = True
-    return _encoded(plate, whole_mask, whole_strip, (first, left), photo.shape, um_per_px, rng)
+    return _encoded(plate, whole_mask, whole_strip, (first, left), image.shape, um_per_px, rng)
 
 
 def _encoded(
     plate: Pixels,
-    mask: npt.NDArray[np.bool_],
-    strip: npt.NDArray[np.bool_],
+    mask: BoolArray,
+    strip: BoolArray,
     corner: tuple[int, int],
-    photo: tuple[int, ...],
+    shape: tuple[int, ...],
     um_per_px: float,
     rng: np.random.Generator,
 ) -> SimulatedPlate:
     buffer = io.BytesIO()
     Image.fromarray(plate).save(buffer, "JPEG", quality=int(rng.integers(75, 97)))
     picture = np.asarray(Image.open(buffer).convert("RGB"))
-    box = (corner[0], corner[0] + photo[0], corner[1], corner[1] + photo[1])
+    box = (corner[0], corner[0] + shape[0], corner[1], corner[1] + shape[1])
     return SimulatedPlate(picture, mask, strip, box, um_per_px)
 
 
 def _label(
     style: Style, width: int, um_per_px: float, seed: int, rng: np.random.Generator
 ) -> Pixels:
-    """A strip as AutoMorph draws it, or in another's fashion."""
+    """A label strip in the style of AutoMorph, or in another style."""
     ground, ink = {"automorph": (255, 0), "grey below": (200, 20)}.get(style, (0, 245))
     height = STRIP if style == "automorph" else int(rng.integers(54, 114))
     strip = Image.new("RGB", (width, height), (ground,) * 3)
@@ -161,14 +160,14 @@ def any_form(rng: np.random.Generator) -> str:
 
 
 def write_endless_forams(folder: Path, *, most: int | None = None, seed: int = 0) -> pd.DataFrame:
-    """Write look-alikes of the Endless Forams library: its folders, its long tail, its plates.
+    """Write simulated plates in the layout of the Endless Forams library, with its class imbalance.
 
-    Each species is stood in for by the simulated form that follows it.
+    Each species is replaced by the simulated form that is modelled on it.
 
     Parameters
     ----------
     most : int, optional
-        At most so many plates of a species; without it the portal's numbers, 27,729 in all.
+        Greatest number of plates of a species; by default the portal's numbers, 27,729 in all.
 
     Returns
     -------
@@ -181,11 +180,11 @@ def write_endless_forams(folder: Path, *, most: int | None = None, seed: int = 0
     rows = []
     for number, species, images, _ in facts().itertuples(index=False):
         form = form_of[species]
-        place = folder / species.replace(" ", "_")
-        place.mkdir(parents=True, exist_ok=True)
+        subfolder = folder / species.replace(" ", "_")
+        subfolder.mkdir(parents=True, exist_ok=True)
         for i in range(min(images, most or images)):
             plate = simulate_plate(form, seed * 1_000_003 + number * 10_007 + i, "automorph")
-            image = f"{place.name}/{number:02}{i:05}.jpg"
+            image = f"{subfolder.name}/{number:02}{i:05}.jpg"
             Image.fromarray(plate.picture).save(folder / image, quality=95)
             rows.append((image, species, form, plate.um_per_px))
     table = pd.DataFrame(rows, columns=["image", "species", "form", "um_per_px"])

@@ -1,20 +1,23 @@
-"""Give the surface a wall, light it, and take its picture as a camera on a microscope does."""
+"""Render a shell's surface: wall texture, light, and the camera of a microscope."""
 
 from __future__ import annotations
 
 from functools import cache
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image, ImageFilter
 from scipy.ndimage import gaussian_filter, zoom
 
+from forametric._typing import AnyArray, FloatArray, Pixels
 from forametric.simulation.forms import Form
 from forametric.simulation.growth import LAST, RIM, Opening, SimulatedSpecimen
-from forametric.simulation.surface import Floats, Surface, length
+from forametric.simulation.surface import Surface, length
 
-CELLS, TEXELS = 32, 64  # the solid noise repeats after so many cells, kept as so many texels
-PATCHES = 8  # the same for the large, smooth patches of corrosion and sediment
+CELLS, TEXELS = 32, 64  # period of the solid noise in cells, and its resolution
+PATCHES = 8  # period of the large, smooth patches of corrosion and sediment, in cells
+SEDIMENT = np.array([0.78, 0.66, 0.5])  # its color; white is 1
+WHITE = 195  # grey level of light 1 before the camera's curve, so that 8 bits reach 1.3
+SPARE = 97  # margin of the noise image from which that of an image is cropped, in pixels
 
 
 def render(
@@ -24,15 +27,17 @@ def render(
     openings: list[Opening],
     holes: list[Opening],
     rng: np.random.Generator,
-) -> npt.NDArray[np.uint8]:
-    """The picture of the shell (uint8, shape (size, size, 3)) under oblique reflected light."""
+) -> Pixels:
+    """The image of a shell (uint8, shape (size, size, 3)) under oblique reflected light."""
     unit = len(surface.mask) / 100
     offset = rng.uniform(0, CELLS, (3, 1)).astype(np.float32)
-    place = surface.point / np.float32(unit)
+    positions = surface.point / np.float32(unit)
     roughness = min(1.0, form.roughness + 0.35 * one.dissolution)
     bump = np.float32(roughness * float(rng.uniform(0.7, 1.3)) * 0.34 + 0.03)
-    grain, *slopes = _looked_up(_noise(), place * np.float32(1 / (0.5 + 0.5 * roughness)) + offset)
-    normal: Floats = (surface.normal - bump * np.stack(slopes)).astype(np.float32, copy=False)
+    grain, *slopes = _sample_noise(
+        _noise(), positions * np.float32(1 / (0.5 + 0.5 * roughness)) + offset
+    )
+    normal: FloatArray = (surface.normal - bump * np.stack(slopes)).astype(np.float32, copy=False)
     normal /= length(normal)
 
     light = _lit(surface, normal, form, one, roughness, unit)
@@ -42,7 +47,7 @@ def render(
     light[surface.kind == RIM] = 1.06 * light[surface.kind == RIM] + 0.06
     dirt = np.zeros(len(light), np.float32)
     if one.dissolution or one.sediment:
-        (patches,) = _looked_up(_patches(), place / np.float32(7.0) + offset)
+        (patches,) = _sample_noise(_patches(), positions / np.float32(7.0) + offset)
         corroded = np.clip(patches - np.float32(1.6 - 1.6 * one.dissolution), 0, 1)
         light *= 1 - np.float32(0.3 * one.dissolution) * corroded
         if one.sediment:
@@ -55,9 +60,11 @@ def render(
 
 
 @cache
-def _noise() -> Floats:
-    """Solid noise that repeats, of about one standard deviation: its value, then its three slopes
-    for each cell; shape (4, TEXELS, TEXELS, TEXELS)."""
+def _noise() -> FloatArray:
+    """Periodic solid noise with standard deviation 1: its value and its three slopes per cell.
+
+    Shape (4, TEXELS, TEXELS, TEXELS).
+    """
     value = _smooth(CELLS, TEXELS // CELLS)
     per_cell = TEXELS / CELLS / 2
     slopes = [(np.roll(value, -1, k) - np.roll(value, 1, k)) * per_cell for k in range(3)]
@@ -65,12 +72,12 @@ def _noise() -> Floats:
 
 
 @cache
-def _patches() -> Floats:
-    """The value alone, of fewer cells and finer: shape (1, TEXELS, TEXELS, TEXELS)."""
+def _patches() -> FloatArray:
+    """The same with fewer cells and without slopes: shape (1, TEXELS, TEXELS, TEXELS)."""
     return _smooth(PATCHES, TEXELS // PATCHES)[None].astype(np.float32)
 
 
-def _smooth(cells: int, texels: int) -> Floats:
+def _smooth(cells: int, texels: int) -> FloatArray:
     raw = np.random.default_rng(0).normal(size=(cells,) * 3)
     value = gaussian_filter(raw, 0.9, mode="wrap") - gaussian_filter(raw, 2.2, mode="wrap")
     return np.asarray(
@@ -78,29 +85,29 @@ def _smooth(cells: int, texels: int) -> Floats:
     )
 
 
-def _looked_up(noise: Floats, place: Floats) -> Floats:
-    """The noise at each place, in cells; shape (channels, n)."""
+def _sample_noise(noise: FloatArray, positions: FloatArray) -> FloatArray:
+    """The noise at positions in cells, which have the shape (3, n); shape (channels, n)."""
     per_cell = TEXELS // (CELLS if len(noise) > 1 else PATCHES)
-    x, y, z = (place * np.float32(per_cell)).astype(np.int32) & (TEXELS - 1)
+    x, y, z = (positions * np.float32(per_cell)).astype(np.int32) & (TEXELS - 1)
     index = (x * TEXELS + y) * TEXELS + z
     return np.stack([channel.take(index) for channel in noise.reshape(len(noise), -1)])
 
 
 def _lit(
     surface: Surface,
-    normal: Floats,
+    normal: FloatArray,
     form: Form,
     one: SimulatedSpecimen,
     roughness: float,
     unit: float,
-) -> Floats:
-    """Key light with its shadow, light through the wall, fill from above, gloss, dark sutures."""
+) -> FloatArray:
+    """The light: key light with shadow, translucency, light from above, gloss, dark sutures."""
     around = np.deg2rad(one.light_deg)
     key = np.array([np.cos(around), np.sin(around), one.light_height])
     key = (key / np.linalg.norm(key)).astype(np.float32)
     toward = key @ normal
-    wrapped = np.maximum(toward * 0.6 + 0.4, 0)  # calcite lets some light through
-    # Shadows and the dimness of sutures are soft: half the resolution does.
+    wrapped = np.maximum(toward * 0.6 + 0.4, 0)  # calcite is translucent
+    # Shadows and sutures are soft: half the resolution is enough.
     half = np.ascontiguousarray(surface.depth[::2, ::2])
     rows, columns = np.divmod(surface.where, len(surface.mask))
     at_half = (rows // 2) * half.shape[1] + columns // 2
@@ -122,12 +129,12 @@ def _lit(
         sunk = np.maximum(around_it - depth, 0) / np.float32(unit)
         light *= np.clip(1 - weight * (1 - 0.5 * form.glassy) * sunk, 0.3, 1)
     if form.glassy:
-        # A subsample_per_class wall is darkest where it faces the eye: the dark slide is seen through it.
+        # A thin wall is darkest where it faces the camera: the dark slide is seen through it.
         light *= 1 - 0.3 * form.glassy * np.maximum(normal[2], 0)
     return np.asarray(light, np.float32)
 
 
-def _shadow(half: Floats, around: float, height: float, unit: float) -> Floats:
+def _shadow(half: FloatArray, around: float, height: float, unit: float) -> FloatArray:
     shadow = np.zeros_like(half)
     for step in unit * np.array([2.0, 4.0, 7.0, 11.0, 16.0, 22.0]):
         dx, dy = np.rint(step / 2 * np.array([np.cos(around), np.sin(around)])).astype(int)
@@ -139,99 +146,92 @@ def _shadow(half: Floats, around: float, height: float, unit: float) -> Floats:
 
 
 def _open(
-    light: Floats,
-    dirt: Floats,
+    light: FloatArray,
+    dirt: FloatArray,
     surface: Surface,
     opening: Opening,
     infill: float,
     unit: float,
-    ragged: Floats | None = None,
+    ragged: FloatArray | None = None,
 ) -> None:
     """Darken an opening, brighten its lip, or fill it with sediment; in place."""
     reach = 1.6 * np.sqrt((opening.axes**2).sum(1)).astype(np.float32)
-    centre = opening.centre.astype(np.float32)
-    close = np.abs(surface.point[0] - centre[0]) < reach[0]
+    center = opening.center.astype(np.float32)
+    close = np.abs(surface.point[0] - center[0]) < reach[0]
     for axis in (1, 2):
-        close &= np.abs(surface.point[axis] - centre[axis]) < reach[axis]
+        close &= np.abs(surface.point[axis] - center[axis]) < reach[axis]
     near = np.flatnonzero(close)
     if not len(near):
         return
     inverse = np.linalg.inv(opening.axes).astype(np.float32)
-    away = length(inverse @ (surface.point[:, near] - centre[:, None]))
+    distance = length(inverse @ (surface.point[:, near] - center[:, None]))
     if ragged is not None:
-        away = away * (1 + 0.1 * ragged[near])
-    edge = np.clip((1 - away) * np.linalg.norm(opening.axes[:, 0]) / unit + 0.5, 0, 1)
+        distance = distance * (1 + 0.1 * ragged[near])
+    edge = np.clip((1 - distance) * np.linalg.norm(opening.axes[:, 0]) / unit + 0.5, 0, 1)
     if opening.of_last:
         last = surface.kind[near] == LAST
-        # The umbilicus beside the opening lies in shadow.
-        edge = np.where(last, 0.88 * edge, 0.55 * np.exp(-((away / 0.8) ** 2)))
+        # The umbilicus next to the opening is in shadow.
+        edge = np.where(last, 0.88 * edge, 0.55 * np.exp(-((distance / 0.8) ** 2)))
     else:
         last, edge = np.ones(len(near), bool), 0.85 * edge
-    rim = opening.lip * np.exp(-(((away - 1.1) / 0.08) ** 2)) * last
+    rim = opening.lip * np.exp(-(((distance - 1.1) / 0.08) ** 2)) * last
     light[near] *= (1 - edge * (1 - 0.55 * infill)) * (1 + 0.35 * rim)
     dirt[near] = np.maximum(dirt[near], infill * edge)
 
 
 def _expose(
-    light: Floats,
-    dirt: Floats,
+    light: FloatArray,
+    dirt: FloatArray,
     surface: Surface,
     form: Form,
     one: SimulatedSpecimen,
     rng: np.random.Generator,
-) -> npt.NDArray[np.uint8]:
-    """Blur, add noise, and colour the lit shell: by tables, as light alone decides the colour."""
+) -> Pixels:
+    """Blur, add noise, and color the lit shell with lookup tables."""
     size, unit = len(surface.mask), len(surface.mask) / 100
     tints = [[1, 0.985, 0.95], [1, 0.955, 0.87], [0.98, 0.975, 0.97], [0.95, 0.97, 0.98]]
     mood = int(rng.choice(4, p=[0.45, 0.3, 0.12, 0.13]))
-    colour = np.array(tints[mood]) + rng.normal(0, 0.012) * np.array([0.3, 0.0, -1.0])
+    color = np.array(tints[mood]) + rng.normal(0, 0.012) * np.array([0.3, 0.0, -1.0])
     if one.pink:
-        colour = np.array([1.0, 0.8, 0.74])
-    colour = colour * (1 - one.stain) + np.array([0.92, 0.7, 0.42]) * one.stain
+        color = np.array([1.0, 0.8, 0.74])
+    color = color * (1 - one.stain) + np.array([0.92, 0.7, 0.42]) * one.stain
     light = light * np.float32(one.exposure * (0.8 if mood == 3 else 1.0))
     grey = np.full(size * size, float(rng.uniform(0.015, 0.06)) * WHITE, np.float32)
     grey[surface.where] = np.clip(light, 0.02, 1.3) * WHITE
-    image = Image.fromarray(grey.astype(np.uint8).reshape(size, size))
-    blurred = image.filter(ImageFilter.GaussianBlur(one.blur * unit))
+    sharp = Image.fromarray(grey.astype(np.uint8).reshape(size, size))
+    blurred = sharp.filter(ImageFilter.GaussianBlur(one.blur * unit))
     if one.focus > 0.15:
-        # The flanks lie below the plane of focus.
-        soft = image.filter(ImageFilter.GaussianBlur((one.blur + 1.6 * one.focus) * unit))
+        # The flanks are below the plane of focus.
+        soft = sharp.filter(ImageFilter.GaussianBlur((one.blur + 1.6 * one.focus) * unit))
         low, high = float(surface.depth.min()), float(surface.depth.max())
         height = (surface.depth - low) * np.float32(255 / max(high - low, 1e-6))
         blurred = Image.composite(blurred, soft, Image.fromarray(height.astype(np.uint8)))
-    top, left = (int(v) for v in rng.integers(0, _SPARE, 2))
+    top, left = (int(v) for v in rng.integers(0, SPARE, 2))
     noise = _grain(size)[top : top + size, left : left + size]
     grainy = np.float32(WHITE * one.noise) * noise
     grainy += np.asarray(blurred)
     level = np.clip(grainy, 0, 255, out=grainy).astype(np.uint8)
-    picture = _table(colour).take(level, axis=0)
+    image = _table(color).take(level, axis=0)
     if not dirt.any():
-        return np.asarray(picture)
+        return np.asarray(image)
     share = np.zeros(size * size, np.uint8)
     share[surface.where] = 255 * dirt
     sediment = Image.fromarray(_table(SEDIMENT).take(level, axis=0))
     where = Image.fromarray(share.reshape(size, size))
-    return np.asarray(Image.composite(sediment, Image.fromarray(picture), where))
+    return np.asarray(Image.composite(sediment, Image.fromarray(image), where))
 
 
-SEDIMENT = np.array([0.78, 0.66, 0.5])  # its colour, of white
-WHITE = 195  # the level of light 1 before the camera's curve: 8 bits reach to 1.3
-
-
-def _table(colour: npt.NDArray[np.floating]) -> npt.NDArray[np.uint8]:
-    """The camera's curve: for each level of light the colour of a wall (uint8, shape (256, 3))."""
+def _table(color: AnyArray) -> Pixels:
+    """The camera's curve: the color of a wall for each grey level (uint8, shape (256, 3))."""
     light = np.arange(256)[:, None] / WHITE
-    # What is subsample_per_class and in shadow is lit through the wall, and so a little warmer.
+    # Thin parts in shadow are lit through the wall, so their color is a little warmer.
     warm = 1 + np.array([0.05, 0.0, -0.06]) * (1 - np.minimum(light, 1))
-    lit = light * np.where(light < 0.08, 1.0, colour * warm)
+    lit = light * np.where(light < 0.08, 1.0, color * warm)
     lit = lit / (1 + 0.12 * lit**4)  # highlights saturate softly
     return np.asarray(np.clip(lit, 0, 1) ** 0.92 * 255, np.uint8)
 
 
-_SPARE = 97  # the noise of a picture is cut out of a larger one, at one of so many places a side
-
-
 @cache
-def _grain(size: int) -> Floats:
+def _grain(size: int) -> FloatArray:
     rng = np.random.default_rng(size)
-    return rng.standard_normal((size + _SPARE, size + _SPARE), dtype=np.float32)
+    return rng.standard_normal((size + SPARE, size + SPARE), dtype=np.float32)

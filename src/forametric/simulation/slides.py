@@ -1,7 +1,6 @@
-"""Simulated slides: many simulated shells on one photograph, of known truth, to test segmenting.
+"""Simulate slides: images of many shells with known outlines, to test segmentation.
 
-Always simulated; how well shells are found on them says what the method can do, not what it will
-do on every lab's slides.
+Results on them show what the method can do, not what it does on real slides.
 """
 
 from __future__ import annotations
@@ -13,28 +12,29 @@ import numpy.typing as npt
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
+from forametric._typing import BoolArray, Pixels
 from forametric.errors import InputError
 from forametric.simulation import simulate_shell
 from forametric.simulation.plates import any_form
 
-Pixels = npt.NDArray[np.uint8]
+Labels = npt.NDArray[np.uint16]
 
 
 @dataclass(frozen=True)
 class SimulatedSlide:
-    """A slide and what is true of it.
+    """A slide and the truth about it.
 
     Attributes
     ----------
     picture : ndarray of uint8, shape (side, side, 3)
     labels : ndarray of uint16, shape (side, side)
-        The number of the shell at each pixel, from 1; 0 on the slide.
+        The number of the shell at each pixel, from 1; 0 elsewhere.
     touching : set of int
         The shells that touch another.
     """
 
     picture: Pixels
-    labels: npt.NDArray[np.uint16]
+    labels: Labels
     touching: set[int]
 
 
@@ -47,14 +47,14 @@ def simulate_slide(
     touching: float = 0.2,
     dark: bool = False,
 ) -> SimulatedSlide:
-    """Scatter simulated shells over a slide with uneven light, dust and noise.
+    """Simulate a slide with shells at random positions, uneven light, dust and noise.
 
     Parameters
     ----------
     shells : int
-        How many.
+        The number of shells.
     diameters : tuple of float
-        Smallest and largest, in pixels; drawn evenly on the logarithm.
+        Smallest and largest, in pixels; their logarithm is uniform.
     touching : float
         Share of the shells that touch another.
     dark : bool
@@ -63,14 +63,14 @@ def simulate_slide(
     Raises
     ------
     InputError
-        When so many shells do not fit.
+        When the shells do not fit on the slide.
 
     >>> slide = simulate_slide(0, 6, side=400)
     >>> slide.picture.shape, int(slide.labels.max())
     ((400, 400, 3), 6)
     """
     rng = np.random.default_rng([seed, 29])
-    picture = _bare(side, dark, rng)
+    picture = _empty_slide(side, dark, rng)
     labels = np.zeros((side, side), np.uint16)
     joined: set[int] = set()
     corner: tuple[int, int] | None = None
@@ -78,16 +78,16 @@ def simulate_slide(
     for number in range(1, shells + 1):
         size = round(np.exp(rng.uniform(*np.log(diameters))) / 0.8)
         shell = simulate_shell(any_form(rng), int(rng.integers(2**31)), size)
-        # The last ones are laid against shells that still lie alone.
+        # The last shells are placed next to shells that touch no other.
         if number > shells - pairs:
             mates = [n for n in range(1, shells - pairs + 1) if n not in joined]
             for mate in rng.permutation(mates):
-                corner = _beside(labels, shell.mask, int(mate), rng)
+                corner = _touching_position(labels, shell.mask, int(mate), rng)
                 if corner is not None:
                     joined |= {int(mate), number}
                     break
         else:
-            corner = _alone(labels, shell.mask, rng)
+            corner = _free_position(labels, shell.mask, rng)
         if corner is None:
             raise InputError(f"{shells} shells of {diameters} px do not fit on {side} px.")
         here = (slice(corner[0], corner[0] + size), slice(corner[1], corner[1] + size))
@@ -101,8 +101,8 @@ def simulate_slide(
     return SimulatedSlide(picture, labels, joined)
 
 
-def _bare(side: int, dark: bool, rng: np.random.Generator) -> Pixels:
-    """A slide without shells: its tone, light that falls off to a corner, specks, noise."""
+def _empty_slide(side: int, dark: bool, rng: np.random.Generator) -> Pixels:
+    """A slide without shells: its tone, uneven light, dust and noise."""
     small = 200
     y, x = np.mgrid[:small, :small] / small
     fall = 1 - float(rng.uniform(0, 0.35)) * np.hypot(x - rng.random(), y - rng.random())
@@ -124,10 +124,10 @@ def _bare(side: int, dark: bool, rng: np.random.Generator) -> Pixels:
     return picture
 
 
-def _alone(
-    labels: npt.NDArray[np.uint16], mask: npt.NDArray[np.bool_], rng: np.random.Generator
+def _free_position(
+    labels: Labels, mask: BoolArray, rng: np.random.Generator
 ) -> tuple[int, int] | None:
-    """A free place where nothing is nearer than a few pixels."""
+    """A random position at a distance of a few pixels from all shells."""
     size, gap = len(mask), 6
     for _ in range(2000):
         top, left = (int(v) for v in rng.integers(gap, len(labels) - size - gap, 2))
@@ -137,13 +137,13 @@ def _alone(
     return None
 
 
-def _beside(
-    labels: npt.NDArray[np.uint16],
-    mask: npt.NDArray[np.bool_],
+def _touching_position(
+    labels: Labels,
+    mask: BoolArray,
     mate: int,
     rng: np.random.Generator,
 ) -> tuple[int, int] | None:
-    """A place where the shell just touches `mate` and nothing else."""
+    """A random position where the shell just touches `mate` and no other shell."""
     size = len(mask)
     rows, columns = np.nonzero(labels == mate)
     middle = np.array([rows.mean(), columns.mean()]) - size / 2

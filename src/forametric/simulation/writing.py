@@ -1,4 +1,4 @@
-"""Write simulated shells as a folder of images with their table of truth."""
+"""Write simulated shells as a folder of images with a table of their parameters."""
 
 from __future__ import annotations
 
@@ -21,13 +21,14 @@ from forametric.simulation.simulate import check, simulate_shell
 from forametric.utils.files import atomic_folder, write_json
 from forametric.utils.progress import bar
 
-CHUNK = 64  # shells that a worker draws at a time
+CHUNK = 64  # shells in a job of a worker process
 
 
 def long_tail(total: int) -> list[int]:
-    """How many of each form make `total` with the library's own imbalance, at least one of each.
+    """The number of shells of each form, `total` in all, with the imbalance of Endless Forams.
 
-    The counts of the portal for the species that the forms follow (4 to 5,914 of 27,729).
+    They are proportional to the portal's counts of the species on which the forms are modelled (4
+    to 5,914 of 27,729), with at least one of each form.
 
     >>> counts = long_tail(34640)
     >>> sum(counts), min(counts), max(counts)
@@ -38,7 +39,7 @@ def long_tail(total: int) -> list[int]:
     images = facts()["portal_images"].to_numpy()
     exact = images / images.sum() * (total - len(FORMS))
     counts = [1 + int(share) for share in exact]
-    # What rounding left goes to the largest remainders.
+    # Shells left over by rounding down go to the largest remainders.
     for index in sorted(range(len(counts)), key=lambda i: exact[i] % 1)[::-1]:
         if sum(counts) == total:
             break
@@ -47,16 +48,16 @@ def long_tail(total: int) -> list[int]:
 
 
 def even(total: int) -> list[int]:
-    """How many of each form make `total`, as nearly equal as can be.
+    """The number of shells of each form, `total` in all, as equal as possible.
 
     >>> counts = even(100)
     >>> sum(counts), min(counts), max(counts)
     (100, 2, 3)
     """
     if total < 1:
-        raise InputError(f"{total} shells cannot be drawn; give 1 or more.")
-    each, over = divmod(total, len(FORMS))
-    return [each + (index < over) for index in range(len(FORMS))]
+        raise InputError(f"{total} shells cannot be simulated; give 1 or more.")
+    each, rest = divmod(total, len(FORMS))
+    return [each + (index < rest) for index in range(len(FORMS))]
 
 
 def write_dataset(
@@ -69,21 +70,21 @@ def write_dataset(
     seed: int = 0,
     overwrite: bool = False,
 ) -> pd.DataFrame:
-    """Write simulated shells of 35 growth forms, with a table of the truth about each.
+    """Write simulated shells of 35 growth forms, with a table of their parameters.
 
     Parameters
     ----------
     unequal : bool
-        With the imbalance of Endless Forams; else about the same number of each form.
+        With the imbalance of Endless Forams; by default the same number of each form.
     size : int
         Side of the images in pixels.
     masks : bool
-        Write the outlines too, below `masks`.
+        Also write the outlines, below `masks`.
 
     Returns
     -------
     DataFrame
-        What `specimens.csv` holds: see `write_shells`.
+        The content of `specimens.csv`: see `write_shells`.
     """
     counts = long_tail(total) if unequal else even(total)
     with (
@@ -122,17 +123,17 @@ def write_shells(
     Parameters
     ----------
     per_form : int or sequence of int
-        How many of each form, or of each in turn for a long tail.
+        The number of shells of each form: one for all, or a number for each.
     masks : bool
-        Write the shell's outline too, as a black and white PNG of the same name below `masks`.
+        Also write the shell's outline, as a black and white PNG of the same name below `masks`.
     workers : int
-        Processes; the pictures do not depend on it.
+        The number of processes; the images do not depend on it.
 
     Returns
     -------
     DataFrame
-        Columns image (below `folder`), label, sample, um_per_px, simulated, then the truth that
-        each picture follows from (see `SimulatedSpecimen`).
+        image (below `folder`), label, sample, um_per_px, simulated, then the parameters (see
+        `SimulatedSpecimen`).
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
@@ -172,7 +173,7 @@ def _parts(
     if workers <= 1:
         yield from map(_write_some, jobs, *fixed)
         return
-    # Fresh processes: a fork of one that runs threads can hang.
+    # New processes: a fork of a process with threads can hang.
     with ProcessPoolExecutor(min(workers, os.cpu_count() or 1), get_context("spawn")) as pool:
         yield from pool.map(_write_some, jobs, *fixed)
 

@@ -1,4 +1,4 @@
-"""Augmentation of a whole batch at once, on whatever device it lies."""
+"""Augment a batch of images on its own device."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from torch.nn import functional as F
 from forametric.embedding.recipe import Augment
 
 
-def augment(squares: Tensor, settings: Augment, generator: torch.Generator) -> Tensor:
-    """Turn, mirror, scale, brighten and blur each square at random.
+def augment(images: Tensor, settings: Augment, generator: torch.Generator) -> Tensor:
+    """Rotate, mirror, scale, blur and change the contrast and brightness of each image at random.
 
-    What a turn uncovers is filled with the plate's own colour, the median of the square's edge.
+    Areas that a rotation uncovers get the background color, the median of the image's edge.
 
     Parameters
     ----------
-    squares : Tensor of uint8, shape (n, 3, size, size)
+    images : Tensor of uint8, shape (n, 3, size, size)
     generator : torch.Generator
         On the CPU; the same state gives the same result.
 
@@ -26,10 +26,10 @@ def augment(squares: Tensor, settings: Augment, generator: torch.Generator) -> T
     -------
     Tensor of float32, shape (n, 3, size, size), values 0 to 255
     """
-    n = len(squares)
+    n = len(images)
 
     def uniform(low: float, high: float) -> Tensor:
-        return (torch.rand(n, generator=generator) * (high - low) + low).to(squares.device)
+        return (torch.rand(n, generator=generator) * (high - low) + low).to(images.device)
 
     angle = uniform(-1, 1) * math.radians(settings.rotation)
     zoom = 1 / uniform(*settings.scale)
@@ -38,12 +38,12 @@ def augment(squares: Tensor, settings: Augment, generator: torch.Generator) -> T
     )
     zero = torch.zeros_like(angle)
     cos, sin = angle.cos() * zoom, angle.sin() * zoom
-    turn = torch.stack([cos * mirror, -sin, zero, sin * mirror, cos, zero], 1).view(n, 2, 3)
+    transform = torch.stack([cos * mirror, -sin, zero, sin * mirror, cos, zero], 1).view(n, 2, 3)
 
-    pixels = squares.float()
-    plate = edge_median(pixels)
-    grid = F.affine_grid(turn, list(pixels.shape), align_corners=False)
-    pixels = F.grid_sample(pixels - plate, grid, align_corners=False) + plate
+    pixels = images.float()
+    color = edge_median(pixels)
+    grid = F.affine_grid(transform, list(pixels.shape), align_corners=False)
+    pixels = F.grid_sample(pixels - color, grid, align_corners=False) + color
     if settings.blur[1] > 0:
         pixels = _blur(pixels, uniform(*settings.blur))
     contrast = uniform(*settings.contrast).view(n, 1, 1, 1)
@@ -52,13 +52,13 @@ def augment(squares: Tensor, settings: Augment, generator: torch.Generator) -> T
 
 
 def edge_median(pixels: Tensor) -> Tensor:
-    """The median of the outermost pixels of each square, shape (n, 3, 1, 1)."""
+    """The median of the outermost pixels of each image, shape (n, 3, 1, 1)."""
     edge = torch.cat([pixels[..., 0, :], pixels[..., -1, :], pixels[..., 0], pixels[..., -1]], -1)
     return edge.median(-1).values[..., None, None]
 
 
 def _blur(pixels: Tensor, sigma: Tensor) -> Tensor:
-    """Gaussian blur with a kernel of 3 and a sigma of its own for each square."""
+    """Gaussian blur with a kernel of 3 pixels and a different sigma for each image."""
     n, channels, height, width = pixels.shape
     side = torch.exp(-0.5 / sigma.clamp_min(1e-3) ** 2)
     line = torch.stack([side, torch.ones_like(side), side], 1)

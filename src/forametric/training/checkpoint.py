@@ -1,4 +1,4 @@
-"""What a training run needs to go on after a kill: safetensors, written whole, never unpickled."""
+"""Save and load checkpoints of training, atomically and as safetensors (nothing is unpickled)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from forametric.utils.tensors import write_tensors
 
 @dataclass
 class State:
-    """How far a run has come."""
+    """The progress of a run: steps done, best validation score, time in seconds, epochs."""
 
     step: int = 0
     best: float = -1.0
@@ -27,12 +27,12 @@ class State:
 
 
 def exists(work: Path) -> bool:
-    """Whether a run in `work` came far enough to go on."""
+    """Whether `work` has a checkpoint."""
     return (work / "checkpoint.safetensors").is_file()
 
 
 def save(work: Path, modules: dict[str, torch.nn.Module], optimiser: Any, state: State) -> None:
-    """Write modules, by name, optimiser and progress into one file, atomically."""
+    """Write modules (by name), optimiser and progress into one file, atomically."""
     tensors = {
         f"{name}.{k}": v for name, module in modules.items() for k, v in module.state_dict().items()
     }
@@ -44,7 +44,7 @@ def save(work: Path, modules: dict[str, torch.nn.Module], optimiser: Any, state:
 
 
 def load(work: Path, modules: dict[str, torch.nn.Module], optimiser: Any) -> State:
-    """Restore what `save` wrote; a fresh `State` when nothing was."""
+    """Restore what `save` wrote; without a checkpoint, a new `State`."""
     path = work / "checkpoint.safetensors"
     if not exists(work):
         return State()
@@ -53,29 +53,29 @@ def load(work: Path, modules: dict[str, torch.nn.Module], optimiser: Any) -> Sta
         with safe_open(path, "pt") as file:
             state = State(**json.loads(file.metadata()["state"]))
     except (SafetensorError, KeyError, ValueError, TypeError) as error:
-        raise InputError(f"{path} is damaged ({error}); remove {work} to begin anew.") from None
+        raise InputError(f"{path} is damaged ({error}); remove {work} to start again.") from None
 
     def part(prefix: str) -> dict[str, torch.Tensor]:
         return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
     for name, module in modules.items():
         module.load_state_dict(part(f"{name}."))
-    remembered: dict[int, dict[str, torch.Tensor]] = {}
+    moments: dict[int, dict[str, torch.Tensor]] = {}
     for key, tensor in part("optimiser.").items():
         index, name = key.split(".", 1)
-        remembered.setdefault(int(index), {})[name] = tensor
-    whole = optimiser.state_dict()
-    optimiser.load_state_dict({"state": remembered, "param_groups": whole["param_groups"]})
+        moments.setdefault(int(index), {})[name] = tensor
+    groups = optimiser.state_dict()["param_groups"]
+    optimiser.load_state_dict({"state": moments, "param_groups": groups})
     return state
 
 
 def save_best(work: Path, network: torch.nn.Module) -> None:
-    """Keep these weights as the best on validation so far."""
+    """Save these weights as the best on validation so far."""
     _write(work / "best.safetensors", dict(network.state_dict()), {})
 
 
 def load_best(work: Path, network: torch.nn.Module) -> None:
-    """Put the best weights into the network."""
+    """Load the best weights into the network."""
     network.load_state_dict(load_file(work / "best.safetensors"))
 
 

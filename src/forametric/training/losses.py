@@ -1,6 +1,7 @@
-"""Losses on a batch: cross-entropy plus a metric term.
+"""Losses on a batch: cross-entropy plus a metric loss.
 
-The metric terms come from pytorch-metric-learning; the reciprocal triplet loss is ours.
+The metric losses come from pytorch-metric-learning, except the triplet losses with hardest-negative
+mining, which are implemented here.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from forametric.embedding.recipe import Loss
 
 
 def hardest_negative_triplets(squared: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Every anchor–positive pair of the batch, each with the anchor's nearest negative.
+    """Every anchor–positive pair of the batch, with the anchor's nearest negative.
 
     Parameters
     ----------
@@ -29,7 +30,7 @@ def hardest_negative_triplets(squared: Tensor, labels: Tensor) -> tuple[Tensor, 
     Returns
     -------
     anchors, positives, negatives : Tensor of int, shape (t,)
-        Empty when the batch holds one label only.
+        Empty if the batch has only one label.
     """
     same = labels[:, None] == labels[None, :]
     hardest = squared.masked_fill(same, torch.inf).argmin(1)
@@ -59,8 +60,8 @@ def triplet_loss(vectors: Tensor, labels: Tensor, margin: float) -> Tensor:
 def reciprocal_triplet_loss(vectors: Tensor, labels: Tensor) -> Tensor:
     """Mean of d²(a,p) + 1 / d²(a,n) over the mined triplets (Karaderi et al. 2022, eq. 3).
 
-    It needs no margin. Distances under 1e-4 count as 1e-4, so that a coinciding negative gives a
-    large loss, not an infinite one.
+    It needs no margin. Squared distances to negatives below 1e-4 count as 1e-4, so that the loss
+    stays finite when a negative coincides with its anchor.
 
     >>> on_a_line = torch.tensor([[0.0], [1.0], [3.0]])
     >>> round(reciprocal_triplet_loss(on_a_line, torch.tensor([0, 0, 1])).item(), 4)
@@ -74,25 +75,25 @@ def reciprocal_triplet_loss(vectors: Tensor, labels: Tensor) -> Tensor:
 
 
 class BatchLoss(nn.Module):
-    """The loss that a recipe names, of embeddings and class scores of one batch.
+    """The loss of a recipe, on the embeddings and class scores of one batch.
 
-    ArcFace and proxy-anchor have parameters of their own, a vector for each class, which learn with
-    the network.
+    ArcFace and proxy-anchor have parameters, a vector for each class, that are trained with the
+    network.
     """
 
     def __init__(self, settings: Loss, classes: int, dimensions: int) -> None:
         super().__init__()
         self.settings = settings
         self.cross_entropy = nn.CrossEntropyLoss(label_smoothing=settings.label_smoothing)
-        self.library: nn.Module | None = None
+        self.metric_loss: nn.Module | None = None
         if settings.metric == "supcon":
-            self.library = SupConLoss(temperature=settings.temperature)
+            self.metric_loss = SupConLoss(temperature=settings.temperature)
         elif settings.metric == "multisimilarity":
-            self.library = MultiSimilarityLoss()
+            self.metric_loss = MultiSimilarityLoss()
         elif settings.metric == "arcface":
-            self.library = ArcFaceLoss(classes, dimensions)
+            self.metric_loss = ArcFaceLoss(classes, dimensions)
         elif settings.metric == "proxyanchor":
-            self.library = ProxyAnchorLoss(classes, dimensions)
+            self.metric_loss = ProxyAnchorLoss(classes, dimensions)
 
     def forward(self, vectors: Tensor, scores: Tensor | None, labels: Tensor) -> Tensor:
         loss = vectors.sum() * 0
@@ -103,8 +104,8 @@ class BatchLoss(nn.Module):
         return loss
 
     def _metric(self, vectors: Tensor, labels: Tensor) -> Tensor:
-        if self.library is not None:
-            return torch.as_tensor(self.library(vectors, labels))
+        if self.metric_loss is not None:
+            return torch.as_tensor(self.metric_loss(vectors, labels))
         if self.settings.metric == "triplet":
             return triplet_loss(vectors, labels, self.settings.margin)
         return reciprocal_triplet_loss(vectors, labels)

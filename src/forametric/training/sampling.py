@@ -1,20 +1,18 @@
-"""Which specimens make a batch: drawn anew each epoch, the same for the same seed and epoch."""
+"""Draw the batches of each epoch, reproducibly for a seed and epoch."""
 
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
+from forametric._typing import IntArray
 from forametric.embedding.recipe import Sampler
 
-Ints = npt.NDArray[np.int64]
 
-
-def epoch_batches(labels: Ints, settings: Sampler, seed: int, epoch: int) -> list[Ints]:
+def epoch_batches(labels: IntArray, settings: Sampler, seed: int, epoch: int) -> list[IntArray]:
     """The batches of one epoch, as positions in `labels`.
 
-    A species with fewer specimens than a draw asks for gives some of them more than once: each
-    time they are augmented differently, so that a single specimen can be its own positive.
+    A species with fewer specimens than a batch needs contributes some of them more than once. Each
+    copy is augmented differently, so a single specimen can be its own positive.
 
     Parameters
     ----------
@@ -31,28 +29,28 @@ def epoch_batches(labels: Ints, settings: Sampler, seed: int, epoch: int) -> lis
     size = settings.species * settings.specimens
     if settings.kind == "shuffle":
         order = rng.permutation(len(labels))
-        # A last batch of one specimen cannot be batch-normalised.
+        # A last batch of one specimen cannot be batch-normalized.
         return [b for i in range(0, len(order), size) if len(b := order[i : i + size]) > 1]
     members = [np.flatnonzero(labels == k) for k in range(labels.max() + 1)]
-    chance = np.array([len(m) for m in members], float) ** settings.power
+    weights = np.array([len(m) for m in members], float) ** settings.power
     species = min(settings.species, len(members))
     return [
         np.concatenate(
             [
                 _draw(members[k], size // species, rng)
-                for k in rng.choice(len(members), species, replace=False, p=chance / chance.sum())
+                for k in rng.choice(len(members), species, replace=False, p=weights / weights.sum())
             ]
         )
         for _ in range(max(1, len(labels) // size))
     ]
 
 
-def _draw(members: Ints, count: int, rng: np.random.Generator) -> Ints:
-    whole = [rng.permutation(members) for _ in range(-(-count // len(members)))]
-    return np.concatenate(whole)[:count]
+def _draw(members: IntArray, count: int, rng: np.random.Generator) -> IntArray:
+    rounds = [rng.permutation(members) for _ in range(-(-count // len(members)))]
+    return np.concatenate(rounds)[:count]
 
 
-def _triplets(labels: Ints, anchors: int, rng: np.random.Generator) -> list[Ints]:
+def _triplets(labels: IntArray, anchors: int, rng: np.random.Generator) -> list[IntArray]:
     order = rng.permutation(len(labels))
     members = {k: np.flatnonzero(labels == k) for k in np.unique(labels)}
     others = {k: np.flatnonzero(labels != k) for k in members}

@@ -1,9 +1,9 @@
-"""Train a model: settings, data, network, loop, selection on validation, saved model.
+"""Train a model, select the best epoch on validation specimens, and save it.
 
-One loop for one device, several, or several nodes (Lightning Fabric). Every random draw of a step
-depends on (seed, step) alone, so a killed run continues exactly as if it had not been killed.
-Several processes share each batch and see all of its embeddings in the loss: they take the same
-steps that one process would.
+The same loop runs on one device, several devices or several nodes (Lightning Fabric). Every random
+draw of a step depends only on (seed, step), so that an interrupted run resumes exactly. Several
+processes share each batch, and the loss has the embeddings of the whole batch, so that their steps
+are those of one process.
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ from forametric.training.sampling import epoch_batches
 from forametric.utils.files import disk_array, read_json, refuse_existing, write_json
 from forametric.utils.progress import bar
 
-VALIDATION_REFERENCES = 8  # per taxon in training; the saved model refers to all specimens
+VALIDATION_REFERENCES = 8  # references per taxon at selection; the saved model has all specimens
 CHECKPOINT_SECONDS = 60
-MAX_COVARIANCE = 8192  # specimens that are enough to whiten by
+MAX_COVARIANCE = 8192  # specimens used for whitening
 DIVERGED = (
     "training has diverged; lower the rates, for instance --set optimiser.backbone_lr=1e-4, and "
     "pass --overwrite."
@@ -150,9 +150,9 @@ class TrainingRun:
     Attributes
     ----------
     network : SpecimenNetwork
-        After `fit` it holds the best averaged weights.
+        After `fit` it has the best averaged weights.
     data, validation : Data
-        What is learnt, and what the epoch is selected on.
+        The training specimens, and those on which the best epoch is selected.
     work : Path
         Where checkpoints are written.
     history : list of dict
@@ -200,14 +200,14 @@ class TrainingRun:
         self.loss = BatchLoss(recipe.loss, n_classes, self.network.dimensions)
         optimiser = _optimiser(self.network, self.loss, recipe.optimiser)
         if fabric.world_size > 1 and fabric.device.type == "cuda":
-            # As if one device had seen the whole batch; there is no such layer for processors.
+            # Statistics of the whole batch, as on one device; not available for CPUs.
             self.network = nn.SyncBatchNorm.convert_sync_batchnorm(self.network)  # type: ignore[no-untyped-call]
-        # The decay rises with the step, or a short run would keep half of its untrained weights.
+        # The decay rises with the step; otherwise a short run would keep its initial weights.
         self.average = ModelEmaV3(self.network, decay=recipe.ema_decay, use_warmup=True)
         self.wrapped, self.optimiser = fabric.setup(self.network, optimiser)
         self.average.to(fabric.device)
         self.loss.to(fabric.device)
-        # A loss with parameters of its own learns them together on all devices.
+        # The parameters of a loss are trained together on all devices.
         has_parameters = bool(list(self.loss.parameters()))
         self.shared_loss = fabric.setup_module(self.loss) if has_parameters else self.loss
         self.per_epoch = len(self._epoch(0))
@@ -216,13 +216,13 @@ class TrainingRun:
         self._collapsed_epochs = 0
 
     def step(self, step: int, rows: IntArray, total: int) -> tuple[float, Tensor]:
-        """Learn one batch; returns the loss and the batch's embeddings."""
+        """Train on one batch; returns the loss and the batch's embeddings."""
         fabric, recipe = self.fabric, self.recipe
         self.wrapped.train()
         torch.manual_seed(derive_seed(self.seed, step, fabric.global_rank))
         generator = torch.Generator().manual_seed(derive_seed(self.seed, step, 0) + 1)
         _set_lr(self.optimiser, recipe.optimiser, step, total)
-        # Each process gets an equal part; a batch that does not divide starts again.
+        # Each process gets an equal part: the batch is extended by its first specimens if needed.
         rows = np.resize(rows, math.ceil(len(rows) / fabric.world_size) * fabric.world_size)
         inputs = to_batch(self.data.inputs[rows], fabric.device)
         labels = torch.from_numpy(self.data.labels[rows]).to(fabric.device)
@@ -245,19 +245,19 @@ class TrainingRun:
         return loss.item(), vectors.detach()
 
     def validate(self) -> float:
-        """Macro F1 of 5 nearest neighbors on the validation specimens, plain pixels, one view."""
+        """Macro F1 of the 5 nearest neighbors on the validation specimens, without augmentation."""
         network, data = self.average.module, self.data
         rows = subsample_per_class(data.taxa, VALIDATION_REFERENCES, self.seed)
         network.eval()
         vectors = _embed(network, data, rows)
         references = ReferenceSet([data.ids[i] for i in rows], data.taxa[rows], vectors)
-        everyone = np.arange(len(self.validation.ids))
-        named = references.predict(_embed(network, self.validation, everyone))
-        return round(macro_f1(self.validation.taxa, named), 4)
+        all_rows = np.arange(len(self.validation.ids))
+        predicted = references.predict(_embed(network, self.validation, all_rows))
+        return round(macro_f1(self.validation.taxa, predicted), 4)
 
     def _end_epoch(self, epoch: int, loss: float, vectors: Tensor) -> None:
         row = {"epoch": epoch, "loss": round(loss, 4)}
-        # In the last third every second epoch, the last one among them.
+        # In the last third, every second epoch, including the last.
         epochs = self.recipe.epochs
         if epoch > epochs * 2 // 3 and (epochs - epoch) % 2 == 0:
             row["val_macro_f1"] = self.validate()
@@ -269,8 +269,8 @@ class TrainingRun:
         self._collapsed_epochs = self._collapsed_epochs + 1 if _collapsed(vectors) else 0
         if self._collapsed_epochs == 2:
             raise InputError(
-                f"after epoch {epoch} all embeddings of a batch coincide, as they did one epoch "
-                f"earlier: training has collapsed. Lower the rates "
+                f"after epoch {epoch} all embeddings of a batch coincide, as after the epoch "
+                f"before: training has collapsed. Lower the rates "
                 f"(--set optimiser.backbone_lr=…) or the weight of the metric loss "
                 f"(--set loss.metric_weight=…), and pass --overwrite."
             )
@@ -285,7 +285,7 @@ class TrainingRun:
         return epoch_batches(self.data.labels, self.recipe.sampler, self.seed, epoch)
 
     def _batches(self) -> Iterator[tuple[int, IntArray]]:
-        """The batches that are left, each with its number from the beginning of training."""
+        """The remaining batches, each with its step number."""
         done = self.state.step
         for epoch in range(done // self.per_epoch, self.recipe.epochs):
             for index, rows in enumerate(self._epoch(epoch)):
@@ -294,12 +294,12 @@ class TrainingRun:
 
     @property
     def images(self) -> int:
-        """The number of augmented images that the whole training shows to the network."""
+        """The number of augmented images in all epochs of training."""
         return self.recipe.epochs * sum(len(rows) for rows in self._epoch(0))
 
 
 def _settings(split: Split, recipe: Recipe, seed: int, init_from: Model | None) -> dict[str, Any]:
-    """What a run must have in common with an unfinished one to resume it."""
+    """The settings that must be equal for a run to resume an unfinished one."""
     return {
         "recipe": recipe.model_dump(mode="json"),
         "seed": seed,
@@ -329,41 +329,43 @@ def _load(
 ) -> tuple[Data, Data, list[str], pd.DataFrame]:
     """Preprocess the images of train and val into one file on disk, so that memory stays small.
 
-    The first process does it; the others read what it wrote.
+    The first process writes the file; the others read it.
     """
     collection, taxa = split.collection, split.collection.taxa()
     labelled = taxa != ""
-    # Train first, so that both subsets are slices of one file on disk and nothing is copied.
-    wanted = np.concatenate([np.flatnonzero(split.of(s) & labelled) for s in ("train", "val")])
-    if not len(wanted):
+    # Training specimens come first, so that both subsets are slices of one file on disk.
+    rows = np.concatenate([np.flatnonzero(split.of(s) & labelled) for s in ("train", "val")])
+    if not len(rows):
         raise InputError("the split has no labelled specimens in train or val.")
     paths, file = collection.paths(), work / "inputs.npy"
     if fabric.is_global_zero:
-        out = disk_array(file, (len(wanted), size, size, 3))
-        inputs, readable, failures = load_images([paths[i] for i in wanted], size, out=out)
+        out = disk_array(file, (len(rows), size, size, 3))
+        inputs, readable, failures = load_images([paths[i] for i in rows], size, out=out)
     else:
         readable, failures = [], {}
     readable, failures = fabric.broadcast((readable, failures))
     if not fabric.is_global_zero:
         inputs = np.load(file, mmap_mode="r")[: len(readable)]
-    kept = wanted[readable]
+    kept = rows[readable]
     names, ids = taxa[kept], collection.specimens["id"].to_numpy()[kept]
     border = int(split.of("train")[kept].sum())
     classes = sorted(set(names[:border]))
     if len(classes) < 2:
         raise InputError(
-            f"training needs images of at least two taxa in train; there "
-            f"{'is only ' + classes[0] if classes else 'are none'}."
+            f"training needs readable images of at least two taxa in train, not only "
+            f"{classes[0] if classes else 'of none'}."
         )
     if border == len(kept):
-        raise InputError("the split has no specimens in val, which selection needs.")
+        raise InputError(
+            "the split has no specimens in val, which are needed to select the best epoch."
+        )
 
-    def part(rows: slice) -> Data:
-        return Data(inputs[rows], names[rows], ids[rows].tolist())
+    def subset(part: slice) -> Data:
+        return Data(inputs[part], names[part], ids[part].tolist())
 
     images = collection.specimens["image"]
-    skipped = skipped_table([(str(images.iloc[wanted[i]]), why) for i, why in failures.items()])
-    return part(slice(border)), part(slice(border, None)), classes, skipped
+    skipped = skipped_table([(str(images.iloc[rows[i]]), why) for i, why in failures.items()])
+    return subset(slice(border)), subset(slice(border, None)), classes, skipped
 
 
 def _whiten(network: SpecimenNetwork, recipe: Recipe, data: Data, classes: int, seed: int) -> None:
@@ -424,8 +426,8 @@ def _finish(network: SpecimenNetwork, card: ModelCard, data: Data, validation: D
 def tuned_malloc() -> Iterator[None]:
     """Let glibc keep freed memory for the next step, and restore its defaults at the end.
 
-    A step frees and requests hundreds of large blocks. Returning each to the system and having its
-    pages cleared again took a quarter of the time of a step on two processors.
+    A step frees and requests hundreds of large blocks. Returning each to the system, which clears
+    its pages, took a quarter of the time of a step on two CPU cores.
     """
     if platform.libc_ver()[0] != "glibc":
         yield
@@ -462,7 +464,7 @@ def _precision() -> Any:
 
 
 def _gather(fabric: Fabric, part: Tensor) -> Tensor:
-    """What all processes made of a batch, in its order; gradients flow back to each."""
+    """The results of all processes on a batch, in its order; gradients flow back to each."""
     return torch.as_tensor(fabric.all_gather(part, sync_grads=True)).flatten(0, 1)
 
 
@@ -524,7 +526,7 @@ def lr_factor(schedule: str, step: int, total: int, warmup: float) -> float:
 
 
 def _collapsed(vectors: Tensor) -> bool:
-    """Whether a whole batch has one embedding: the network no longer tells specimens apart."""
+    """Whether all embeddings of a batch are nearly equal."""
     variance = float(vectors.var(0).sum())
     size = float(vectors.pow(2).sum(1).mean())
     return variance < 1e-3 * max(size, 1e-12)

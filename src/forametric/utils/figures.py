@@ -1,4 +1,4 @@
-"""Matplotlib figures that show themselves in a notebook, without pyplot's global state."""
+"""Matplotlib figures that notebooks display, without the global state of pyplot."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 
 class NotebookFigure(Figure):
-    """A figure that a notebook draws as PNG."""
+    """A figure that a notebook displays as PNG."""
 
     def _repr_png_(self) -> bytes:
         buffer = io.BytesIO()

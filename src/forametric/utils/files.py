@@ -1,4 +1,4 @@
-"""Reading and writing so that nothing is lost: temporary first, then renamed into place."""
+"""Read and write files atomically: to a temporary path first, then renamed into place."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from forametric.errors import InputError
 if TYPE_CHECKING:
     import pandas as pd
 
-RUN_FILE = "run.json"  # in a working folder: what the run that fills it was asked for
-# One of these stands in every folder that Forametric writes.
+RUN_FILE = "run.json"  # the settings of the run that fills a working folder
+# A folder with one of these files was written by Forametric, so that --overwrite may replace it.
 MARKER_FILES = (
     "collection.json",
     "model.json",
@@ -39,27 +39,23 @@ MARKER_FILES = (
 
 
 def refuse_existing(path: Path, overwrite: bool = False) -> None:
-    """Raise `InputError` when `path` already holds something.
+    """Raise `InputError` if `path` is a file or folder that must not be replaced.
 
-    An empty folder or an empty file holds nothing and may be taken. `overwrite` gives a folder
-    away only when it is one that Forametric made.
+    An empty folder or an empty file may be replaced. With `overwrite`, so may a file, and a folder
+    with one of `MARKER_FILES`.
     """
     if not path.exists():
         return
-    holds_something = any(path.iterdir()) if path.is_dir() else path.stat().st_size > 0
-    if holds_something and not overwrite:
+    has_content = any(path.iterdir()) if path.is_dir() else path.stat().st_size > 0
+    if has_content and not overwrite:
         raise InputError(f"{path} exists already; name another output or pass --overwrite.")
-    if (
-        holds_something
-        and path.is_dir()
-        and not any((path / mark).is_file() for mark in MARKER_FILES)
-    ):
+    if has_content and path.is_dir() and not any((path / name).is_file() for name in MARKER_FILES):
         raise InputError(f"{path} holds files that Forametric did not make; name another output.")
 
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path`, moved onto it only when the block ends well.
+    """A temporary path next to `path`, renamed to it only if the block raises no exception.
 
     >>> import tempfile
     >>> target = Path(tempfile.mkdtemp()) / "a.txt"
@@ -69,8 +65,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
     'whole'
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    one = f"{os.getpid()}-{threading.get_ident()}"  # several threads may write the same
-    temporary = path.with_name(f".{path.stem}.{one}.partial{path.suffix}")
+    writer = f"{os.getpid()}-{threading.get_ident()}"  # several threads may write the same file
+    temporary = path.with_name(f".{path.stem}.{writer}.partial{path.suffix}")
     try:
         yield temporary
         with temporary.open("rb+") as file:
@@ -82,9 +78,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(path: Path, overwrite: bool = False) -> Iterator[Path]:
-    """Give an empty temporary folder beside `path`, renamed to it only when the block ends well.
+    """An empty temporary folder next to `path`, renamed to it if the block raises no exception.
 
-    What a killed run left behind under the temporary name is removed first.
+    The temporary folder of an earlier, killed run is removed first.
     """
     refuse_existing(path, overwrite)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -99,7 +95,7 @@ def atomic_folder(path: Path, overwrite: bool = False) -> Iterator[Path]:
 
 
 def replace_folder(new: Path, path: Path) -> None:
-    """Move the folder `new` to `path`; what stood there goes only after."""
+    """Move the folder `new` to `path`; a previous folder is removed after the move."""
     old = path.with_name(f".{path.name}.old")
     shutil.rmtree(old, ignore_errors=True)
     if path.exists():
@@ -112,9 +108,9 @@ def replace_folder(new: Path, path: Path) -> None:
 
 
 def resumable_folder(work: Path, run: dict[str, Any]) -> None:
-    """Make the working folder of a run, or enter one that the same run left; another's is emptied.
+    """Make the working folder of a run, and empty one that was left by a run with other settings.
 
-    `run` is what was asked for, as JSON.
+    `run` are the settings, as JSON.
     """
     if work.is_dir() and not ((work / RUN_FILE).is_file() and read_json(work / RUN_FILE) == run):
         shutil.rmtree(work)
@@ -122,16 +118,16 @@ def resumable_folder(work: Path, run: dict[str, Any]) -> None:
 
 
 def disk_array(path: Path, shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
-    """A new uint8 array that lives in a .npy file, its space on the disk taken at once.
+    """A new uint8 array in a .npy file, with its disk space allocated immediately.
 
-    A sparse file would do until the disk is full, and then end the whole process without a word.
+    With a sparse file, a full disk would end the whole process without an error message.
     """
     header = {"descr": "|u1", "fortran_order": False, "shape": shape}
-    row = bytes(math.prod(shape[1:]))
+    zeros = bytes(math.prod(shape[1:]))
     with path.open("wb") as file:
         np.lib.format.write_array_header_1_0(file, header)
         for _ in range(shape[0]):
-            file.write(row)
+            file.write(zeros)
     return np.lib.format.open_memmap(path, "r+")
 
 
@@ -142,7 +138,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_csv(table: pd.DataFrame, path: PathLike, *, overwrite: bool = False) -> Path:
-    """Write a table as CSV, whole or not at all; returns its path."""
+    """Write a table as CSV atomically; returns its path."""
     path = Path(path)
     refuse_existing(path, overwrite)
     with atomic_path(path) as temporary:
@@ -156,7 +152,7 @@ def write_json(path: Path, data: Any) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object; `InputError` names the file when it is absent or damaged."""
+    """Read a JSON object; `InputError` if the file is missing or damaged."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""HTML pages from templates, with images inside the page."""
+"""Render HTML pages from templates, with their images inside the page."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def render(template: str, **content: Any) -> str:
-    """A page from one of the package's templates; whatever is put in is escaped."""
+    """A page from one of the package's templates; all content is escaped."""
     pages = Environment(loader=PackageLoader("forametric.utils"), autoescape=True)
     return pages.get_template(template).render(version=__version__, **content)
 
@@ -28,7 +28,7 @@ def write_page(path: Path, template: str, **content: Any) -> None:
 
 
 def data_url(data: bytes, kind: str) -> str:
-    """Bytes of an image as an address that holds them.
+    """The bytes of an image as a data URL.
 
     >>> data_url(b"x", "png")
     'data:image/png;base64,eA=='
@@ -37,7 +37,7 @@ def data_url(data: bytes, kind: str) -> str:
 
 
 def definition_list(items: Mapping[str, object]) -> str:
-    """Names and values as an HTML fragment for a notebook; whatever is put in is escaped.
+    """Names and values as an HTML fragment for a notebook; all text is escaped.
 
     >>> definition_list({"Taxa": 3})
     '<table><tr><th style="text-align:left">Taxa</th><td>3</td></tr></table>'

@@ -1,4 +1,4 @@
-"""Progress of long work, with a rate: a bar in a terminal, plain log lines elsewhere."""
+"""Show the progress of long work: a bar in a terminal, plain log lines elsewhere."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-WINDOW = 256  # results that may wait at once: memory does not grow with the number of items
+WINDOW = 256  # items in progress, so that memory does not grow with their number
 SECONDS_BETWEEN_LINES = 15.0  # in a log
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -35,17 +35,17 @@ class _Rate(ProgressColumn):
 
 
 class Advance(Protocol):
-    """Called with how many more are done, and optionally a note to show."""
+    """Called with the number of newly finished steps, and optionally a note to show."""
 
     def __call__(self, count: int, note: str = "") -> None: ...
 
 
 @contextmanager
 def bar(label: str, total: int) -> Iterator[Advance]:
-    """Show `label` with a bar of `total` steps on standard error; nothing for "".
+    """Show `label` with a bar of `total` steps on standard error; with "" nothing is shown.
 
-    Where standard error is not a terminal, lines with count, rate and note go to the log (level
-    INFO) every 15 seconds. Of several processes that train together only the first reports.
+    If standard error is not a terminal, lines with count, rate and note go to the log (level INFO)
+    every 15 seconds. Of several processes that train together, only the first reports.
 
     >>> with bar("counting", 2) as advance:
     ...     advance(1); advance(1, "done")
@@ -76,7 +76,7 @@ def bar(label: str, total: int) -> Iterator[Advance]:
 
 
 class _Lines:
-    """Progress as log lines: the first after 15 seconds, so that short work stays quiet."""
+    """Progress as log lines: the first after 15 seconds, so that short work logs nothing."""
 
     def __init__(self, label: str, total: int) -> None:
         self.label, self.total, self.done, self.note = label, total, 0, ""
@@ -98,7 +98,7 @@ class _Lines:
 def in_parallel(
     label: str, function: Callable[[Item], Result], items: Sequence[Item]
 ) -> Iterator[Result]:
-    """The results of a function on many items, in their order, with a thread for each core.
+    """The results of a function on many items, in their order, with one thread for each core.
 
     >>> list(in_parallel("squaring", lambda number: number**2, range(5)))
     [0, 1, 4, 9, 16]

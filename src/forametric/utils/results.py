@@ -1,4 +1,4 @@
-"""What every result has in common: a table, what was skipped, a summary, a short text."""
+"""The base class of result objects."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Result:
 
     @property
     def preview(self) -> pd.DataFrame | None:
-        """The table that a person would look at first; None where there is nothing to show."""
+        """The most informative part of the result as a table; None if there is nothing to show."""
         return None
 
     def __repr__(self) -> str:

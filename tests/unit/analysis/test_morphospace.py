@@ -210,7 +210,7 @@ def test_a_legend_counts_each_taxon_and_leaves_the_unnamed_out() -> None:
     assert legend.names == ["a", "b"]
     assert legend.counts == [1, 2]
     assert legend.of.tolist() == [1, -1, 0, 1]
-    assert len(set(legend.colours)) == 2
+    assert len(set(legend.colors)) == 2
 
 
 def test_the_page_cannot_be_broken_by_a_name(space: Morphospace, tmp_path: Path) -> None:

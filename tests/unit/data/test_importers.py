@@ -240,12 +240,12 @@ def test_lines_of_mixed_encodings_are_each_read_as_what_they_are(tmp_path, pictu
     )
     got, table = rows_of(tmp_path / "t" / "t.csv", tmp_path)
     assert table["collector"].tolist() == ["Jérôme"] * 2
-    assert "1 lines are not UTF-8, the first line 3" in got.notes[0]
+    assert "1 lines are not UTF-8, the first is line 3" in got.notes[0]
 
 
 def test_a_binary_file_is_no_table(tmp_path):
     (tmp_path / "t.csv").write_bytes(bytes(range(256)))
-    with pytest.raises(InputError, match="no text table"):
+    with pytest.raises(InputError, match="not a text table"):
         import_collection(tmp_path / "t.csv", tmp_path / "c")
 
 
@@ -300,7 +300,7 @@ def test_a_zip_bomb_is_refused_before_it_is_unpacked(tmp_path):
 
 def test_a_damaged_zip_is_refused(tmp_path):
     (tmp_path / "z.zip").write_bytes(b"PK\x03\x04 no more")
-    with pytest.raises(InputError, match="no whole ZIP"):
+    with pytest.raises(InputError, match="not a complete ZIP"):
         import_collection(tmp_path / "z.zip", tmp_path / "c")
     assert os.listdir(tmp_path) == ["z.zip"]
 

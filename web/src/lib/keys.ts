@@ -1,7 +1,12 @@
-// Keys that are commands: not while typing or in a dialog, not held down, not a browser's shortcut.
+const TEXT_FIELDS = "input:not([type=checkbox]), select, textarea, dialog";
+
+/**
+ * The command that a key stands for; empty while the user types or a dialog is open, for a key that
+ * is held down, and for a shortcut of the browser.
+ */
 export function command(event: KeyboardEvent): string {
-  const busy = (event.target as HTMLElement).closest?.("input:not([type=checkbox]), select, textarea, dialog");
-  if (busy || document.querySelector("dialog[open]") || event.repeat) return "";
+  const isTyping = (event.target as Partial<Element>).closest?.(TEXT_FIELDS);
+  if (isTyping || document.querySelector("dialog[open]") || event.repeat) return "";
   if (event.ctrlKey || event.metaKey || event.altKey) return "";
   return event.key.length === 1 ? event.key.toLowerCase() : event.key;
 }

@@ -19,7 +19,7 @@ INK = "#1d2430"
 
 @dataclass(frozen=True)
 class Legend:
-    """Taxa in alphabetical order, their colours and where their numbers stand.
+    """Taxa in alphabetical order, their colors and where their numbers stand.
 
     of
         (N,) int: the taxon of each specimen, −1 for an unnamed one.
@@ -28,14 +28,14 @@ class Legend:
     """
 
     names: list[str]
-    colours: list[str]
+    colors: list[str]
     counts: list[int]
     of: NDArray[np.intp]
     centroids: NDArray[np.intp]
 
 
 def make_legend(coordinates: NDArray[np.float32], taxa: Sequence[str] | None) -> Legend:
-    """Number the taxa and give neighbours on the map colours that differ much."""
+    """Number the taxa and give neighbors on the map colors that differ much."""
     if taxa is None:
         taxa = [""] * len(coordinates)
     if len(taxa) != len(coordinates):
@@ -46,8 +46,8 @@ def make_legend(coordinates: NDArray[np.float32], taxa: Sequence[str] | None) ->
     of = np.array([number.get(name, -1) for name in clean], dtype=np.intp)
     members = [np.flatnonzero(of == i) for i in range(len(names))]
     centroids = np.array([m[medoid(coordinates[m])] for m in members], dtype=np.intp)
-    colours = _apart(palette(len(names)), coordinates[centroids])
-    return Legend(names, [_hex(c) for c in colours], [len(m) for m in members], of, centroids)
+    colors = _apart(palette(len(names)), coordinates[centroids])
+    return Legend(names, [_hex(c) for c in colors], [len(m) for m in members], of, centroids)
 
 
 def medoid(points: NDArray[np.float32]) -> int:
@@ -60,10 +60,10 @@ def medoid(points: NDArray[np.float32]) -> int:
 
 
 def palette(count: int, seed: int = 0) -> NDArray[np.float64]:
-    """`count` colours, (count, 3) sRGB in 0…1, each as far as can be from those before it.
+    """`count` colors, (count, 3) sRGB in 0…1, each as far as can be from those before it.
 
-    Distances are Euclidean in CIELAB (CIE 1976, D65), among colours neither pale nor near black
-    nor grey. The first k colours are the same whatever `count` is.
+    Distances are Euclidean in CIELAB (CIE 1976, D65), among colors neither pale nor near black
+    nor grey. The first k colors are the same whatever `count` is.
     """
     draws = np.random.default_rng(seed).uniform([32, -90, -100], [76, 95, 95], (40_000, 3))
     rgb = lab_to_rgb(draws)
@@ -109,12 +109,12 @@ _RGB_TO_XYZ = np.array(
 )
 
 
-def _apart(colours: NDArray[np.float64], centroids: NDArray[np.float32]) -> NDArray[np.float64]:
-    """The colours reordered by seeded swaps so that taxa near each other differ most."""
-    count = len(colours)
+def _apart(colors: NDArray[np.float64], centroids: NDArray[np.float32]) -> NDArray[np.float64]:
+    """The colors reordered by seeded swaps so that taxa near each other differ most."""
+    count = len(colors)
     if count < 3:
-        return colours
-    lab = rgb_to_lab(colours)
+        return colors
+    lab = rgb_to_lab(colors)
     alike = 1 / (1 + np.linalg.norm(lab[:, None] - lab[None], axis=2)) ** 2
     near = (
         1 / (0.02 * np.ptp(centroids) + np.linalg.norm(centroids[:, None] - centroids, axis=2)) ** 2
@@ -129,8 +129,8 @@ def _apart(colours: NDArray[np.float64], centroids: NDArray[np.float32]) -> NDAr
         after = near[[i, j]] * alike[swapped[[i, j]]][:, swapped]
         if after.sum() < before.sum():
             order = swapped
-    return colours[order]
+    return colors[order]
 
 
-def _hex(colour: NDArray[np.float64]) -> str:
-    return "#" + "".join(f"{round(float(part) * 255):02x}" for part in colour)
+def _hex(color: NDArray[np.float64]) -> str:
+    return "#" + "".join(f"{round(float(part) * 255):02x}" for part in color)

@@ -1,6 +1,6 @@
 """Drawings of the morphospace: the figure for print and the page for a browser.
 
-Both share one `Legend`, so a taxon has the same number and colour in each. What is drawn where is
+Both share one `Legend`, so a taxon has the same number and color in each. What is drawn where is
 decided by plain functions (`palette`, `medoid`, `exemplars`, `place_boxes`) that know nothing of
 matplotlib.
 """
@@ -36,20 +36,20 @@ if TYPE_CHECKING:
 Images = Callable[[int], NDArray[np.uint8]]
 SUFFIXES = (".png", ".pdf", ".svg")
 WIDTH = 7.2  # inches: a full page width in most journals
-MOST_THUMBNAILS = 130
+MAX_THUMBNAILS = 130
 ROW = 0.145  # inches, a line of the legend
-MOST_VECTOR_POINTS = 5000  # beyond this, PDF and SVG hold the points as a picture
+MAX_VECTOR_POINTS = 5000  # beyond this, PDF and SVG hold the points as a pixels
 
 
 def thumbnail(images: Images, i: int, side: int) -> NDArray[np.uint8] | None:
-    """Specimen i as (side, side, 3) uint8; None when its picture cannot be read."""
+    """Specimen i as (side, side, 3) uint8; None when its image cannot be read."""
     from PIL import Image
 
     try:
-        picture = Image.fromarray(np.asarray(images(i), np.uint8)).convert("RGB")
+        pixels = Image.fromarray(np.asarray(images(i), np.uint8)).convert("RGB")
     except ImageError:
         return None
-    return np.asarray(picture.resize((side, side), Image.Resampling.LANCZOS), np.uint8)
+    return np.asarray(pixels.resize((side, side), Image.Resampling.LANCZOS), np.uint8)
 
 
 def draw_map(
@@ -132,7 +132,7 @@ def _to_paper(
 
 
 @dataclass(frozen=True)
-class _Table:
+class _LegendLayout:
     """How the legend is set: `lefts` holds one more edge than there are columns, in inches."""
 
     rows: int
@@ -140,51 +140,51 @@ class _Table:
     size: float  # points
 
 
-def _legend_table(names: list[str], counts: list[int]) -> _Table:
+def _legend_table(names: list[str], counts: list[int]) -> _LegendLayout:
     """The most of 5 to 3 columns that hold the names whole; three with cut names if none do."""
     from matplotlib.font_manager import FontProperties
     from matplotlib.textpath import TextPath
 
     if not names:
-        return _Table(0, [], 6.6)
+        return _LegendLayout(0, [], 6.6)
     font = FontProperties(style="italic")
     wide = [
         TextPath((0, 0), name.replace("$", "S"), size=1, prop=font).get_extents().width / 72
         + max(0, len(f"{count:,}") - 3) * 0.64 / 72  # 0.6 inches below hold three digits
         for name, count in zip(names, counts, strict=True)
     ]
-    room = WIDTH - 0.22
+    space = WIDTH - 0.22
     for columns, size in [(5, 6.6), (5, 6.1), (4, 6.6), (4, 5.8), (3, 6.6), (3, 6.1)]:
         rows = ceil(len(names) / columns)
         longest = [max(wide[i : i + rows]) * size for i in range(0, len(names), rows)]
         needed = [0.6 + w for w in longest]
-        if sum(needed) <= room or (columns, size) == (3, 6.1):
+        if sum(needed) <= space or (columns, size) == (3, 6.1):
             break
-    spare = (room - sum(needed)) / len(needed) if sum(needed) <= room else 0.0
-    shares = [w + spare for w in needed] if spare else [room / len(needed)] * len(needed)
-    return _Table(rows, [0.12 + float(v) for v in np.cumsum([0.0, *shares])], size)
+    spare = (space - sum(needed)) / len(needed) if sum(needed) <= space else 0.0
+    shares = [w + spare for w in needed] if spare else [space / len(needed)] * len(needed)
+    return _LegendLayout(rows, [0.12 + float(v) for v in np.cumsum([0.0, *shares])], size)
 
 
 def _draw_points(axes: Any, points: NDArray[np.float64], legend: Legend, seed: int) -> None:
     """All specimens, in seeded random order so that no taxon lies over the others."""
     order = np.random.default_rng(seed).permutation(len(points))
     if not legend.names:
-        colours = ["#4a6fa5"] * len(points)
+        colors = ["#4a6fa5"] * len(points)
     else:
-        colours = [legend.colours[t] if t >= 0 else GREY for t in legend.of[order]]
+        colors = [legend.colors[t] if t >= 0 else GREY for t in legend.of[order]]
     axes.scatter(
         *points[order].T,
         s=float(np.clip(9000 / len(points), 1.6, 14)),
-        c=colours,
+        c=colors,
         alpha=0.8,
         linewidths=0,
         zorder=1,
-        rasterized=len(points) > MOST_VECTOR_POINTS,
+        rasterized=len(points) > MAX_VECTOR_POINTS,
     )
 
 
 def _number_boxes(points: NDArray[np.float64], legend: Legend, frame: Box) -> list[Box]:
-    """Where the taxa's numbers stand: at their medoids, or beside them where two would touch."""
+    """Where the taxa's numbers stand: at their medoids, or next to them where two would touch."""
     size = (0.07 + 0.068 * len(str(len(legend.names))), 0.14)
     anchors = points[legend.centroids]
     boxes = place_boxes(
@@ -215,38 +215,38 @@ def _draw_thumbnails(
     height: float,
     seed: int,
 ) -> None:
-    """Specimens beside their points, each tied to its point by a hair line."""
+    """Specimens next to their points, each joined to its point by a thin line."""
     from matplotlib.patches import Rectangle
 
     margin = 0.04
     side = float(np.clip(2.65 / max(len(legend.names), 1) ** 0.5, 0.31, 0.46)) + 2 * margin / 3
     frame = (margin, margin, WIDTH - margin, height - margin)
     shown = exemplars(points, legend.centroids, 0.4 * side, seed)
-    shown = shown[: 4 * MOST_THUMBNAILS]
+    shown = shown[: 4 * MAX_THUMBNAILS]
     boxes = place_boxes(points[shown], points, (side, side), frame, numbers)
     drawn = 0
     for i, box in zip(shown, boxes, strict=True):
-        if box is None or drawn == MOST_THUMBNAILS:
+        if box is None or drawn == MAX_THUMBNAILS:
             continue
-        picture = thumbnail(images, i, 112)
-        if picture is None:
+        pixels = thumbnail(images, i, 112)
+        if pixels is None:
             continue
         drawn += 1
         left, bottom = box[0] + margin / 3, box[1] + margin / 3
         right, top = box[2] - margin / 3, box[3] - margin / 3
-        colour = legend.colours[legend.of[i]] if legend.of[i] >= 0 else "#7b818c"
+        color = legend.colors[legend.of[i]] if legend.of[i] >= 0 else "#7b818c"
         x, y = points[i]
         axes.plot(
-            [x, np.clip(x, left, right)], [y, np.clip(y, bottom, top)], color=colour, lw=0.6,
+            [x, np.clip(x, left, right)], [y, np.clip(y, bottom, top)], color=color, lw=0.6,
             zorder=2, solid_capstyle="round",
         )  # fmt: skip
         axes.imshow(
-            picture, extent=(left, right, bottom, top), zorder=3, aspect="auto",
+            pixels, extent=(left, right, bottom, top), zorder=3, aspect="auto",
             interpolation="antialiased",
         )  # fmt: skip
         axes.add_patch(
             Rectangle(
-                (left, bottom), right - left, top - bottom, fill=False, ec=colour, lw=1.0,
+                (left, bottom), right - left, top - bottom, fill=False, ec=color, lw=1.0,
                 zorder=3.1, joinstyle="round",
             )
         )  # fmt: skip
@@ -263,41 +263,41 @@ def _draw_placed(
         return
     if taxa is not None and len(taxa) != len(new):
         raise InputError(f"{len(new)} specimens were placed, but {len(taxa)} taxa given.")
-    colour_of = dict(zip(legend.names, legend.colours, strict=True))
-    colours = [colour_of.get(str(name), INK) for name in taxa or [""] * len(new)]
+    color_of = dict(zip(legend.names, legend.colors, strict=True))
+    colors = [color_of.get(str(name), INK) for name in taxa or [""] * len(new)]
     axes.scatter(
-        *new.T, s=20, facecolors="white", edgecolors=colours, linewidths=1.2, zorder=5,
+        *new.T, s=20, facecolors="white", edgecolors=colors, linewidths=1.2, zorder=5,
         path_effects=[withStroke(linewidth=2.4, foreground=INK)],
     )  # fmt: skip
 
 
-def _draw_legend(axes: Any, legend: Legend, table: _Table, top: float) -> None:
+def _draw_legend(axes: Any, legend: Legend, table: _LegendLayout, top: float) -> None:
     """Number, dot, name and count of every taxon, down the columns."""
     for i, name in enumerate(legend.names):
         column, row = divmod(i, table.rows)
         x, end = table.lefts[column], table.lefts[column + 1] - 0.16
         y = top - ROW * (row + 0.5)
         count = f"{legend.counts[i]:,}"
-        room = (end - x - 0.55) * 72 / table.size - 0.64 * max(0, len(count) - 3)
-        letters = max(3, int(room / 0.55))
+        space = (end - x - 0.55) * 72 / table.size - 0.64 * max(0, len(count) - 3)
+        letters = max(3, int(space / 0.55))
         fits = len(table.lefts) > 4 or len(name) <= letters
         short = name if fits else name[: letters - 1] + "…"
         style = {"fontsize": table.size, "va": "center_baseline", "parse_math": False}
         axes.text(x + 0.17, y, str(i + 1), ha="right", fontweight="bold", color=INK, **style)
-        axes.scatter([x + 0.25], [y + 0.004], s=20, c=legend.colours[i], linewidths=0)
+        axes.scatter([x + 0.25], [y + 0.004], s=20, c=legend.colors[i], linewidths=0)
         axes.text(x + 0.32, y, short, fontstyle="italic", color=INK, **style)
         axes.text(end, y, count, ha="right", color="#7b818c", **style)
 
 
-def _draw_note(axes: Any, count: int, new: int, pictured: bool) -> None:
-    """One grey line at the foot: how many specimens, and what the ring and the hair line are."""
+def _draw_note(axes: Any, count: int, new: int, with_images: bool) -> None:
+    """One grey line at the foot: the number of specimens, and what the ring and the line are."""
     x = 0.14
     if new:
         axes.scatter([x + 0.06], [0.1], s=20, facecolors="white", edgecolors=INK, linewidths=1.4)
         x += 0.17
     parts = [f"{new:,} newly placed"] if new else []
     parts.append(f"{count:,} specimens, each a dot")
-    if pictured:
-        parts.append("lines join pictures to their dots")
+    if with_images:
+        parts.append("lines join images to their dots")
     style = {"fontsize": 6.2, "color": "#7b818c", "va": "center_baseline"}
     axes.text(x, 0.1, "   ·   ".join(parts), **style)

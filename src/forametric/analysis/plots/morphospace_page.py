@@ -25,7 +25,7 @@ from forametric.utils.html import data_url, render
 SPRITE = 48  # pixels
 
 
-MOST_SPRITES = 4000
+MAX_SPRITES = 4000
 
 
 def write_map_page(
@@ -40,7 +40,7 @@ def write_map_page(
 ) -> None:
     """Write the page of `Morphospace.to_html`.
 
-    Its pictures are JPEGs of 48 pixels in one sheet: of every specimen up to 4,000, else of 4,000
+    Its images are JPEGs of 48 pixels in one sheet: of every specimen up to 4,000, else of 4,000
     drawn at random with `seed`, which the page says.
     """
     from markupsafe import Markup
@@ -49,17 +49,17 @@ def write_map_page(
     low = coordinates.min(0).astype(float)
     span = max(float(np.ptp(coordinates, axis=0).max()), 1e-9)
     flat = np.round((coordinates - low) / span, 5)
-    sheet, pictured, columns = _sprite_sheet(len(ids), images, seed)
+    sheet, with_images, columns = _sprite_sheet(len(ids), images, seed)
     data = {
         "x": flat[:, 0].tolist(),
         "y": flat[:, 1].tolist(),
         "ids": list(ids),
         "of": legend.of.tolist(),
         "names": legend.names,
-        "colours": legend.colours,
+        "colors": legend.colors,
         "counts": legend.counts,
         "centroids": legend.centroids.tolist(),
-        "pictured": pictured,
+        "pictured": with_images,
         "columns": columns,
         "sprite": SPRITE,
         "sheet": sheet,
@@ -84,7 +84,7 @@ def _sprite_sheet(count: int, images: Images | None, seed: int) -> tuple[str, li
 
     if images is None:
         return "", [], 1
-    wanted = np.random.default_rng(seed).permutation(count)[:MOST_SPRITES]
+    wanted = np.random.default_rng(seed).permutation(count)[:MAX_SPRITES]
     tiles = [(int(i), thumbnail(images, int(i), SPRITE)) for i in wanted]
     readable = [(i, tile) for i, tile in tiles if tile is not None]
     if not readable:

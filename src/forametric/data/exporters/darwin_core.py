@@ -1,9 +1,9 @@
-"""A Darwin Core Archive: occurrences, measurements and pictures, after TDWG's text guide.
+"""Export a Darwin Core Archive: occurrences, measurements and images, as in TDWG's text guide.
 
-`identifiedBy` names the model and its version for names that a model gave; the label as it stood
-is `verbatimIdentification`. `scientificNameID` is WoRMS's LSID where the taxonomy has the AphiaID.
-Columns of the collection that bear the name of a Darwin Core term (eventDate, decimalLatitude, …)
-are taken over as such. Pictures are named by their path; they are not in the archive.
+`identifiedBy` is the title of the model for names that a model gave. `verbatimIdentification` is
+the original label. `scientificNameID` is the LSID of WoRMS if the taxonomy has the AphiaID. Columns
+of the collection with the name of a Darwin Core term (eventDate, decimalLatitude, …) are exported.
+Images are referenced by their path and are not in the archive.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def write_darwin_core(records: ExportTable, path: Path) -> None:
     parts = {
         "occurrence.txt": (f"{DWC}Occurrence", _occurrences(records)),
         "measurementorfact.txt": (f"{DWC}MeasurementOrFact", _measurements(records)),
-        "multimedia.txt": (MULTIMEDIA, _pictures(records)),
+        "multimedia.txt": (MULTIMEDIA, _images(records)),
     }
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr(
@@ -85,13 +85,13 @@ def _occurrences(records: ExportTable) -> pd.DataFrame:
 
 
 def _remarks(records: ExportTable) -> list[str]:
-    """What the decision rests on, or the score where there is no more."""
+    """The reason of the decision, or the score if there is none."""
     scores = [f"score {s}" if s else "" for s in records.text("score")]
     return [r or s for r, s in zip(records.text("reason"), scores, strict=True)]
 
 
 def _measurements(records: ExportTable) -> pd.DataFrame:
-    """What was measured of each specimen: its scale and, from segmented slides, its size."""
+    """The pixel size and, from segmented slides, the measurements of each specimen."""
     units = {"um_per_px": ("pixel size", "µm")}
     for column in records.extra():
         for suffix, unit in (("_um", "µm"), ("_um2", "µm²")):
@@ -115,7 +115,7 @@ def _measurements(records: ExportTable) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def _pictures(records: ExportTable) -> pd.DataFrame:
+def _images(records: ExportTable) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "id": records.text("id"),
@@ -127,7 +127,7 @@ def _pictures(records: ExportTable) -> pd.DataFrame:
 
 
 def _meta(parts: dict[str, tuple[str, list[str]]]) -> str:
-    """The descriptor: which file holds what in which column."""
+    """The descriptor: the files of the archive and their columns."""
     lines = ['<?xml version="1.0" encoding="UTF-8"?>']
     lines.append('<archive xmlns="http://rs.tdwg.org/dwc/text/" metadata="eml.xml">')
     for number, (name, (row, columns)) in enumerate(parts.items()):
@@ -148,8 +148,8 @@ def _meta(parts: dict[str, tuple[str, list[str]]]) -> str:
 def _eml(records: ExportTable) -> str:
     info = records.collection.info
     title = escape(str(info.get("name") or "specimens"))
-    said = {"citation": info.get("citation"), "licence": info.get("licence")}
-    abstract = escape("; ".join(f"{k}: {v}" for k, v in said.items() if v) or "Specimen images.")
+    terms = {"citation": info.get("citation"), "licence": info.get("licence")}
+    abstract = escape("; ".join(f"{k}: {v}" for k, v in terms.items() if v) or "Specimen images.")
     today = datetime.now(UTC).date().isoformat()
     return (
         '<?xml version="1.0" encoding="UTF-8"?>\n'

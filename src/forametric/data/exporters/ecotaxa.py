@@ -1,4 +1,4 @@
-"""A ZIP that EcoTaxa imports: `ecotaxa_forametric.tsv` with its line of types, and the images."""
+"""Export a ZIP archive for import in EcoTaxa: `ecotaxa_forametric.tsv` and the images."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ STATUS, PERSON = "object_annotation_status", "object_annotation_person_name"
 
 
 def write_ecotaxa(records: ExportTable, path: Path) -> None:
-    """Write the table and the images as they are; an image that is gone is an `InputError`."""
+    """Write the table and the image files; `InputError` if an image does not exist."""
     table = ecotaxa_table(records)
     types = ["[f]" if pd.api.types.is_numeric_dtype(table[c]) else "[t]" for c in table.columns]
     body = table.to_csv(sep="\t", index=False).split("\n", 1)
@@ -30,7 +30,7 @@ def write_ecotaxa(records: ExportTable, path: Path) -> None:
             names = dict(zip(table["img_file_name"], records.collection.paths(), strict=True))
             for name, image in names.items():
                 if not image.is_file():
-                    raise InputError(f"{image} is gone; check the collection first.")
+                    raise InputError(f"{image} does not exist; check the collection first.")
                 archive.write(image, name)
                 advance(1)
 
@@ -53,11 +53,11 @@ def ecotaxa_table(records: ExportTable) -> pd.DataFrame:
             "process_id": sample,
         }
     )
-    # What neither a model nor a reviewer has renamed keeps its status and its author.
+    # Names that neither a model nor a reviewer has changed keep their status and author.
     untouched = ~rows["predicted"] & (table[PERSON] == "")
     for column in {STATUS, PERSON} & set(rows):
-        before = records.text(column)
-        table[column] = table[column].mask(untouched & (before != ""), before)
+        original = records.text(column)
+        table[column] = table[column].mask(untouched & (original != ""), original)
     table[STATUS] = table[STATUS].where(table["object_annotation_category"] != "", "")
     if rows["um_per_px"].notna().any():
         table[PIXEL_SIZE_MM] = rows["um_per_px"].astype(float) / 1000

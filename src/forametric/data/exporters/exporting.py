@@ -28,7 +28,7 @@ from forametric.utils.results import Result
 
 @dataclass(frozen=True)
 class Exporter:
-    """How a format is written, and how its files end."""
+    """The function that writes a format, and the suffix of its files."""
 
     suffix: str
     write: Callable[[ExportTable, Path], None]
@@ -44,7 +44,7 @@ EXPORTERS = {
 
 
 class Named(Protocol):
-    """What `Model.identify` returns, as far as an export needs it."""
+    """The part of the result of `Model.identify` that an export needs."""
 
     @property
     def table(self) -> pd.DataFrame:
@@ -57,7 +57,7 @@ class Named(Protocol):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ExportReport(Result):
-    """What was written.
+    """The result of an export.
 
     Attributes
     ----------
@@ -101,17 +101,17 @@ def export(
     format : str
         A key of `EXPORTERS`.
     identifications : Identifications, DataFrame or CSV file, optional
-        From `Model.identify`: image, taxon ("" where none is named), decision, probability,
-        reason. They replace the collection's own taxa, whose specimens are then marked as
-        predicted. Specimens that they do not list keep theirs.
+        From `Model.identify`: image, taxon ("" for none), decision, probability, reason. They
+        replace the collection's taxa of the specimens that they list, which are marked as
+        predicted.
     identified_by : str
-        Who gave those names: the title of the model; when empty, that of the identifications, or
-        this software.
+        The source of these names, by default the title of the model that is stored in
+        `identifications`, or this software.
 
     Raises
     ------
     InputError
-        For an unknown format, a wrong suffix, or names of none of the specimens.
+        For an unknown format, a wrong suffix, or identifications of other specimens.
 
     Examples
     --------
@@ -119,7 +119,7 @@ def export(
     """
     collection, output = open_collection(collection), Path(output)
     if format not in EXPORTERS:
-        raise InputError(f"no format {format!r}; there are {', '.join(EXPORTERS)}.")
+        raise InputError(f"no format {format!r}; the formats are {', '.join(EXPORTERS)}.")
     if output.suffix.lower() != EXPORTERS[format].suffix:
         raise InputError(f"{output} should end in {EXPORTERS[format].suffix} for {format}.")
     refuse_existing(output, overwrite)
@@ -141,7 +141,7 @@ def _join(collection: Collection, names: pd.DataFrame | None, by: str) -> pd.Dat
     table = collection.specimens.copy()
     for column in ("score", "decision", "reason"):
         table[column] = ""
-    # What experts have decided keeps their names: see `forametric apply-decisions`.
+    # The reviewers of a collection that was labelled by `forametric apply-decisions`.
     table["identified_by"] = table.get(REVIEWERS_COLUMN, pd.Series("", table.index)).fillna("")
     table["predicted"] = False
     if names is None:
@@ -149,22 +149,23 @@ def _join(collection: Collection, names: pd.DataFrame | None, by: str) -> pd.Dat
     missing = {"image", "taxon"} - set(names.columns)
     if missing:
         raise InputError(
-            f"the names lack the column {sorted(missing)[0]}; they come from identify."
+            f"the identifications lack the column {sorted(missing)[0]}; make them with identify."
         )
-    given = names.drop_duplicates("image").set_index("image")
-    named = table["image"].isin(given.index)
+    predictions = names.drop_duplicates("image").set_index("image")
+    named = table["image"].isin(predictions.index)
     if not named.any():
-        raise InputError("the names belong to none of this collection's specimens.")
+        raise InputError("the identifications list none of this collection's specimens.")
     images = table.loc[named, "image"]
     table["taxon"] = table["taxon"].astype(object)
-    table.loc[named, "taxon"] = images.map(given["taxon"])
+    table.loc[named, "taxon"] = images.map(predictions["taxon"])
     table.loc[named, "identified_by"], table.loc[named, "predicted"] = by, True
     for column in ("probability", "score"):
-        if column in given:
-            chances = images.map(given[column])
-            table.loc[named, "score"] = chances.map(lambda s: "" if pd.isna(s) else f"{s:.4f}")
+        if column in predictions:
+            scores = images.map(predictions[column])
+            table.loc[named, "score"] = scores.map(lambda s: "" if pd.isna(s) else f"{s:.4f}")
             break
     for column in ("decision", "reason"):
-        if column in given:
-            table.loc[named, column] = images.map(given[column]).astype(object).fillna("")
+        if column in predictions:
+            found = images.map(predictions[column])
+            table.loc[named, column] = found.astype(object).fillna("")
     return table

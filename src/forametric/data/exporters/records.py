@@ -1,4 +1,4 @@
-"""What every writer is given."""
+"""The input of all exporters: a table of specimens and their collection."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class ExportTable:
     taxonomy: Taxonomy
 
     def text(self, column: str) -> pd.Series:
-        """A column as text, "" where nothing is known."""
+        """A column as text, "" for missing values."""
         values = self.table[column]
         return values.map(lambda v: "" if pd.isna(v) else str(v))
 

@@ -1,4 +1,4 @@
-"""Plain tables: CSV, Excel, and the CSV of ParticleTrieur."""
+"""Export plain tables: CSV, Excel, and the CSV of ParticleTrieur."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import pandas as pd
 
 from forametric.data.exporters.records import ExportTable
 
-# A cell that begins so is run as a formula by spreadsheets.
+# Spreadsheets evaluate text that begins with one of these as a formula.
 FORMULA = ("=", "+", "-", "@")
 
 
 def write_csv(records: ExportTable, path: Path) -> None:
-    """UTF-8, comma, all columns; read back by `import` when it lies where the images start."""
+    """Write all columns as CSV; `import` can read it from the folder of the images."""
     records.table.to_csv(path, index=False)
 
 
 def write_excel(records: ExportTable, path: Path) -> None:
-    """One sheet; text that a spreadsheet would take for a formula is kept as text."""
+    """Write one sheet; text that looks like a formula stays text."""
     with pd.ExcelWriter(path, engine="openpyxl") as book:
         records.table.to_excel(book, sheet_name="specimens", index=False, freeze_panes=(1, 0))
         for row in book.sheets["specimens"].iter_rows(min_row=2):
@@ -29,7 +29,7 @@ def write_excel(records: ExportTable, path: Path) -> None:
 
 
 def write_particle_trieur(records: ExportTable, path: Path) -> None:
-    """The columns of ParticleTrieur's own export; resolution in pixels per mm."""
+    """Write the columns of ParticleTrieur's export; resolution in pixels per mm."""
     table = records.table
     um = table["um_per_px"].to_numpy(float)
     with np.errstate(divide="ignore", invalid="ignore"):

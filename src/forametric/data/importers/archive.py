@@ -1,4 +1,4 @@
-"""Unpack a ZIP from somebody else: only into its folder, and never more than it may hold."""
+"""Unpack ZIP archives safely: only into their folder, and with a limit on the unpacked size."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from forametric.errors import InputError
 from forametric.utils.files import atomic_path
 from forametric.utils.progress import bar
 
-MOST_RATIO = 200  # images and tables hardly shrink; bombs shrink a thousandfold
-FREE_BYTES = 256 * 1024**2  # small archives may shrink as they like
+MAX_RATIO = 200  # compression ratio; images compress little, decompression bombs over 1000
+ALWAYS_ALLOWED = 256 * 1024**2  # unpacked bytes; smaller archives may have any ratio
 
 
 def unpack(archive: Path, folder: Path) -> None:
-    """Unpack `archive` below `folder`; files that are there with their full size are left alone.
+    """Unpack `archive` below `folder`; files that exist with the right size are not replaced.
 
     Raises
     ------
     InputError
-        When it is no ZIP, is damaged or encrypted, names a path outside the folder, or would unpack
-        to over 200 times its size.
+        When it is not a ZIP archive, is damaged or encrypted, has a path outside the folder, or
+        would unpack to over 200 times its size.
     """
     try:
         with zipfile.ZipFile(archive) as file:
             entries = [e for e in file.infolist() if not e.is_dir()]
             total = sum(e.file_size for e in entries)
-            if total > max(FREE_BYTES, MOST_RATIO * archive.stat().st_size):
+            if total > max(ALWAYS_ALLOWED, MAX_RATIO * archive.stat().st_size):
                 raise InputError(
-                    f"{archive} would unpack to {total / 1e9:.0f} GB, over {MOST_RATIO} times its "
-                    f"size; it is refused as a possible bomb. Unpack it by hand if you trust it."
+                    f"{archive} would unpack to {total / 1e9:.0f} GB, over {MAX_RATIO} times its "
+                    f"size; it is refused as a possible bomb. Unpack it yourself if you trust it."
                 )
             targets = [_inside(folder, e.filename, archive) for e in entries]
             with bar(f"unpacking {archive.name}", len(entries)) as advance:
@@ -38,7 +38,7 @@ def unpack(archive: Path, folder: Path) -> None:
                     _extract(file, entry, target)
                     advance(1)
     except zipfile.BadZipFile as error:
-        raise InputError(f"{archive} is no whole ZIP archive: {error}.") from None
+        raise InputError(f"{archive} is not a complete ZIP archive: {error}.") from None
     except RuntimeError as error:  # encrypted
         raise InputError(f"{archive} cannot be unpacked: {error}.") from None
 
@@ -54,5 +54,5 @@ def _extract(file: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Path) -> Non
 def _inside(folder: Path, name: str, archive: Path) -> Path:
     parts = Path(name.replace("\\", "/")).parts
     if Path(name).is_absolute() or ".." in parts or any(":" in p for p in parts):
-        raise InputError(f"{archive} names the path {name}, outside its folder; it is refused.")
+        raise InputError(f"{archive} has the path {name}, outside its folder; it is refused.")
     return folder.joinpath(*parts)

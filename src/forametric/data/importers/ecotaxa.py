@@ -1,8 +1,8 @@
-"""EcoTaxa: tables `ecotaxa_*.tsv` beside their images, in folders however deep, or in a ZIP.
+"""Import from EcoTaxa: tables `ecotaxa_*.tsv` next to their images, in folders or a ZIP archive.
 
-The format is that of EcoTaxa's import and export: column names in the first line, in imports the
-types `[t]` or `[f]` in the second; one row for each image, several rows for an object of several
-images. `object_annotation_category` becomes the label, `sample_id` the sample; the images of one
+The format is that of EcoTaxa's import and export. The first line has the column names, the second
+in imports the types `[t]` or `[f]`. There is one row for each image, and an object may have several
+images. `object_annotation_category` becomes the label and `sample_id` the sample. The images of an
 object share a group. All columns are kept.
 """
 
@@ -20,22 +20,21 @@ from forametric.data.importers.table import read_cells
 from forametric.errors import InputError
 
 PATTERNS = ("ecotaxa_*.tsv", "ecotaxa_*.txt", "*.tsv")
-# The one pixel size whose unit the format states: mm.
 
 
 def ecotaxa_tables(folder: Path) -> list[Path]:
     """The tables of an EcoTaxa export below `folder`."""
     for pattern in PATTERNS:
-        found = sorted(p for p in folder.rglob(pattern) if not p.name.startswith("."))
+        tables = sorted(p for p in folder.rglob(pattern) if not p.name.startswith("."))
         if pattern == "*.tsv":
-            found = [p for p in found if _is_ecotaxa(p)]
-        if found:
-            return found
+            tables = [p for p in tables if _is_ecotaxa(p)]
+        if tables:
+            return tables
     return []
 
 
 def read_ecotaxa(source: Path, work: Path) -> SourceListing:
-    """List an export, a folder or a ZIP, whose archive is unpacked below `work`.
+    """List the images of a folder or a ZIP archive, which is unpacked below `work`.
 
     Raises
     ------
@@ -51,10 +50,10 @@ def read_ecotaxa(source: Path, work: Path) -> SourceListing:
         raise InputError(f"{source} holds no EcoTaxa table (ecotaxa_*.tsv).")
     parts, notes = [], []
     for path in tables:
-        rows, said = _read(path)
+        rows, table_notes = _read(path)
         rows.insert(0, "image", [_below(folder, path, name) for name in rows["img_file_name"]])
         parts.append(rows)
-        notes += said
+        notes += table_notes
     table = pd.concat(parts, ignore_index=True).fillna("")
     label = table.get("object_annotation_category", pd.Series("", index=table.index))
     table.insert(1, "label", label.replace("", None))
@@ -75,7 +74,7 @@ def _read(path: Path) -> tuple[pd.DataFrame, list[str]]:
     rows, notes = read_cells(path, delimiter="\t")
     if "img_file_name" not in rows:
         raise InputError(
-            f"{path} has no column img_file_name; it is no EcoTaxa table. "
+            f"{path} has no column img_file_name, so it is not an EcoTaxa table. "
             f"It has: {', '.join(rows.columns[:12])}."
         )
     typed = len(rows) and rows.iloc[0].isin(("[t]", "[f]", "")).all()

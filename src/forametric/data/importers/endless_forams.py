@@ -1,9 +1,9 @@
-"""Endless Forams (Hsiang et al. 2019): one folder, or one ZIP, for each of 35 species.
+"""Import the Endless Forams library (Hsiang et al. 2019): a folder or a ZIP for each species.
 
-Taken as the portal serves it (a ZIP for each species, packed or unpacked), or as other copies
-circulate (underscores for blanks, numbers before names, a level of training and validation folders
-above). Names become the library's own; what is missing, or more or less than the portal's counts,
-is reported. The collection gets the splits of the paper as columns.
+The portal's own layout (a ZIP for each of the 35 species, packed or unpacked) and other copies
+(underscores for spaces, numbers before names, folders for training and validation) are recognized.
+Names become those of the library. Missing species and differences from the portal's counts are
+reported. The collection gets the splits of Karaderi et al. 2022 as columns.
 """
 
 from __future__ import annotations
@@ -53,19 +53,19 @@ def facts() -> pd.DataFrame:
 
 
 def is_endless_forams(folder: Path) -> bool:
-    """Whether at least five of a folder's subfolders or archives, and most, bear its names."""
-    names = [_species(name) for name, _ in _species_places(folder)]
+    """Whether most of a folder's subfolders or archives, at least five, have names of species."""
+    names = [_species(name) for name, _ in _species_entries(folder)]
     known = sum(name is not None for name in names)
     return known >= 5 and known > len(names) / 2
 
 
 def read_endless_forams(folder: Path, work: Path) -> SourceListing:
-    """List the library's images; archives are unpacked below `work`, the source stays as it is.
+    """List the library's images; archives are unpacked below `work`.
 
     Raises
     ------
     InputError
-        When the folder holds none of the species.
+        When the folder has none of the species.
     """
     archives = sorted(folder.glob("*.zip"))
     root = folder
@@ -74,14 +74,14 @@ def read_endless_forams(folder: Path, work: Path) -> SourceListing:
         for archive in archives:
             unpack(archive, root / archive.stem)
     rows = [
-        (path.relative_to(root).as_posix(), place.name, _species(place.name), part)
-        for _, place in _species_places(root)
-        for part in [place.parent.name if PARTS.match(place.parent.name) else None]
-        for path in image_files(place)
+        (path.relative_to(root).as_posix(), entry.name, _species(entry.name), part)
+        for _, entry in _species_entries(root)
+        for part in [entry.parent.name if PARTS.match(entry.parent.name) else None]
+        for path in image_files(entry)
     ]
     table = pd.DataFrame(rows, columns=["image", "label", "taxon", "part"])
     if not table["taxon"].notna().any():
-        raise InputError(f"{folder} holds none of the species of Endless Forams.")
+        raise InputError(f"{folder} has none of the species of Endless Forams.")
     if table["part"].isna().all():
         table = table.drop(columns="part")
     expected = _expected(table["taxon"])
@@ -89,15 +89,13 @@ def read_endless_forams(folder: Path, work: Path) -> SourceListing:
 
 
 def with_paper_splits(collection: Collection) -> Collection:
-    """The collection with the paper's splits, and drawn ones, as columns.
+    """The collection with the splits of Karaderi et al. 2022, and random ones, as columns.
 
-    `karaderi-closed`: 80 % of each species for learning (15 % of all for validation, which the
-    published code lacks) and 20 % for test, drawn with seed 2022; the paper's own lists were never
-    published. `karaderi-open`: the same, its ten species held out whole as unseen. `open_1` …
-    `open_5`: ten species held out at random. Images of no species are
-    `distractor`.
-
-    A collection too small for a draw comes back without it.
+    `karaderi-closed`: of each species 65 % for training, 15 % for validation (which the published
+    code does not have) and 20 % for test, drawn with seed 2022, because the paper's lists are not
+    published. `karaderi-open`: the same, with the paper's ten species held out as `unseen`.
+    `open_1` … `open_5`: ten species held out at random; only for at least 12 species. Images of no
+    species are `distractor`.
     """
     held_out = facts().set_index("species")["karaderi_open_set"]
     closed = make_split(collection, seed=SEED, test=0.2, val=0.15).subsets.copy()
@@ -152,7 +150,7 @@ def download_endless_forams(folder: PathLike, url: str = PORTAL) -> DownloadRepo
     Raises
     ------
     InputError
-        When not one species can be downloaded.
+        When no species can be downloaded.
     """
     folder, failures = Path(folder), dict[str, str]()
     species = facts()["species"].tolist()
@@ -181,25 +179,25 @@ def _download(url: str, target: Path) -> None:
         with temporary.open("wb") as out:
             shutil.copyfileobj(source, out, 1024 * 1024)
         if not zipfile.is_zipfile(temporary):
-            raise OSError("the site sent no ZIP archive")
+            raise OSError("the response is not a ZIP archive")
 
 
-def _species_places(folder: Path) -> list[tuple[str, Path]]:
-    """The folders and archives that stand for species, below training and validation folders."""
-    places: list[tuple[str, Path]] = []
+def _species_entries(folder: Path) -> list[tuple[str, Path]]:
+    """The names and paths of the species' folders and archives."""
+    entries: list[tuple[str, Path]] = []
     for entry in sorted(folder.iterdir()):
         if entry.name.startswith("."):
             continue
         if entry.is_dir() and PARTS.match(entry.name) and _species(entry.name) is None:
-            places += [(e.name, e) for e in sorted(entry.iterdir()) if e.is_dir()]
+            entries += [(e.name, e) for e in sorted(entry.iterdir()) if e.is_dir()]
         elif entry.is_dir():
             inner = [e for e in entry.iterdir() if not e.name.startswith(".")]
             # An archive often holds one folder of its own name.
             only = inner[0] if len(inner) == 1 and inner[0].is_dir() else entry
-            places.append((entry.name, entry if _species(entry.name) else only))
+            entries.append((entry.name, entry if _species(entry.name) else only))
         elif entry.suffix.lower() == ".zip":
-            places.append((entry.stem, entry))
-    return places
+            entries.append((entry.stem, entry))
+    return entries
 
 
 def _species(name: str) -> str | None:

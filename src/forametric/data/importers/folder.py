@@ -1,7 +1,7 @@
-"""A folder of images: one subfolder for each taxon, or flat and unlabelled.
+"""Import from a folder of images: with a subfolder for each taxon, or flat and unlabelled.
 
-The label is the first folder below the given one, however deep the image lies in it. A single
-subfolder that holds the folders of the taxa is stepped into, as unpacked archives have it.
+The label of an image is its first folder below the given one. If the given folder contains only one
+subfolder, as unpacked archives often do, and that contains the folders of the taxa, it is used.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ def read_folder(folder: Path) -> SourceListing:
     while True:
         entries = [e for e in folder.iterdir() if not e.name.startswith(".")]
         folders = [e for e in entries if e.is_dir()]
-        pictured = any(e.suffix.lower() in IMAGE_SUFFIXES for e in entries)
-        # A single folder without folders of its own is a taxon, not a wrapping: keep its name.
-        if len(folders) != 1 or pictured or not any(e.is_dir() for e in folders[0].iterdir()):
+        has_images = any(e.suffix.lower() in IMAGE_SUFFIXES for e in entries)
+        # A single folder without subfolders is a taxon.
+        if len(folders) != 1 or has_images or not any(e.is_dir() for e in folders[0].iterdir()):
             break
         folder = folders[0]
     paths = image_files(folder)

@@ -1,4 +1,4 @@
-"""Import a collection: read the source, check every image, report, save."""
+"""Import a collection: read the source, check every image, save and report."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ from forametric.utils.files import (
 from forametric.utils.progress import in_parallel
 from forametric.utils.results import Result
 
-# Each reads a source; what it must unpack goes below its second argument.
+# Functions that list a source; archives are unpacked below the second argument.
 IMPORTERS: dict[str, Callable[[Path, Path], SourceListing]] = {
     "folder": lambda source, work: read_folder(source),
     "table": lambda source, work: read_table(source),
@@ -54,12 +54,12 @@ IMPORTERS: dict[str, Callable[[Path, Path], SourceListing]] = {
     "ecotaxa": read_ecotaxa,
     "particle-trieur": lambda source, work: read_particle_trieur(source),
 }
-CHECKED = "progress.jsonl"
+PROGRESS_FILE = "progress.jsonl"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ImportReport(Result):
-    """What an import took, and what it did not.
+    """The result of an import.
 
     Attributes
     ----------
@@ -85,10 +85,10 @@ class ImportReport(Result):
         return len(self.collection)
 
     def __str__(self) -> str:
-        found = self.summary
+        summary = self.summary
         return (
-            f"{found['specimens']} specimens of {found['taxa']} taxa, {found['unlabelled']} "
-            f"unlabelled, {found['duplicates']} duplicates"
+            f"{summary['specimens']} specimens of {summary['taxa']} taxa, "
+            f"{summary['unlabelled']} unlabelled, {summary['duplicates']} duplicates"
         )
 
     def _repr_html_(self) -> str:
@@ -124,29 +124,29 @@ def import_collection(
 ) -> ImportReport:
     """Make a collection from a folder of images, a table or another program's project; save it.
 
-    Every image is decoded once; one that cannot be read is listed in the collection's
-    `skipped.csv` and left out. An id is the start of the SHA-256 of the file's bytes. A file with
-    the same bytes as an earlier one keeps its row, its id ends in -2, -3, …, and it is listed in
-    `duplicates.csv`. The source is never changed: archives are unpacked into the collection. While
-    it runs, `OUTPUT.unfinished` holds what has been checked; the same call resumes from there.
+    Every image is decoded once. Images that cannot be read are left out and listed in the
+    collection's `skipped.csv`. An id is the start of the SHA-256 of the file. Files that are
+    identical to an earlier one have ids that end in -2, -3, … and are listed in `duplicates.csv`.
+    The source is not changed; archives are unpacked into the collection. The progress is saved in
+    `OUTPUT.unfinished`, and the same call resumes from there.
 
     Parameters
     ----------
     format : str
-        A key of `IMPORTERS`, or "auto" to tell by what the source holds.
+        A key of `IMPORTERS`, or "auto" to recognize it from the content of the source.
     bar_um : float, optional
-        What the scale bar printed on each picture's label strip is long, µm.
+        The length of the scale bar on each plate's label strip in µm.
 
     Raises
     ------
     InputError
-        When the source cannot be read at all, or not one image in it can.
+        When the source, or every image in it, cannot be read.
     """
     source, output = Path(source), Path(output)
     refuse_existing(output, overwrite)
     kind = _format_of(source) if format == "auto" else format
     if kind not in IMPORTERS:
-        raise InputError(f"no source format {kind!r}; there are {', '.join(IMPORTERS)}.")
+        raise InputError(f"no source format {kind!r}; the formats are {', '.join(IMPORTERS)}.")
     if bar_um is not None and not 0 < bar_um < float("inf"):
         raise InputError(f"the length of the scale bar must be above 0 µm, not {bar_um}.")
     work = output.with_name(f"{output.name}.unfinished")
@@ -155,7 +155,7 @@ def import_collection(
     try:
         return _import(source, output, kind, bar_um, work)
     except InputError:
-        shutil.rmtree(work)  # nothing in it helps the next try
+        shutil.rmtree(work)  # it has nothing to resume from
         raise
 
 
@@ -164,13 +164,13 @@ def _import(
 ) -> ImportReport:
     listing = IMPORTERS[kind](source, work)
     rows = listing.rows.reset_index(drop=True)
-    checks = _check_images(rows["image"].tolist(), listing.folder, bar_um, work / CHECKED)
+    checks = _check_images(rows["image"].tolist(), listing.folder, bar_um, work / PROGRESS_FILE)
     readable = pd.Series(["id" in c for c in checks], index=rows.index)
     skipped = pd.DataFrame(
         [
-            (image, found["reason"])
-            for image, found in zip(rows["image"], checks, strict=True)
-            if "reason" in found
+            (image, check["reason"])
+            for image, check in zip(rows["image"], checks, strict=True)
+            if "reason" in check
         ],
         columns=["image", "reason"],
     )
@@ -193,17 +193,17 @@ def _import(
     for name, table in tables.items():
         if len(table):
             table.to_csv(work / f"{name}.csv", index=False)
-    for name in (CHECKED, RUN_FILE):
+    for name in (PROGRESS_FILE, RUN_FILE):
         (work / name).unlink(missing_ok=True)
     replace_folder(work, output)
     return ImportReport(Collection.open(output), skipped, duplicates, listing.notes, kind)
 
 
 def find_duplicates(specimens: pd.DataFrame) -> pd.DataFrame:
-    """Specimens whose file has the same bytes as an earlier one."""
+    """Specimens whose file is identical to an earlier one."""
     content = content_hash(specimens["id"])
     first = specimens.groupby(content, sort=False)[["image", "label"]].transform("first")
-    again = content.duplicated()
+    repeated = content.duplicated()
     return pd.DataFrame(
         {
             "id": specimens["id"],
@@ -212,11 +212,11 @@ def find_duplicates(specimens: pd.DataFrame) -> pd.DataFrame:
             "label": specimens["label"],
             "same_as_label": first["label"],
         }
-    )[again].reset_index(drop=True)
+    )[repeated].reset_index(drop=True)
 
 
 def _format_of(source: Path) -> str:
-    """Tell the format of a source by what it holds."""
+    """Recognize the format of a source by its content."""
     if source.is_file():
         by_suffix = {".xml": "particle-trieur", ".zip": "ecotaxa"}
         return by_suffix.get(source.suffix.lower(), "table")
@@ -228,13 +228,13 @@ def _format_of(source: Path) -> str:
 
 
 def _check_images(
-    names: list[str], folder: Path, bar_um: float | None, notes: Path
+    names: list[str], folder: Path, bar_um: float | None, progress: Path
 ) -> list[dict[str, Any]]:
-    """Hash and decode every image once: its id and scale, or why it cannot be read.
+    """Hash and decode every image once; returns its id and scale, or why it cannot be read.
 
-    Each result is written to a file immediately, so that a killed import resumes.
+    Each result is written to a file immediately, so that a killed import can resume.
     """
-    known = _written(notes)
+    known = _read_progress(progress)
 
     def check_one(name: str) -> dict[str, Any]:
         try:
@@ -245,8 +245,8 @@ def _check_images(
                 raise ImageError("the file does not exist")
             state = path.stat()
             stamp = [name, state.st_size, state.st_mtime_ns]
-            if (before := known.get(json.dumps(stamp))) is not None:
-                return before
+            if (earlier := known.get(json.dumps(stamp))) is not None:
+                return earlier
             image = decode(path)
             scale = um_per_px_of(path) or read_plate(image, bar_um).um_per_px
             return {"stamp": stamp, "id": sha256(path)[:ID_LENGTH], "um_per_px": scale}
@@ -256,22 +256,25 @@ def _check_images(
             return {"reason": f"cannot be read: {error.strerror}"}
 
     checks: list[dict[str, Any]] = []
-    with notes.open("a", encoding="utf-8", buffering=1) as file:
-        for found in in_parallel("checking images", check_one, names):
-            checks.append(found)
-            if "id" in found:
-                file.write(json.dumps(found) + "\n")
+    with progress.open("a", encoding="utf-8", buffering=1) as file:
+        for check in in_parallel("checking images", check_one, names):
+            checks.append(check)
+            if "id" in check:
+                file.write(json.dumps(check) + "\n")
     return checks
 
 
-def _written(notes: Path) -> dict[str, dict[str, Any]]:
-    """What an earlier run wrote, by name, size and time of the file; a torn last line is ignored."""
+def _read_progress(progress: Path) -> dict[str, dict[str, Any]]:
+    """The checks of an earlier run, by name, size and time of the file.
+
+    An incomplete last line is ignored.
+    """
     known: dict[str, dict[str, Any]] = {}
-    if notes.is_file():
-        for line in notes.read_text(encoding="utf-8").splitlines():
+    if progress.is_file():
+        for line in progress.read_text(encoding="utf-8").splitlines():
             try:
-                found = json.loads(line)
-                known[json.dumps(found["stamp"])] = found
+                check = json.loads(line)
+                known[json.dumps(check["stamp"])] = check
             except (ValueError, KeyError, TypeError):
                 continue
     return known
@@ -290,8 +293,8 @@ def _specimens(rows: pd.DataFrame, checks: list[dict[str, Any]]) -> pd.DataFrame
         table[column] = rows[column].replace("", None) if column in rows else None
     table["um_per_px"] = pd.Series([c["um_per_px"] for c in checks], rows.index, float)
     if "um_per_px" in rows:
-        given = pd.to_numeric(rows["um_per_px"].str.replace(",", "."), errors="coerce")
-        table["um_per_px"] = given.fillna(table["um_per_px"])
+        stated = pd.to_numeric(rows["um_per_px"].str.replace(",", "."), errors="coerce")
+        table["um_per_px"] = stated.fillna(table["um_per_px"])
     extra = [c for c in rows.columns if c not in CORE_COLUMNS]
     return pd.concat([table, rows[extra]], axis=1).reset_index(drop=True)
 

@@ -1,4 +1,4 @@
-"""What every source gives: a table of image paths and labels, and the folder they start from."""
+"""The result of reading a source: a table of image paths and labels, and their folder."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ import pandas as pd
 
 @dataclass(frozen=True)
 class SourceListing:
-    """The specimens of a source, before any image was looked at.
+    """The specimens of a source, before their images are read.
 
     Attributes
     ----------
     rows : DataFrame
-        Text columns; at least `image` (path below `folder`) and `label` (missing when unknown), and
-        `taxon` where the source knows a better name than its label.
+        Text columns: at least `image` (path below `folder`) and `label` (missing if unknown), and
+        `taxon` if the source has another name than its label.
     folder : Path
     notes : list of str
-        What the user should know: a sentence each.
+        Sentences for the user about the source.
     tables : dict of str to DataFrame
-        Further tables to keep with the collection, as CSV under these names.
+        Further tables to save with the collection, as CSV files with these names.
     info : dict of str to str
         licence, citation, …
     """

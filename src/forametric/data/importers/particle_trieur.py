@@ -1,9 +1,9 @@
-"""ParticleTrieur (Marchant et al. 2020): its XML project, and the CSV that it exports.
+"""Import from ParticleTrieur (Marchant et al. 2020): XML projects, and the CSV that it exports.
 
-After the schema of its public repository: `project/images/image` with `source/filename` (relative
+The format is that of its public repository: `project/images/image` with `source/filename` (relative
 to the project, or absolute), `source/sampleID`, `index1`, `index2`, `resolution` (pixels per mm),
 `GUID`, `classifications/classification` (`code`, `value`), `tags` and `val_by`. The label is the
-code of the highest value.
+code with the highest value.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ def read_particle_trieur(project: Path) -> SourceListing:
     Raises
     ------
     InputError
-        When it is no such project, is damaged, or declares entities.
+        When it is not such a project, is damaged, or declares entities.
     """
     try:
         root = parse(project, forbid_dtd=True).getroot()
     except DefusedXmlException:
         raise InputError(
-            f"{project} declares a document type or entities; a ParticleTrieur project has none, "
-            f"and it is refused for safety."
+            f"{project} declares a document type or entities, which ParticleTrieur projects do "
+            f"not have; it is refused for safety."
         ) from None
     except (ParseError, OSError, ValueError) as error:
-        raise InputError(f"{project} is no whole XML file: {error}.") from None
+        raise InputError(f"{project} is not a well-formed XML file: {error}.") from None
     images = [] if root is None else root.findall("./images/image")
     if root is None or root.tag != "project" or not images:
-        raise InputError(f"{project} is no ParticleTrieur project with images.")
+        raise InputError(f"{project} is not a ParticleTrieur project with images.")
     names = {t.findtext("code", ""): t.findtext("name", "") for t in root.iter("taxon")}
     rows = [_row(image, names, project.parent) for image in images]
     table = pd.DataFrame(rows)
@@ -52,7 +52,7 @@ def read_particle_trieur(project: Path) -> SourceListing:
 
 
 def particle_trieur_columns(rows: pd.DataFrame, folder: Path) -> pd.DataFrame:
-    """The rows of ParticleTrieur's CSV under our names; other tables come back as they are."""
+    """Rename the columns of ParticleTrieur's CSV; other tables are returned unchanged."""
     if not set(CSV_COLUMNS) <= set(rows.columns):
         return rows
     return rows.drop(columns="resolution").assign(
@@ -70,18 +70,18 @@ def _row(image: Element, names: dict[str, str], folder: Path) -> dict[str, str]:
     code = max(scores, key=lambda c: scores[c], default="")
     label = "" if code in UNLABELLED else code
     source = image.find("source")
-    found = {e.tag: (e.text or "").strip() for e in source} if source is not None else {}
+    fields = {e.tag: (e.text or "").strip() for e in source} if source is not None else {}
     row = {
-        "image": _relative(found.pop("filename", ""), folder),
+        "image": _relative(fields.pop("filename", ""), folder),
         "label": label,
         "taxon": taxon_of(names.get(label) or label),
-        "sample": found.pop("sampleID", "") or found.pop("coreID", ""),
-        "um_per_px": _um_per_px(found.pop("resolution", "")),
+        "sample": fields.pop("sampleID", "") or fields.pop("coreID", ""),
+        "um_per_px": _um_per_px(fields.pop("resolution", "")),
         "score": f"{scores[code]:g}" if label else "",
         "validated_by": image.findtext("val_by", "").strip(),
         "tags": ";".join(sorted(t.text or "" for t in image.iterfind("./tags/tag"))),
     }
-    return row | {k: v for k, v in found.items() if k not in ("width", "height")}
+    return row | {k: v for k, v in fields.items() if k not in ("width", "height")}
 
 
 def _um_per_px(pixels_per_mm: str) -> str:
@@ -93,10 +93,10 @@ def _um_per_px(pixels_per_mm: str) -> str:
 
 
 def _relative(name: str, folder: Path) -> str:
-    """A path as below the project's folder; an absolute one of another machine by its last parts.
+    """A path relative to the project's folder.
 
-    Projects store absolute paths that no longer hold once the folder was moved: the longest tail of
-    the path that exists below the folder is taken.
+    Absolute paths in a project are wrong after the folder was moved. They are replaced by their
+    longest tail that exists below the folder.
     """
     parts = (PureWindowsPath(name) if "\\" in name or ":" in name else PurePosixPath(name)).parts
     plain = [p for p in parts if p not in ("/", "\\") and not p.endswith((":", ":\\"))]

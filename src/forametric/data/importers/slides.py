@@ -1,4 +1,4 @@
-"""Segment slides and trays with many specimens into a collection of single specimens."""
+"""Segment slides with many specimens into a collection of single specimens."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ from forametric.utils.results import Result
 
 @dataclass(frozen=True, eq=False, repr=False)
 class SegmentReport(Result):
-    """What was found on the slides.
+    """The specimens found on slides.
 
     Attributes
     ----------
     collection : Collection
     slides : DataFrame
-        One row for each readable slide: slide, specimens, cut (by its edge), touching, dark,
-        um_per_px.
+        One row for each readable slide: slide, specimens, cut (left out at its edge), touching,
+        dark, um_per_px.
     skipped : DataFrame
-        The slides that could not be read, or show no specimen: image, reason.
+        The slides that could not be read, or have no specimen: image, reason.
     """
 
     collection: Collection
@@ -87,29 +87,29 @@ def segment_slides(
 
     The cropped images go to `OUTPUT/images/SLIDE`, the slides with outlines and numbers to
     `OUTPUT/overlays`. `sample` is the slide's name; position and size are columns, in pixels and,
-    where the scale is known, in µm. A slide that cannot be read or shows no specimen is listed
-    in `skipped.csv`. A killed call resumes after the last finished slide.
+    where the scale is known, in µm. A slide that cannot be read or has no specimen is listed in
+    `skipped.csv`. An interrupted call resumes after the last finished slide.
 
     Parameters
     ----------
     slides : sequence of Path
         Images, or folders of images.
     um_per_px : float, optional
-        µm per pixel of the slides; without it, what a TIFF states (OME or ImageJ).
+        µm per pixel of the slides; by default from the metadata of a TIFF (OME or ImageJ).
     min_diameter : float, optional
-        Least equivalent diameter: in µm where the scale is known, else in pixels.
+        Least equivalent diameter, in µm if the scale is known, else in pixels.
 
     Raises
     ------
     InputError
-        When there is no slide, two have the same name, or none shows a specimen.
+        When there is no slide, two have the same name, or none has a specimen.
     """
     output = Path(output)
     refuse_existing(output, overwrite)
     slides = [slides] if isinstance(slides, str | os.PathLike) else list(slides)
-    for value, what in ((um_per_px, "the µm per pixel"), (min_diameter, "the least diameter")):
+    for value, name in ((um_per_px, "the µm per pixel"), (min_diameter, "the least diameter")):
         if value is not None and not 0 < value < float("inf"):
-            raise InputError(f"{what} must be above 0, not {value}.")
+            raise InputError(f"{name} must be above 0, not {value}.")
     paths = _listed(slides)
     work = output.with_name(f"{output.name}.unfinished")
     stamps = {p.name: [p.stat().st_size, p.stat().st_mtime_ns] for p in paths}
@@ -134,8 +134,8 @@ def _listed(slides: Sequence[PathLike]) -> list[Path]:
     paths: list[Path] = []
     for path in map(Path, slides):
         if path.is_dir():
-            found = (p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
-            paths += sorted(p for p in found if not p.name.startswith("."))
+            images = (p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
+            paths += sorted(p for p in images if not p.name.startswith("."))
         elif path.is_file():
             paths.append(path)
         else:
@@ -144,15 +144,15 @@ def _listed(slides: Sequence[PathLike]) -> list[Path]:
         raise InputError(f"there is no image in {', '.join(map(str, slides))}.")
     names = pd.Series([p.stem for p in paths])
     if names.duplicated().any():
-        again = names[names.duplicated()].iloc[0]
-        raise InputError(f"two slides are named {again}; give each its own name.")
+        repeated = names[names.duplicated()].iloc[0]
+        raise InputError(f"two slides are named {repeated}; give each its own name.")
     return paths
 
 
 def _segment(
     path: Path, work: Path, part: Path, um_per_px: float | None, min_diameter: float | None
 ) -> None:
-    """Crop the specimens of one slide; the table, written last, marks the slide as done."""
+    """Crop the specimens of one slide; its table is written last and marks it as done."""
     pixels = decode(path)
     scale = um_per_px or um_per_px_of(path)
     slide = find_specimens(pixels, smallest=min_diameter and min_diameter / (scale or 1.0))
@@ -181,7 +181,7 @@ def _segment(
 
 
 def _measures(slide: Slide, scale: float | None) -> pd.DataFrame:
-    """The specimens' measurements, those of size in µm too where the scale is known."""
+    """The specimens' measurements; sizes also in µm if the scale is known."""
     table = slide.specimens.copy()
     if scale is not None:
         table["area_um2"] = table["area_px2"] * scale**2
@@ -193,11 +193,11 @@ def _measures(slide: Slide, scale: float | None) -> pd.DataFrame:
 def _gather(
     work: Path, output: Path, paths: list[Path], skipped: list[tuple[str, str]]
 ) -> SegmentReport:
-    """Put the slides' tables together and move the finished folder into place."""
+    """Concatenate the slides' tables and move the finished folder into place."""
     parts = [work / "parts" / f"{path.stem}.parquet" for path in paths]
     tables = [pd.read_parquet(part) for part in parts if part.is_file()]
     if not tables:
-        shutil.rmtree(work)  # nothing in it helps the next try
+        shutil.rmtree(work)  # it has nothing to resume from
         raise InputError(
             f"no specimen was found on any of {len(paths)} slides; the first: "
             f"{skipped[0][0]}: {skipped[0][1]}."

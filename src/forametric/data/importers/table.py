@@ -1,7 +1,8 @@
-"""A table of specimens: CSV or Excel with a path to each image, and what else the lab recorded.
+"""Import from a table: a CSV or Excel file with the paths of the images and any other columns.
 
-Comma, semicolon or tab; UTF-8, UTF-16 with BOM, or else Windows-1252, which is said; decimal
-commas. Paths are relative to the table's own folder and may not leave it. All columns are kept.
+CSV files may be separated by comma, semicolon or tab, have decimal commas, and be encoded in UTF-8,
+UTF-16 with BOM, or Windows-1252, which is reported. Paths are relative to the table's folder and
+must be inside it. All columns are kept.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ def read_table(path: Path) -> SourceListing:
     Raises
     ------
     InputError
-        When it is no table, has no column of image paths, no rows, or a column twice.
+        When it is not a table, or has no column of image paths, no rows, or a repeated column.
     """
     rows, notes = read_rows(path)
     rows = particle_trieur_columns(rows, path.parent)
@@ -42,20 +43,20 @@ def read_table(path: Path) -> SourceListing:
     if rows.empty:
         raise InputError(f"{path} has a header but no rows.")
     label = _column(rows, LABEL_COLUMNS)
-    given = rows[label] if label else pd.Series(None, index=rows.index, dtype=object)
-    taken = {c for c in (image, label) if c}
-    rest = rows.drop(columns=[c for c in rows.columns if c in taken or c in ("image", "label")])
-    front = pd.DataFrame({"image": rows[image], "label": given.replace("", None)})
-    return SourceListing(pd.concat([front, rest], axis=1), path.parent, notes)
+    labels = rows[label] if label else pd.Series(None, index=rows.index, dtype=object)
+    used = {c for c in (image, label) if c}
+    rest = rows.drop(columns=[c for c in rows.columns if c in used or c in ("image", "label")])
+    first = pd.DataFrame({"image": rows[image], "label": labels.replace("", None)})
+    return SourceListing(pd.concat([first, rest], axis=1), path.parent, notes)
 
 
 def read_rows(path: Path) -> tuple[pd.DataFrame, list[str]]:
-    """The cells of an Excel or a delimited text file, as text, and what is to be said of it."""
+    """The cells of an Excel or a delimited text file, as text, and notes for the user."""
     return _read_excel(path) if path.suffix.lower() in EXCEL else read_cells(path)
 
 
 def read_results(path: PathLike) -> pd.DataFrame:
-    """A CSV that a command wrote, such as the names of `identify`; empty cells are missing.
+    """Read a CSV file that a command wrote, for instance `identify`; empty cells are missing.
 
     Raises
     ------
@@ -69,14 +70,14 @@ def read_results(path: PathLike) -> pd.DataFrame:
 
 
 def read_cells(path: Path, delimiter: str | None = None) -> tuple[pd.DataFrame, list[str]]:
-    """The cells of a delimited text file as text, and what is to be said of its encoding."""
+    """The cells of a delimited text file as text, and notes about its encoding."""
     text, notes = _text(path)
     first = text.split("\n", 1)[0]
     delimiter = delimiter or max(",;\t", key=first.count)
     header = [
         name.strip() for name in next(csv.reader(io.StringIO(first), delimiter=delimiter), [])
     ]
-    _refuse_twice(header, path)
+    _check_header(header, path)
     try:
         rows = pd.read_csv(io.StringIO(text), sep=delimiter, dtype=str, keep_default_na=False)
     except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
@@ -88,9 +89,9 @@ def read_cells(path: Path, delimiter: str | None = None) -> tuple[pd.DataFrame, 
 
 
 def _read_excel(path: Path) -> tuple[pd.DataFrame, list[str]]:
-    """The first sheet that holds anything, its first row the header."""
+    """The first sheet that is not empty, with its first row as header."""
     try:
-        # Without the NA words of pandas: a sample "NA" and a label "null" are text.
+        # Without the NA values of pandas, because a sample "NA" and a label "null" are text.
         sheets = pd.read_excel(
             path, sheet_name=None, dtype=str, header=None, engine="openpyxl", na_filter=False
         )
@@ -101,12 +102,12 @@ def _read_excel(path: Path) -> tuple[pd.DataFrame, list[str]]:
         cells = sheet.loc[~empty.all(axis=1), ~empty.all(axis=0)].astype(str)
         if len(cells):
             header = [str(c).strip() for c in cells.iloc[0]]
-            _refuse_twice(header, path)
+            _check_header(header, path)
             return cells.iloc[1:].set_axis(header, axis=1).reset_index(drop=True), []
     raise InputError(f"{path} is empty.")
 
 
-def _refuse_twice(header: list[str], path: Path) -> None:
+def _check_header(header: list[str], path: Path) -> None:
     twice = sorted({name for name in header if name and header.count(name) > 1})
     if twice:
         raise InputError(f"{path} has the column {twice[0]!r} more than once; rename one.")
@@ -122,18 +123,18 @@ def _text(path: Path) -> tuple[str, list[str]]:
     if not data.strip():
         raise InputError(f"{path} is empty.")
     if b"\x00" in data[:4096] and data[:2] not in (b"\xff\xfe", b"\xfe\xff"):
-        raise InputError(f"{path} is no text table; save it as CSV or .xlsx.")
+        raise InputError(f"{path} is not a text table; save it as CSV or .xlsx.")
     notes: list[str] = []
     encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
     try:
         text = data.decode(encoding)
     except UnicodeDecodeError:
         lines = [_line(line) for line in data.removeprefix(b"\xef\xbb\xbf").split(b"\n")]
-        odd = [number for number, (_, plain) in enumerate(lines, 1) if not plain]
+        other = [number for number, (_, plain) in enumerate(lines, 1) if not plain]
         text = "\n".join(line for line, _ in lines)
         notes.append(
-            f"{path.name}: {len(odd)} lines are not UTF-8, the first line {odd[0]}; they were read "
-            f"as Windows-1252. Check their names, or save it again as 'CSV UTF-8'."
+            f"{path.name}: {len(other)} lines are not UTF-8, the first is line {other[0]}; they "
+            f"were read as Windows-1252. Check their names, or save it again as 'CSV UTF-8'."
         )
     return text.replace("\r\n", "\n").replace("\r", "\n"), notes
 

@@ -1,74 +1,63 @@
-"""Morphotypes: groups of specimens, put together and named."""
+"""Morphotypes: proposed groups of specimens, changed and named by reviewers."""
 
 from __future__ import annotations
 
-from typing import Any
-
 from fastapi import APIRouter
 
-from forametric.errors import NotFoundError
-from forametric.server.schemas import By, Group, Merged, Moved, Named, started
-from forametric.server.session import Studio
+from forametric.review.views import MorphotypeView
+from forametric.server import schemas
+from forametric.server.dependencies import Session
+from forametric.server.schemas import (
+    JobStarted,
+    MergeRequest,
+    MorphotypeChanged,
+    MorphotypeNumber,
+    MoveRequest,
+    NameRequest,
+    ReviewerRequest,
+)
+
+router = APIRouter(tags=["morphotypes"])
 
 
-def router_of(studio: Studio) -> APIRouter:
-    """Morphotypes: groups of specimens, put together and named."""
-    router = APIRouter(tags=["morphotypes"])
+@router.get("/morphotypes", response_model=list[schemas.Morphotype])
+def morphotypes(session: Session) -> list[MorphotypeView]:
+    """All morphotypes, the unnamed ones first, the largest first."""
+    return session.morphotypes.list()
 
-    @router.get("/morphotypes")
-    def morphotypes() -> list[dict[str, Any]]:
-        """All groups, unnamed ones first, the largest first."""
-        return studio.desk.morphotypes()
 
-    @router.post("/morphotypes/find")
-    def find(asked: By) -> dict[str, bool]:
-        """Group what is unknown; the groups there are now make room."""
-        return started(studio.group(asked.reviewer))
+@router.post("/morphotypes")
+def discover(session: Session, body: ReviewerRequest) -> JobStarted:
+    """Group the specimens without a name; the new morphotypes replace the present ones."""
+    return JobStarted(started=session.discover(body.reviewer))
 
-    @router.post("/morphotypes/move")
-    def move(asked: Moved) -> dict[str, int]:
-        """Put specimens into a group, out of all, or into a new one."""
-        desk = studio.desk
-        for specimen in asked.specimens:
-            desk.row(specimen)
-        with desk.lock:
-            desk.groups.refresh()
-            group = desk.groups.next_number() if asked.group is None else asked.group
-            if asked.group and not desk.groups.members(asked.group):
-                raise NotFoundError(f"there is no group {asked.group}.")
-            desk.groups.move(asked.reviewer, "move", dict.fromkeys(asked.specimens, group))
-        return {"group": group}
 
-    @router.post("/morphotypes/merge")
-    def merge(asked: Merged) -> dict[str, int]:
-        """Make one group of several."""
-        desk, (first, *others) = studio.desk, asked.groups
-        with desk.lock:
-            desk.groups.refresh()
-            for group in asked.groups:
-                if not desk.groups.members(group):
-                    raise NotFoundError(f"there is no group {group}.")
-            to = {i: first for group in others for i in desk.groups.members(group)}
-            desk.groups.move(asked.reviewer, "merge", to)
-        return {"group": first}
+@router.post("/morphotypes/move")
+def move(session: Session, body: MoveRequest) -> MorphotypeChanged:
+    """Move specimens into a morphotype, out of all, or into a new one."""
+    number = session.morphotypes.move(body.reviewer, body.specimens, body.morphotype)
+    return MorphotypeChanged(number=number)
 
-    @router.post("/morphotypes/{group}/split")
-    def split(group: Group, asked: By) -> dict[str, int]:
-        """Part a group in two, where it parts most easily."""
-        return {"group": studio.desk.split_group(asked.reviewer, group)}
 
-    @router.post("/morphotypes/{group}/name")
-    def name(group: Group, asked: Named) -> dict[str, Any]:
-        """Call all specimens of a group by a name, known or new; they are references at once."""
-        count = studio.desk.name_group(asked.reviewer, group, asked.name)
-        studio.after_decision()
-        return {"decided": count, "progress": studio.desk.progress()}
+@router.post("/morphotypes/merge")
+def merge(session: Session, body: MergeRequest) -> MorphotypeChanged:
+    """Merge morphotypes into the first of them."""
+    return MorphotypeChanged(number=session.morphotypes.merge(body.reviewer, body.morphotypes))
 
-    @router.post("/morphotypes/undo")
-    def undo(asked: By) -> dict[str, Any]:
-        """Take back the reviewer's last step with groups, and the decisions it made."""
-        step = studio.desk.undo_step(asked.reviewer)
-        studio.after_decision()
-        return {"undone": step["kind"] if step else None, "progress": studio.desk.progress()}
 
-    return router
+@router.post("/morphotypes/undo")
+def undo(session: Session, body: ReviewerRequest) -> schemas.MorphotypeUndone:
+    """Undo the reviewer's last step with morphotypes, and the decisions that it made."""
+    return session.undo_morphotype(body.reviewer)
+
+
+@router.post("/morphotypes/{number}/split")
+def split(session: Session, number: MorphotypeNumber, body: ReviewerRequest) -> MorphotypeChanged:
+    """Split a morphotype in two; the smaller part becomes a new one."""
+    return MorphotypeChanged(number=session.morphotypes.split(body.reviewer, number))
+
+
+@router.post("/morphotypes/{number}/name")
+def name(session: Session, number: MorphotypeNumber, body: NameRequest) -> schemas.MorphotypeNamed:
+    """Give all specimens of a morphotype a name, known or new; they become references."""
+    return session.name_morphotype(body.reviewer, number, body.name)

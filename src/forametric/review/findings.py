@@ -1,0 +1,55 @@
+"""The findings of the check of a reviewed collection, kept in a file of the project."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from forametric.analysis.check import COLUMNS, check_embedded
+from forametric.errors import InputError
+from forametric.review.workspace import ReviewWorkspace
+from forametric.utils.files import write_csv
+
+FILE = "findings.csv"
+
+
+def check_workspace(workspace: ReviewWorkspace, path: Path) -> int:
+    """Check the collection and write the findings as CSV; returns their number."""
+    collection = workspace.collection
+    has_labels = (collection.taxa() != "").any()
+    report = check_embedded(collection, workspace.embeddings if has_labels else None)
+    write_csv(report.table, path, overwrite=True)
+    return len(report)
+
+
+def open_findings(workspace: ReviewWorkspace, path: Path) -> pd.DataFrame | None:
+    """The findings about specimens that are not settled; None before the first check.
+
+    Returns
+    -------
+    DataFrame
+        `CheckReport.table`, with `taxon` and `other_taxon`: the accepted names of the labels.
+
+    Raises
+    ------
+    InputError
+        When the file is damaged.
+    """
+    if not path.is_file():
+        return None
+    try:
+        table = pd.read_csv(path, dtype={"score": float}, keep_default_na=False, na_values={})
+    except (ValueError, OSError) as error:
+        raise InputError(f"{path} cannot be read as findings: {error}.") from None
+    if not set(table.columns) >= set(COLUMNS):
+        raise InputError(f"{path} lacks columns; check the collection again.")
+    table = table.astype({column: str for column in COLUMNS if column != "score"})
+    table = table[table["id"].isin(workspace.row_of)]
+    rows = np.array([workspace.row_of[i] for i in table["id"]], int)
+    table = table[~workspace.settled.is_settled[rows]].copy()
+    taxon_of = dict(zip(workspace.ids, workspace.collection.taxa(), strict=True))
+    table["taxon"] = table["id"].map(taxon_of)
+    found: pd.DataFrame = table.assign(other_taxon=table["other_id"].map(taxon_of).fillna(""))
+    return found

@@ -1,0 +1,148 @@
+"""One identification of a whole collection, with the settled specimens among the references."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+from forametric._typing import BoolArray, Float64Array, FloatArray, IntArray, NameArray
+from forametric.data.verdicts import Verdict
+from forametric.model.model import Model
+from forametric.review.priority import diversify, priorities
+from forametric.review.project import EmbeddedCollection
+
+UPDATE_AFTER = 25  # changed decisions after which the collection is identified again
+
+
+@dataclass(frozen=True, eq=False)
+class Settled:
+    """The decisions on which the reviewers agree, one entry for each specimen.
+
+    Attributes
+    ----------
+    verdicts : ndarray of str, shape (n,)
+        A `Verdict`, or "" where they do not agree or have not decided.
+    taxa : ndarray of str, shape (n,)
+        The name, for the verdict `taxon`; else "".
+    """
+
+    verdicts: NameArray
+    taxa: NameArray
+
+    @classmethod
+    def none(cls, count: int) -> Settled:
+        """No decisions on a number of specimens."""
+        return cls(np.full(count, "", dtype=object), np.full(count, "", dtype=object))
+
+    def copy(self) -> Settled:
+        """A copy that does not change with this one."""
+        return Settled(self.verdicts.copy(), self.taxa.copy())
+
+    @property
+    def is_settled(self) -> BoolArray:
+        """Which specimens the reviewers agree on, shape (n,)."""
+        return np.asarray(self.verdicts != "", bool)
+
+    @property
+    def is_taxon(self) -> BoolArray:
+        """Which specimens have a settled name, shape (n,)."""
+        return np.asarray(self.verdicts == Verdict.TAXON, bool)
+
+    def differs(self, other: Settled) -> BoolArray:
+        """Which specimens have another verdict or name in `other`, shape (n,)."""
+        return np.asarray((self.verdicts != other.verdicts) | (self.taxa != other.taxa), bool)
+
+
+@dataclass(frozen=True, eq=False)
+class IdentificationRun:
+    """All specimens, identified with the references that were settled at one time.
+
+    Attributes
+    ----------
+    number : int
+        Counted from 1.
+    embedded : EmbeddedCollection
+    samples : ndarray of str, shape (n,)
+    settled : Settled
+        The decisions that it takes into account.
+    model : Model
+        With the settled specimens among its references.
+    probabilities : ndarray of float32, shape (n, taxa)
+    table : DataFrame
+        `Identifier.identify` and `priorities`.
+    order : ndarray of int64, shape (n,)
+        The order in which to review.
+    settled_references : frozenset of int
+        Rows of the settled specimens among the references. They are identified without any of
+        these: a second reviewer is not shown the answer of the first.
+    """
+
+    number: int
+    embedded: EmbeddedCollection
+    samples: NameArray
+    settled: Settled
+    model: Model
+    probabilities: FloatArray
+    table: pd.DataFrame
+    order: IntArray
+    settled_references: frozenset[int]
+
+    @property
+    def taxa(self) -> list[str]:
+        """The taxa that the columns of `probabilities` stand for."""
+        return self.model.taxa
+
+    @property
+    def error_probability(self) -> Float64Array:
+        """The probability that each decision of the model is wrong, shape (n,)."""
+        return self.table["error_probability"].to_numpy(float)
+
+    def needs_update(self, settled: Settled) -> bool:
+        """Whether decisions have changed so much that specimens should be identified again.
+
+        They should be after 25 changed decisions, for a new taxon, and when a taxon that only
+        decisions have added is not settled any more.
+        """
+        changed = self.settled.differs(settled)
+        added = set(settled.taxa[changed].tolist()) - {"", *self.taxa}
+        removed = set(self.settled.taxa[changed].tolist()) - {"", *self.embedded.model.taxa}
+        return int(changed.sum()) >= UPDATE_AFTER or bool(added) or bool(removed)
+
+    def update(self, settled: Settled) -> IdentificationRun:
+        """The next run, with what is settled now among the references."""
+        run = identify_collection(self.embedded, self.samples, settled)
+        return replace(run, number=self.number + 1)
+
+
+def identify_collection(
+    embedded: EmbeddedCollection, samples: NameArray, settled: Settled
+) -> IdentificationRun:
+    """Identify an embedded collection, with its settled specimens among the references."""
+    base, embeddings = embedded.model, embedded.embeddings
+    ids = embedded.collection.specimens["id"].astype(str).to_numpy(dtype=object)
+    is_new = settled.is_taxon & ~np.isin(ids, base.references.ids)
+    rows = np.flatnonzero(is_new)
+    model = base
+    if len(rows):
+        identifier = base.identifier.add_references(
+            ids[rows].tolist(), settled.taxa[rows], embeddings.vectors[rows]
+        )
+        model = base.with_identifier(identifier)
+    probabilities = model.predict_proba(embeddings)
+    table = model.identifier.identify(embeddings, scores=probabilities)
+    if len(rows):
+        some = embeddings[rows]
+        own = base.predict_proba(some)
+        table.iloc[rows] = base.identifier.identify(some, scores=own)
+        columns = np.searchsorted(model.taxa, base.taxa)
+        probabilities[rows] = 0
+        probabilities[np.ix_(rows, columns)] = own
+    ranks = priorities(table, samples, model.calibrated)
+    order = diversify(ranks["priority"].to_numpy(), embeddings.vectors)
+    table = pd.concat([table, ranks], axis=1)
+    references = frozenset(rows.tolist())
+    return IdentificationRun(
+        1, embedded, samples, settled, model, probabilities, table, order, references
+    )

@@ -1,0 +1,68 @@
+"""The map: images to identify, another model's order, and browsers that cannot draw it."""
+
+import pytest
+
+from forametric.data.collection import Collection
+from forametric.review.project import Project
+from tests.support.browser import TOKEN
+
+pytestmark = pytest.mark.slow
+
+
+def test_an_image_is_identified_and_another_file_is_refused(project, server, visit, tmp_path):
+    page = visit(server).page
+    collection = Collection.open(Project.open(project).collection)
+    upload = page.locator("input[type=file]")
+    upload.set_input_files(collection.path(0))
+    page.get_by_role("heading", name="Most similar here").wait_for()
+    script = tmp_path / "specimen.png"
+    script.write_text("<script>alert(1)</script>")
+    upload.set_input_files(script)
+    page.get_by_role("alert").wait_for()
+    assert "image" in page.get_by_role("alert").inner_text()
+
+
+def test_the_map_is_loaded_again_when_the_sheets_follow_another_model(server, visit):
+    page = visit(server).page
+    refused, maps = [], []
+
+    def refuse_first(route):
+        if refused:
+            return route.continue_()
+        refused.append(route.request.url)
+        return route.fulfill(status=409, json={"detail": "model 0 is not in use."})
+
+    page.route("**/api/sheets/*", refuse_first)
+    page.on("request", lambda request: maps.append(request.url) if is_map(request) else None)
+    with page.expect_response(lambda response: "/api/sheets/" in response.url and response.ok):
+        page.evaluate("window.forametricMap.plot.zoomToPoints([0], { padding: 0.8 })")
+    assert "model=0" in refused[0]
+    assert len(maps) == 1
+
+
+def is_map(request) -> bool:
+    return request.url.endswith("/api/map")
+
+
+def test_without_webgl_a_message_replaces_the_map_and_other_views_work(server, browser):
+    context = browser.new_context()
+    context.add_init_script("HTMLCanvasElement.prototype.getContext = () => null")
+    page = context.new_page()
+    page.goto(f"{server}/?token={TOKEN}")
+    page.get_by_label("Your name").fill("A")
+    page.keyboard.press("Enter")
+    page.get_by_role("heading", name="The map needs WebGL 2").wait_for()
+    page.get_by_role("link", name="Review", exact=True).click()
+    page.get_by_role("button", name="Accept").wait_for()
+    context.close()
+
+
+def test_a_wrong_link_shows_the_login_form_which_opens_the_page(server, browser):
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(f"{server}/?token=wrong")
+    page.get_by_role("alert").wait_for()
+    page.get_by_label("Token or password").fill(TOKEN)
+    page.get_by_role("button", name="Open").click()
+    page.get_by_label("Your name").wait_for()
+    context.close()

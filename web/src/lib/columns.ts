@@ -1,0 +1,12 @@
+// The columns by which the map is colored, in words.
+
+const TITLES: Partial<Record<string, string>> = { error_probability: "error probability" };
+
+export function titleOf(column: string): string {
+  return TITLES[column] ?? column;
+}
+
+/** A level in words. Specimens that are unknown or ambiguous have no taxon. */
+export function describeLevel(column: string, level: string): string {
+  return level || (column === "taxon" ? "no name" : "none");
+}

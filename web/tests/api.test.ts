@@ -1,0 +1,64 @@
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { body, ConnectionError, createApi, imageUrl, RequestError } from "../src/lib/api";
+
+describe("createApi", () => {
+  const fetch = vi.fn<(request: Request) => Promise<Response>>();
+  beforeEach(() => {
+    fetch.mockReset();
+    vi.stubGlobal("fetch", fetch);
+  });
+  afterEach(() => {
+    vi.unstubAllGlobals();
+  });
+
+  const answer = (status: number, content: BodyInit): void => {
+    fetch.mockResolvedValue(new Response(content, { status }));
+  };
+  const status = (): Promise<unknown> => body(createApi("http://localhost").GET("/api/status"));
+
+  it("gives the body of an answer", async () => {
+    answer(200, '{"model": 2}');
+    await expect(status()).resolves.toEqual({ model: 2 });
+    expect(fetch.mock.calls[0][0].url).toBe("http://localhost/api/status");
+  });
+
+  it("escapes what stands in a path", async () => {
+    answer(200, "{}");
+    const params = { path: { sample: "core 1/2" } };
+    await createApi("http://localhost").GET("/api/samples/{sample}/precision", { params });
+    expect(fetch.mock.calls[0][0].url).toContain("/api/samples/core%201%2F2/precision");
+  });
+
+  it("repeats the parameter of a list", async () => {
+    answer(200, "{}");
+    const params = { query: { reviewer: "K. Lee", exclude: ["a", "b"] } };
+    await createApi("http://localhost").GET("/api/queue", { params });
+    expect(fetch.mock.calls[0][0].url).toContain("reviewer=K.%20Lee&exclude=a&exclude=b");
+  });
+
+  it("throws the reason of a refusal", async () => {
+    answer(404, '{"detail": "there is no specimen x."}');
+    await expect(status()).rejects.toEqual(new RequestError("there is no specimen x.", 404));
+  });
+
+  it("has a message for a refusal that lists fields", async () => {
+    answer(422, '{"detail": [{"loc": ["body"], "msg": "missing"}]}');
+    await expect(status()).rejects.toThrow("did not accept the request");
+  });
+
+  it("says what to do when the token is no longer valid", async () => {
+    answer(401, '{"detail": "no token"}');
+    await expect(status()).rejects.toThrow("Open the link that the server printed.");
+  });
+
+  it("distinguishes a server that does not respond", async () => {
+    fetch.mockRejectedValue(new TypeError("Failed to fetch"));
+    await expect(status()).rejects.toBeInstanceOf(ConnectionError);
+  });
+});
+
+describe("imageUrl", () => {
+  it("escapes the id", () => {
+    expect(imageUrl("a/b", 96)).toBe("/api/images/a%2Fb?size=96");
+  });
+});
