@@ -1,10 +1,7 @@
+"""Small sets of images and models that many tests use: made once in a test run, never changed."""
+
 import os
-import shutil
-import socket
-import subprocess
-import tempfile
 import threading
-from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -14,39 +11,112 @@ from PIL import Image
 
 from forametric.data.collection import Collection
 from forametric.data.importers import import_collection
-from forametric.data.splits import make_split
+from forametric.data.splits import Split, make_split
+from forametric.embedding.recipe import Recipe
+from forametric.model.model import Model
 from forametric.simulation import write_shells
-from tests.support.cli import FORMS, QUICK, forametric
+from tests.support.cli import FORMS, QUICK
+from tests.support.postgresql import server as postgresql_server
+from tests.support.shared import made_once, write_noise
 
 
 @pytest.fixture(scope="session")
-def shells(tmp_path_factory) -> Collection:
+def shells_folder(tmp_path_factory) -> Path:
     """A saved collection of 48 simulated shells of four forms, 64 px."""
-    folder = tmp_path_factory.mktemp("shells")
-    write_shells(folder / "images", 12, size=64, forms=FORMS)
-    import_collection(folder / "images", folder / "collection")
-    return Collection.open(folder / "collection")
+
+    def make(folder: Path) -> None:
+        write_shells(folder / "images", 12, size=64, forms=FORMS)
+        import_collection(folder / "images", folder / "collection")
+
+    return made_once(tmp_path_factory, "shells", make) / "collection"
 
 
 @pytest.fixture(scope="session")
-def shells_folder(shells) -> Path:
-    return shells.images.parent / "collection"
+def shells(shells_folder) -> Collection:
+    return Collection.open(shells_folder)
 
 
 @pytest.fixture(scope="session")
 def split_file(shells, tmp_path_factory) -> Path:
-    path = tmp_path_factory.mktemp("split") / "split.csv"
-    make_split(shells, seed=1, held_out_taxa=2).to_csv(path)
-    return path
+    """A split of the 48 shells; two of the four forms are held out."""
+
+    def make(folder: Path) -> None:
+        make_split(shells, seed=1, held_out_taxa=2).to_csv(folder / "split.csv")
+
+    return made_once(tmp_path_factory, "split", make) / "split.csv"
 
 
 @pytest.fixture(scope="session")
-def model_folder(shells_folder, split_file, tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("model") / "model"
-    done = forametric("train", shells_folder, "--split", split_file, "-o", folder, *QUICK)
-    assert done.returncode == 0, done.stderr
-    assert not folder.with_name("model.unfinished").exists()
-    return folder
+def model_folder(shells, split_file, tmp_path_factory) -> Path:
+    """A model trained for two epochs on the 48 shells. It is not calibrated."""
+
+    def make(folder: Path) -> None:
+        from forametric.training.train import train
+
+        recipe = Recipe.load("default", QUICK[1::2])
+        train(Split.load(shells, split_file), recipe, folder / "model")
+        assert not (folder / "model.unfinished").exists()
+
+    return made_once(tmp_path_factory, "model", make) / "model"
+
+
+@pytest.fixture(scope="session")
+def more_shells(tmp_path_factory) -> Path:
+    """Another saved collection of 64 simulated shells of the four forms, in four samples."""
+
+    def make(folder: Path) -> None:
+        write_shells(folder / "images", 16, size=64, forms=FORMS, seed=5)
+        found = import_collection(folder / "images", folder / "collection").collection
+        table = found.specimens.assign(
+            sample=[f"core {n % 4 + 8}" for n in range(len(found))],
+            depth=[float(n % 4) for n in range(len(found))],
+            check="val",
+        )
+        again = Collection(table, found.images, found.info)
+        again.save(folder / "collection", overwrite=True)
+
+    return made_once(tmp_path_factory, "more-shells", make) / "collection"
+
+
+@pytest.fixture(scope="session")
+def calibrated_folder(model_folder, more_shells, tmp_path_factory) -> Path:
+    """The model of `model_folder`, calibrated on shells that it never saw."""
+
+    def make(folder: Path) -> None:
+        calibrated = Model.load(model_folder).calibrate(Collection.open(more_shells))
+        calibrated.save(folder / "model")
+
+    return made_once(tmp_path_factory, "calibrated", make) / "model"
+
+
+@pytest.fixture(scope="session")
+def evaluation(model_folder, shells, split_file):
+    """The evaluation of the model of `model_folder` on the split it was trained with."""
+    from forametric.evaluation.evaluate import evaluate
+
+    return evaluate(Model.load(model_folder), Split.load(shells, split_file))
+
+
+@pytest.fixture(scope="session")
+def many(tmp_path_factory) -> Path:
+    """A collection of 2,300 small pictures in three parts, one file of which is broken."""
+
+    def make(folder: Path) -> None:
+        write_noise(folder / "images", 2300)
+        import_collection(folder / "images", folder / "collection")
+        (folder / "images" / "taxon 1" / "0007.png").write_bytes(b"broken")
+
+    return made_once(tmp_path_factory, "many", make) / "collection"
+
+
+@pytest.fixture
+def without_onnx(monkeypatch):
+    """Models are saved without their ONNX graph, and run by PyTorch: writing it takes seconds."""
+
+    def refuse(*_args) -> None:
+        raise NotImplementedError("left out in this test")
+
+    monkeypatch.setattr("forametric.embedding.network.export_onnx", refuse)
 
 
 @pytest.fixture
@@ -85,6 +155,7 @@ def served():
     yield serve
     for server in servers:
         server.shutdown()
+        server.server_close()
 
 
 @pytest.fixture(scope="session")
@@ -97,64 +168,13 @@ def real_data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def more_shells(tmp_path_factory) -> Path:
-    """Another saved collection of 64 simulated shells of the four forms, in four samples."""
-    folder = tmp_path_factory.mktemp("more")
-    write_shells(folder / "images", 16, size=64, forms=FORMS, seed=5)
-    import_collection(folder / "images", folder / "collection")
-    found = Collection.open(folder / "collection")
-    table = found.specimens.assign(
-        sample=[f"core {n % 4 + 8}" for n in range(len(found))],
-        depth=[float(n % 4) for n in range(len(found))],
-        check="val",
-    )
-    return Collection(table, found.images, found.info).save(folder / "collection", overwrite=True)
+def _postgresql():
+    with postgresql_server() as server:
+        yield server
 
 
-@pytest.fixture(scope="session")
-def calibrated_folder(model_folder, more_shells, tmp_path_factory) -> Path:
-    """The model of `model_folder`, calibrated on shells that it never saw."""
-    folder = tmp_path_factory.mktemp("calibrated") / "model"
-    done = forametric("calibrate", model_folder, more_shells, "--split", "check", "-o", folder)
-    assert done.returncode == 0, done.stderr
-    return folder
-
-
-@pytest.fixture(scope="session")
-def many(tmp_path_factory) -> Path:
-    """A collection of 2,300 small pictures in three parts, one file of which is broken."""
-    folder = tmp_path_factory.mktemp("many")
-    for number in range(2300):
-        path = folder / "images" / f"taxon {number % 3}" / f"{number:04}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        noise = np.random.default_rng(number).integers(0, 255, (16, 16, 3), np.uint8)
-        Image.fromarray(noise).save(path)
-    import_collection(folder / "images", folder / "collection")
-    (folder / "images" / "taxon 1" / "0007.png").write_bytes(b"broken")
-    return folder / "collection"
-
-
-@pytest.fixture(scope="session")
-def postgresql():
-    """A PostgreSQL server of this machine's own, on loopback, for as long as the tests last."""
-    found = [shutil.which("initdb"), *sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))]
-    initdb = next((Path(place) for place in found if place), None)
-    if initdb is None:
-        pytest.skip("PostgreSQL is not installed")
-    folder = Path(tempfile.mkdtemp())
-    run_as = {}
-    if os.geteuid() == 0:  # PostgreSQL refuses to run as root
-        shutil.chown(folder, "postgres", "postgres")
-        run_as = {"user": "postgres", "group": "postgres"}
-    nowhere = subprocess.DEVNULL
-    run = partial(subprocess.run, check=True, stdout=nowhere, stderr=nowhere, cwd=folder, **run_as)
-    control = [initdb.with_name("pg_ctl"), "-D", folder / "data"]
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    run([initdb, "-D", folder / "data", "-U", "forametric", "-A", "trust"])
-    options = f"-h 127.0.0.1 -p {port} -k {folder}"
-    run([*control, "-l", folder / "log", "-o", options, "-w", "start"])
-    yield f"postgresql://forametric@127.0.0.1:{port}/postgres"
-    run([*control, "-m", "fast", "stop"])
-    shutil.rmtree(folder)
+@pytest.fixture
+def postgresql(_postgresql):
+    """The address of an empty PostgreSQL database of this test's own."""
+    with _postgresql.database() as address:
+        yield address

@@ -5,7 +5,9 @@ from hypothesis import strategies as st
 
 from forametric import metrics
 from forametric.errors import InputError
-from forametric.evaluation.evaluate import estimate_clusters, groups_of, unseen_scores
+from forametric.analysis.clustering import cluster, estimate_clusters
+from forametric.data.embeddings import Embeddings
+from forametric.evaluation.evaluate import unseen_scores
 from forametric.identification.references import ReferenceSet, subsample_per_class
 
 A, B, C = "abc"
@@ -54,17 +56,17 @@ def _groups(centroids, each=12):
 def test_clear_groups_are_found_and_counted():
     vectors = _groups(3).astype(np.float32)
     taxa = np.repeat(np.array([A, B, C], object), 12)
-    found = unseen_scores(vectors, taxa)
+    found = unseen_scores(Embeddings.of_vectors(vectors), taxa)
     assert found["matched_accuracy"] == found["recall_at_1"] == found["ami"] == 1
     assert found["estimated"]["clusters"] == estimate_clusters(vectors) == 3
-    assert len(set(groups_of(vectors, 5)[0])) == 5
+    assert len(set(cluster(vectors, 5)[0])) == 5
 
 
 def test_too_little_to_cluster_gives_no_figures():
-    assert unseen_scores(np.zeros((3, 2), np.float32), np.array([A, B, B], object)) == {}
+    assert unseen_scores(Embeddings.of_vectors(np.zeros((3, 2))), np.array([A, B, B], object)) == {}
 
 
-def test_the_gallery_names_by_its_nearest_and_calls_far_ones_strange(tmp_path):
+def test_references_name_by_the_nearest_and_far_vectors_are_more_novel(tmp_path):
     vectors = _groups(2).astype(np.float32)
     references = ReferenceSet(
         [str(i) for i in range(24)], np.repeat(np.array([A, B], object), 12), vectors
@@ -83,7 +85,7 @@ def test_the_gallery_names_by_its_nearest_and_calls_far_ones_strange(tmp_path):
         ReferenceSet.load(tmp_path / "bad.parquet")
 
 
-def test_thinning_keeps_every_taxon():
+def test_subsampling_keeps_every_taxon():
     taxa = np.array([A] * 30 + [B] * 2, object)
     kept = subsample_per_class(taxa, 5, 0)
     assert (taxa[kept] == A).sum() == 5

@@ -122,7 +122,7 @@ class CheckReport(Result):
         conflicting = set(self.of("conflict")["id"]) | set(self.of("conflict")["other_id"])
         table.loc[table["id"].isin(conflicting), "taxon"] = None
         suspects = self.of("label").drop_duplicates("id").set_index("id")["message"]
-        table["suspect"] = table["id"].map(suspects).fillna("")
+        table["suspect"] = table["id"].map(suspects).astype(object).fillna("")
         out = pd.concat([self.of(kind)["id"] for kind in ("unreadable", "duplicate", "conflict")])
         kept = table[~table["id"].isin(set(out))].reset_index(drop=True)
         if kept.empty:

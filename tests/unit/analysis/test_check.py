@@ -5,13 +5,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from forametric.analysis.check import KINDS, check_collection, fixed, near_copies, write_audit
+from forametric.analysis.check import KINDS, check, near_copies
 from forametric.data.collection import Collection
 from forametric.data.importers import import_collection
-from forametric.images import decode
 from forametric.model.model import Model
 from forametric.simulation import render_shell
-from tests.support.cli import forametric
 
 
 @pytest.fixture
@@ -38,28 +36,28 @@ def flawed(tmp_path) -> Collection:
     return import_collection(tmp_path / "t.csv", tmp_path / "c").collection
 
 
-def found(audit, kind):
-    return sorted(audit.of(kind)["image"])
+def found(report, kind):
+    return sorted(report.of(kind)["image"])
 
 
 def test_each_flaw_is_found_once_and_nothing_else(flawed):
     (flawed.images / "5.png").write_bytes(b"broken since")
-    audit = check_collection(flawed)
-    assert found(audit, "unreadable") == ["5.png"]
-    assert found(audit, "duplicate") == ["copy.png"]
-    assert found(audit, "conflict") == ["conflict.png"]
-    assert found(audit, "near copy") == ["near.png"]
-    assert found(audit, "blank") == ["blank.png"]
-    assert found(audit, "off scale") == ["tiny.png"]
-    assert found(audit, "leak") == ["conflict.png", "mate.png"]
-    assert found(audit, "label") == []
-    assert audit.of("leak")["says"].str.contains("split_1").all()
+    report = check(flawed)
+    assert found(report, "unreadable") == ["5.png"]
+    assert found(report, "duplicate") == ["copy.png"]
+    assert found(report, "conflict") == ["conflict.png"]
+    assert found(report, "near copy") == ["near.png"]
+    assert found(report, "blank") == ["blank.png"]
+    assert found(report, "off scale") == ["tiny.png"]
+    assert found(report, "leak") == ["conflict.png", "mate.png"]
+    assert found(report, "label") == []
+    assert report.of("leak")["message"].str.contains("split_1").all()
 
 
 def test_fixing_makes_a_new_collection_and_leaves_the_old(flawed):
     (flawed.images / "5.png").write_bytes(b"broken since")
     before = flawed.specimens.copy()
-    clean = fixed(flawed, check_collection(flawed))
+    clean = check(flawed).fix()
     assert set(before["image"]) - set(clean.specimens["image"]) == {
         "5.png",
         "copy.png",
@@ -71,14 +69,13 @@ def test_fixing_makes_a_new_collection_and_leaves_the_old(flawed):
 
 
 def test_the_page_and_the_table_are_written(flawed, tmp_path):
-    (tmp_path / "out").mkdir()
-    audit = check_collection(flawed)
-    write_audit(audit, flawed, tmp_path / "out", judged=False)
+    report = check(flawed)
+    report.save(str(tmp_path / "out"))
     page = (tmp_path / "out" / "check.html").read_text()
     assert page.count("data:image/jpeg") >= 6
     assert "http" not in page
     table = pd.read_csv(tmp_path / "out" / "findings.csv")
-    assert len(table) == sum(audit.summary[kind] for kind in KINDS)
+    assert len(table) == sum(report.counts[kind] for kind in KINDS)
 
 
 def test_a_planted_wrong_name_is_ranked_first(model_folder, shells):
@@ -86,16 +83,16 @@ def test_a_planted_wrong_name_is_ranked_first(model_folder, shells):
     wrong = np.flatnonzero(table["taxon"] == "single sphere")[3]
     table.loc[wrong, ["label", "taxon"]] = "clavate radial"
     planted = Collection(table, shells.images, shells.info)
-    audit = check_collection(planted, Model.load(model_folder).embed(planted))
-    first = audit.of("label").iloc[0]
+    report = check(planted, Model.load(model_folder))
+    first = report.of("label").iloc[0]
     assert first["id"] == table["id"].iloc[wrong]
-    assert "single sphere" in first["says"]
-    marked = fixed(planted, audit).specimens.set_index("id")
+    assert "single sphere" in first["message"]
+    marked = report.fix().specimens.set_index("id")
     assert "single sphere" in marked.loc[first["id"], "suspect"]
     assert marked.loc[first["id"], "taxon"] == "clavate radial"
 
 
-def test_near_copies_are_each_told_once_across_chunks():
+def test_near_copies_are_each_reported_once_across_blocks():
     pictures = np.random.default_rng(0).normal(100, 20, (2500, 1024))
     pictures[2400] = pictures[3] * 1.1 + 5
     deviations = pictures.std(1)
@@ -103,14 +100,15 @@ def test_near_copies_are_each_told_once_across_chunks():
     assert [(a, b) for a, b, _ in near_copies(pictures, deviations)] == [(3, 2400)]
 
 
-def test_check_from_the_command_line(flawed, tmp_path):
+def test_findings_are_listed_as_skipped_and_in_the_summary(flawed):
     (flawed.images / "5.png").write_bytes(b"broken since")
-    done = forametric("check", tmp_path / "c", "-o", tmp_path / "o", "--fix", tmp_path / "n")
-    assert done.returncode == 1
-    assert "conflict: conflict.png = 1.png (keeled / clavate)" in done.stdout
-    assert (tmp_path / "o" / "check.html").is_file()
-    clean = Collection.open(tmp_path / "n")
-    assert all(decode(path).size for path in clean.paths())
-    again = forametric("check", tmp_path / "c", "-o", tmp_path / "o")
-    assert again.returncode == 2
-    assert "--overwrite" in again.stderr
+    report = check(flawed)
+    assert report.skipped["image"].tolist() == ["5.png"]
+    assert len(report.skipped["reason"][0]) > 5
+    assert len(report.summary["findings"]) == len(report)
+
+
+def test_a_folder_of_images_can_be_checked(flawed):
+    report = check(str(flawed.images))
+    assert found(report, "duplicate") == ["conflict.png", "copy.png"]
+    assert report.counts["unlabelled"] == 16

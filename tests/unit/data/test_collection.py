@@ -1,11 +1,13 @@
 import os
 import shutil
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from forametric.data.collection import Collection, inside
 from forametric.data.importers import import_collection
+from forametric.data.sources import open_collection
 from forametric.errors import InputError
 
 
@@ -118,6 +120,46 @@ def test_select_and_merge_give_back_the_whole(shells):
     half = shells.select([0, 1, 2]).merge(shells.select(list(range(3, len(shells)))))
     assert list(half.specimens["id"]) == list(shells.specimens["id"])
     assert half.paths() == shells.paths()
+
+
+def test_rows_are_taken_by_mask_positions_slice_or_query(shells):
+    mask = shells.taxa() == "single sphere"
+    positions = np.flatnonzero(mask)
+    for part in (
+        shells[mask], shells[positions], shells[positions.tolist()], shells.select(mask),
+        shells.query("taxon == 'single sphere'"), shells[positions[0] : positions[-1] + 1],
+    ):  # fmt: skip
+        assert part.specimens["id"].tolist() == shells.specimens["id"][mask].tolist()
+    assert len(shells[[]]) == len(shells.select(np.zeros(48, bool))) == 0
+
+
+@pytest.fixture
+def places(shells, shells_folder, tmp_path):
+    """What `open_collection` takes, with the number of specimens in it."""
+    return {
+        "a collection": (shells, 48),
+        "its folder": (shells_folder, 48),
+        "its folder as text": (str(shells_folder), 48),
+        "a folder of images": (shells.images, 48),
+        "a folder of images as text": (str(shells.path(0).parent), 12),
+        "an image": (shells.path(0), 1),
+        "an image as text": (str(shells.path(0)), 1),
+    }
+
+
+def test_one_rule_for_what_a_verb_takes(places, tmp_path):
+    for what, (given, count) in places.items():
+        found = open_collection(given)
+        assert len(found) == count, what
+        assert all(path.is_file() for path in found.paths()), what
+    labelled = open_collection(places["a collection"][0])
+    plain = open_collection(places["a folder of images"][0])
+    assert sorted(plain.specimens["id"]) == sorted(labelled.specimens["id"]), "ids are by content"
+    assert set(plain.taxa()) == {""}
+    with pytest.raises(InputError, match="holds no images"):
+        open_collection(tmp_path)
+    with pytest.raises(InputError, match="a collection, a folder of images or an image"):
+        open_collection(tmp_path / "nowhere")
 
 
 def test_a_path_may_not_leave_its_folder(tmp_path):

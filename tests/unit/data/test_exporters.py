@@ -9,10 +9,9 @@ from dwca.read import DwCAReader
 from openpyxl import load_workbook
 
 from forametric.data.collection import Collection
-from forametric.data.exporters import FORMATS, export_collection
+from forametric.data.exporters import EXPORTERS, export
 from forametric.data.importers import import_collection
 from forametric.errors import InputError
-from tests.support.cli import forametric
 
 
 @pytest.fixture
@@ -36,14 +35,14 @@ def names(core) -> pd.DataFrame:
 
 
 def test_csv_round_trip(core, tmp_path):
-    export_collection(core, tmp_path / "out.csv", "csv")
+    export(core, tmp_path / "out.csv")
     table = pd.read_csv(tmp_path / "out.csv")
     assert table["image"].tolist() == core.specimens["image"].tolist()
     assert table["um_per_px"].tolist() == pytest.approx(core.specimens["um_per_px"].tolist())
 
 
 def test_excel_runs_no_formula(core, tmp_path):
-    export_collection(core, tmp_path / "out.xlsx", "excel")
+    export(core, tmp_path / "out.xlsx", format="excel")
     sheet = load_workbook(tmp_path / "out.xlsx")["specimens"]
     header = [cell.value for cell in sheet[1]]
     cell = sheet.cell(2, header.index("remark") + 1)
@@ -51,9 +50,12 @@ def test_excel_runs_no_formula(core, tmp_path):
 
 
 def test_ecotaxa_round_trip(core, names, tmp_path):
-    export_collection(core, tmp_path / "out.zip", "ecotaxa", names=names, identified_by="model x")
+    export(
+        core, tmp_path / "out.zip", format="ecotaxa", identifications=names,
+        identified_by="model x",
+    )  # fmt: skip
     again = import_collection(tmp_path / "out.zip", tmp_path / "back")
-    assert again.kind == "ecotaxa"
+    assert again.source == "ecotaxa"
     table = again.collection.specimens
     assert table["id"].tolist() == core.specimens["id"].tolist(), "the very bytes"
     assert table["sample"].tolist() == core.specimens["sample"].tolist()
@@ -75,12 +77,12 @@ def test_ecotaxa_round_trip(core, names, tmp_path):
 def test_ecotaxa_keeps_the_status_of_what_nobody_named_anew(core, names, tmp_path):
     core.specimens["object_annotation_status"] = ["dubious", "predicted", "predicted", "", *"v" * 8]
     core.specimens["object_annotation_person_name"] = "B. Jones"
-    core.specimens["decided_by"] = [None, None, "R. Mayer", *[None] * 9]
+    core.specimens["verdict_by"] = [None, None, "R. Mayer", *[None] * 9]
 
     def statuses(names):
-        export_collection(
-            core, tmp_path / "out.zip", "ecotaxa",
-            names=names, identified_by="model x", overwrite=True,
+        export(
+            core, tmp_path / "out.zip", format="ecotaxa",
+            identifications=names, identified_by="model x", overwrite=True,
         )  # fmt: skip
         with zipfile.ZipFile(tmp_path / "out.zip") as archive:
             table = pd.read_csv(archive.open("ecotaxa_forametric.tsv"), sep="\t", skiprows=[1])
@@ -95,7 +97,7 @@ def test_ecotaxa_keeps_the_status_of_what_nobody_named_anew(core, names, tmp_pat
 
 
 def test_particle_trieur_round_trip(core, tmp_path):
-    export_collection(core, core.images / "out.csv", "particle-trieur", overwrite=True)
+    export(core, core.images / "out.csv", format="particle-trieur", overwrite=True)
     header = (core.images / "out.csv").read_text().splitlines()[0]
     assert header == (
         "id,filename,label,sample,index1,index2,resolution,GUID,labeled_by,validated_by"
@@ -108,9 +110,10 @@ def test_particle_trieur_round_trip(core, tmp_path):
 
 
 def test_a_darwin_core_archive_is_read_by_another_reader(core, names, tmp_path):
-    export_collection(
-        core, tmp_path / "out.zip", "darwin-core", names=names, identified_by="forametric, model x"
-    )
+    export(
+        core, tmp_path / "out.zip", format="darwin-core", identifications=names,
+        identified_by="forametric, model x",
+    )  # fmt: skip
     term = "http://rs.tdwg.org/dwc/terms/"
     with DwCAReader(str(tmp_path / "out.zip")) as archive:
         assert archive.descriptor.core.type == f"{term}Occurrence"
@@ -135,31 +138,20 @@ def test_a_darwin_core_archive_is_read_by_another_reader(core, names, tmp_path):
         assert media[0].data["http://purl.org/dc/terms/license"] == "CC BY 4.0"
 
 
-@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("kind", EXPORTERS)
 def test_a_wrong_suffix_or_an_existing_file_is_refused(core, tmp_path, kind):
     with pytest.raises(InputError, match="should end in"):
-        export_collection(core, tmp_path / "out.doc", kind)
-    taken = tmp_path / f"out{FORMATS[kind].suffix}"
+        export(core, tmp_path / "out.doc", format=kind)
+    taken = tmp_path / f"out{EXPORTERS[kind].suffix}"
     taken.write_text("mine")
     with pytest.raises(InputError, match="exists already"):
-        export_collection(core, taken, kind)
+        export(core, taken, format=kind)
     assert taken.read_text() == "mine"
 
 
 def test_names_of_other_specimens_are_refused(core, tmp_path):
     foreign = pd.DataFrame({"image": ["no.png"], "taxon": ["x"]})
     with pytest.raises(InputError, match="none of this collection"):
-        export_collection(core, tmp_path / "o.csv", "csv", names=foreign)
+        export(core, tmp_path / "o.csv", identifications=foreign)
     with pytest.raises(InputError, match="lack the column taxon"):
-        export_collection(core, tmp_path / "o.csv", "csv", names=foreign[["image"]])
-
-
-def test_export_names_the_model_from_the_command_line(model_folder, shells_folder, tmp_path):
-    forametric("identify", model_folder, shells_folder, "-o", tmp_path / "n.csv")
-    done = forametric(
-        "export", shells_folder, "--names", tmp_path / "n.csv", "--model", model_folder,
-        "--format", "csv", "-o", tmp_path / "out.csv",
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    by = pd.read_csv(tmp_path / "out.csv")["identified_by"]
-    assert by.str.contains("model default of collection").all()
+        export(core, tmp_path / "o.csv", identifications=foreign[["image"]])

@@ -48,7 +48,7 @@ def test_the_facts_are_those_of_the_library():
 
 def test_a_downloaded_library_becomes_a_collection_with_the_papers_splits(library, tmp_path):
     got, table = rows_of(library, tmp_path)
-    assert got.kind == "endless-forams"
+    assert got.source == "endless-forams"
     assert table["taxon"].nunique() == 35
     assert len(got.skipped) == 0
     expected = pd.read_csv(tmp_path / "collection" / "expected.csv")
@@ -123,7 +123,7 @@ def ecotaxa(folder, picture, typed=True, encoding="utf-8"):
 @pytest.mark.parametrize(("typed", "encoding"), [(True, "utf-8"), (False, "cp1252")])
 def test_an_ecotaxa_export_keeps_its_columns(tmp_path, picture, typed, encoding):
     got, table = rows_of(ecotaxa(tmp_path / "export", picture, typed, encoding), tmp_path)
-    assert got.kind == "ecotaxa"
+    assert got.source == "ecotaxa"
     assert table["label"].tolist() == ["Globigerina bulloides"] * 2 + ["Copepoda<Maxillopoda"]
     assert table["taxon"].tolist() == ["Globigerina bulloides"] * 2 + ["Copepoda"]
     assert set(table["sample"]) == {"station_é"}
@@ -171,7 +171,7 @@ def test_a_particle_trieur_project_gives_labels_scale_and_sample(tmp_path, pictu
     picture("pt/images/b.png", 2)
     (tmp_path / "pt" / "project.xml").write_text(PROJECT.format(declared=""))
     got, table = rows_of(tmp_path / "pt" / "project.xml", tmp_path)
-    assert got.kind == "particle-trieur"
+    assert got.source == "particle-trieur"
     assert table["image"].tolist() == ["images/a.png", "images/b.png"]
     assert table["taxon"].fillna("").tolist() == ["Globigerina bulloides", ""]
     first = table.iloc[0]
@@ -379,21 +379,22 @@ def test_aphia_ids_are_taken_from_worms_for_exact_matches_only(served):
     fresh = Taxonomy.load().refreshed(served(json.dumps(answers).encode()))
     assert fresh.aphia_id("Globigerina bulloides") == "113434"
     assert (fresh.table["aphia_id"] != "").sum() == 1
-    with pytest.raises(InputError, match="could not be asked"):
+    with pytest.raises(InputError, match="unexpected response|could not reach WoRMS"):
         Taxonomy.load().refreshed(served(b"<html>"))
 
 
 def test_the_library_is_fetched_where_the_site_answers(served, tmp_path):
     import io
 
-    from forametric.data.importers.endless_forams import fetch_endless_forams
+    from forametric.data.importers.endless_forams import download_endless_forams
 
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as file:
         file.writestr("a.jpg", b"x")
     (tmp_path / "Beella digitata.zip").write_bytes(b"kept")
-    assert fetch_endless_forams(tmp_path, served(archive.getvalue())) == {}
+    done = download_endless_forams(str(tmp_path), served(archive.getvalue()))
+    assert (len(done), done.skipped.empty, done.folder) == (35, True, tmp_path)
     assert len(list(tmp_path.glob("*.zip"))) == 35
     assert (tmp_path / "Beella digitata.zip").read_bytes() == b"kept"
     with pytest.raises(InputError, match="cannot be reached"):
-        fetch_endless_forams(tmp_path / "other", served(b"<html>down for repair</html>"))
+        download_endless_forams(tmp_path / "other", served(b"<html>down for repair</html>"))

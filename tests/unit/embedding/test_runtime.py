@@ -1,22 +1,23 @@
-"""The same arithmetic in PyTorch, OpenVINO and ONNX Runtime; models run without PyTorch."""
+"""The same arithmetic in PyTorch, OpenVINO and ONNX Runtime; which device a model runs on."""
 
-import subprocess
+import platform
 import sys
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
-import pandas as pd
 import pytest
 import torch
 
-from forametric.data.collection import Collection
-from forametric.embedding.runtime import OpenVinoRuntime, TorchRuntime
+from forametric.data.splits import Split
+from forametric.embedding import runtime
+from forametric.embedding.recipe import Recipe
+from forametric.embedding.runtime import OpenVinoRuntime, TorchRuntime, has_gpu
 from forametric.errors import ModelError
 from forametric.images import load_images
-from forametric.model.card import read_card
+from forametric.model.card import ModelCard
 from forametric.model.model import Model, read_network
-from tests.support.cli import QUICK, forametric
+from forametric.training.train import train
 
 
 def _alike(ours, theirs, names) -> None:
@@ -26,119 +27,100 @@ def _alike(ours, theirs, names) -> None:
 
 def test_three_runtimes_give_one_vector(model_folder, shells):
     model = Model.load(model_folder)
-    assert isinstance(model.runtime, OpenVinoRuntime) or torch.cuda.is_available()
-    squares, _, _ = load_images(shells.paths(), model.card.recipe.network.image_size)
-    network = read_network(model_folder, read_card(model_folder))
+    assert isinstance(model.embedder.runtime, OpenVinoRuntime) or torch.cuda.is_available()
+    inputs, _, _ = load_images(shells.paths(), model.recipe.network.image_size)
+    network = read_network(model_folder, ModelCard.load(model_folder))
     counted: list[int] = []
-    vectors, classes = TorchRuntime(network, model.card.recipe.tta_views).run(
-        squares, counted.append
-    )
+    vectors, classes = TorchRuntime(network, model.recipe.tta_views).run(inputs, counted.append)
     assert sum(counted) == len(shells)
-    fast, fast_classes = OpenVinoRuntime(model_folder / "model.onnx").run(squares, counted.append)
+    fast, fast_classes = OpenVinoRuntime(model_folder / "model.onnx").run(inputs, counted.append)
     session = onnxruntime.InferenceSession(model_folder / "model.onnx")
-    other, other_classes = session.run(None, {"squares": squares})
+    other, other_classes = session.run(None, {"inputs": inputs})
     for found, head in ((fast, fast_classes), (other, other_classes)):
         _alike(vectors, found, model.references.predict)
         assert np.abs(head - classes).max() < 1e-4
-    one = OpenVinoRuntime(model_folder / "model.onnx").run(squares[:1], counted.append)[0]
-    assert np.allclose(one, fast[:1], atol=1e-5), "the number of squares at once changes nothing"
+    one = OpenVinoRuntime(model_folder / "model.onnx").run(inputs[:1], counted.append)[0]
+    assert np.allclose(one, fast[:1], atol=1e-5), "the number of inputs at once changes nothing"
 
 
-def test_a_headless_network_gives_vectors_alone(shells_folder, split_file, shells, tmp_path):
-    asked = ["--split", split_file, "--recipe", "frozen", "-o", tmp_path / "m", *QUICK[2:]]
-    assert forametric("train", shells_folder, *asked).returncode == 0
-    model = Model.load(tmp_path / "m")
+def test_a_headless_network_gives_vectors_alone(shells, split_file, tmp_path):
+    """The graph without a class head is another one, so here it is written."""
+    recipe = Recipe.load("frozen", ["network.image_size=32", "tta_views=1"])
+    model = train(Split.load(shells, split_file), recipe, str(tmp_path / "m"))
+    assert (tmp_path / "m" / "model.onnx").is_file()
+    assert model.card.training["epochs"] == [], "the frozen recipe needs no training"
     got = model.embed(shells.paths()[:5])
     assert got.class_probabilities.shape == (5, 0)
     assert model.identifier.class_scores(got).shape == (5, len(model.taxa))
 
 
-def test_a_gpu_that_runs_out_of_memory_gets_half_as_many(monkeypatch, model_folder, capsys):
-    network = read_network(model_folder, read_card(model_folder))
+def test_a_gpu_that_runs_out_of_memory_gets_half_as_many(monkeypatch, model_folder, caplog):
+    network = read_network(model_folder, ModelCard.load(model_folder))
     seen: list[int] = []
 
     class Small(torch.nn.Module):
         def __init__(self, network, views):
             super().__init__()
 
-        def forward(self, squares):
-            seen.append(len(squares))
-            if len(squares) > 4:
+        def forward(self, inputs):
+            seen.append(len(inputs))
+            if len(inputs) > 4:
                 raise torch.cuda.OutOfMemoryError
-            return squares.float().mean((1, 2)), squares[:, 0, 0, :0].float()
+            return inputs.float().mean((1, 2)), inputs[:, 0, 0, :0].float()
 
     monkeypatch.setattr("forametric.embedding.network.Deployed", Small)
-    squares = np.arange(10 * 4 * 4 * 3, dtype=np.uint8).reshape(10, 4, 4, 3)
-    vectors, _ = TorchRuntime(network, 1).run(squares, lambda n: None)
+    inputs = np.arange(10 * 4 * 4 * 3, dtype=np.uint8).reshape(10, 4, 4, 3)
+    vectors, _ = TorchRuntime(network, 1).run(inputs, lambda n: None)
     assert seen == [10, 8, 4, 4, 2]
-    assert np.allclose(vectors, squares.mean((1, 2)))
-    assert "going on with 4 images" in capsys.readouterr().err
+    assert np.allclose(vectors, inputs.mean((1, 2)))
+    assert "halved to 4" in caplog.text
 
 
-def test_a_graph_that_is_none_is_refused(tmp_path):
+def test_a_file_that_is_not_a_graph_is_refused(tmp_path):
     (tmp_path / "model.onnx").write_bytes(b"no graph")
     with pytest.raises(ModelError, match="cannot be run"):
         OpenVinoRuntime(tmp_path / "model.onnx")
 
 
-LIGHT = """
-import sys
-from importlib.machinery import PathFinder
+# Devices
 
-class Without:
-    def find_spec(name, path=None, target=None):
-        hidden = ("torch", "timm", "lightning_fabric", "safetensors", "onnx")
-        return None if name.split(".")[0] in hidden else PathFinder.find_spec(name, path, target)
-
-sys.meta_path[sys.meta_path.index(PathFinder)] = Without
-from forametric.cli import main
-sys.argv = ["forametric", *sys.argv[1:]]
-main()
-"""
+DRIVERS = {
+    "nothing": ((), None, "linux", "x86_64"),
+    "NVIDIA's driver": (("/proc/driver/nvidia",), None, "linux", "x86_64"),
+    "nvidia-smi": ((), "/usr/bin/nvidia-smi", "win32", "AMD64"),
+    "AMD ROCm": (("/dev/kfd",), None, "linux", "x86_64"),
+    "a Mac with Metal": ((), None, "darwin", "arm64"),
+    "an Intel Mac": ((), None, "darwin", "x86_64"),
+}
 
 
-def test_a_model_identifies_maps_and_exports_without_pytorch(model_folder, shells_folder, tmp_path):
-    def light(*arguments):
-        command = [sys.executable, "-c", LIGHT, *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, text=True)
-
-    names = tmp_path / "names.csv"
-    verbs = (
-        ("identify", model_folder, shells_folder, "-o", names),
-        ("map", model_folder, shells_folder, "-o", tmp_path / "map.png"),
-        ("discover", model_folder, shells_folder, "--all", "-o", tmp_path / "groups"),
-        ("embed", model_folder, shells_folder, "-o", tmp_path / "v.parquet"),
-        ("export", shells_folder, "--names", names, "--model", model_folder,
-         "--format", "csv", "-o", tmp_path / "out.csv"),
-    )  # fmt: skip
-    for verb in verbs:
-        done = light(*verb)
-        assert done.returncode == 0, (verb, done.stderr)
-    assert len(pd.read_csv(names)) == len(Collection.open(Path(shells_folder)))
-    refused = light("train", shells_folder, "--split", "x", "-o", tmp_path / "m")
-    assert refused.returncode == 2
-    assert "forametric[train]" in refused.stderr
+@pytest.mark.parametrize("machine", DRIVERS)
+@pytest.mark.parametrize("device", ["cuda", "mps", "cpu"])
+def test_a_gpu_of_any_maker_is_found_by_its_driver(monkeypatch, machine, device):
+    """It once knew only nvidia-smi. PyTorch has the last word, and is asked only if need be."""
+    paths, smi, system, processor = DRIVERS[machine]
+    asked = []
+    monkeypatch.setattr(runtime, "torch_device", lambda: asked.append(1) or device)
+    monkeypatch.setattr(Path, "exists", lambda path: str(path) in paths)
+    monkeypatch.setattr(runtime.shutil, "which", lambda _: smi)
+    monkeypatch.setattr(sys, "platform", system)
+    monkeypatch.setattr(platform, "machine", lambda: processor)
+    has_driver = machine not in ("nothing", "an Intel Mac")
+    found = has_gpu()
+    monkeypatch.undo()
+    assert found == (has_driver and device != "cpu")
+    assert bool(asked) == has_driver
 
 
-@pytest.mark.slow
-def test_an_installation_without_extras_names_shells(model_folder, shells_folder, tmp_path):
-    """The package alone, in an environment of its own: no PyTorch far and wide."""
-    root = Path(__file__).resolve().parents[1]
-    subprocess.run([sys.executable, "-m", "venv", tmp_path / "bare"], check=True)
-    python = tmp_path / "bare" / ("Scripts" if sys.platform == "win32" else "bin") / "python"
-    installed = subprocess.run(
-        [python, "-m", "pip", "install", "-q", root], capture_output=True, text=True
-    )
-    if "No matching distribution" in installed.stderr:
-        pytest.skip("no package index can be reached from here")
-    assert installed.returncode == 0, installed.stderr
-    verbs = (
-        ("identify", model_folder, shells_folder, "-o", tmp_path / "names.csv"),
-        ("map", model_folder, shells_folder, "-o", tmp_path / "map.html"),
-    )
-    for verb in verbs:
-        command = [python, "-m", "forametric", *map(str, verb)]
-        done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
-        assert done.returncode == 0, (verb, done.stderr)
-    heavy = [python, "-c", "import torch"]
-    assert subprocess.run(heavy, capture_output=True).returncode == 1
+def test_without_pytorch_there_is_no_gpu(monkeypatch):
+    monkeypatch.setattr(runtime, "find_spec", lambda _: None)
+    assert not has_gpu()
+
+
+@pytest.mark.parametrize(
+    ("cuda", "mps", "device"), [(True, False, "cuda"), (False, True, "mps"), (False, False, "cpu")]
+)
+def test_the_device_is_what_pytorch_has(monkeypatch, cuda, mps, device):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+    assert runtime.torch_device() == device

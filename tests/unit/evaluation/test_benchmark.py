@@ -1,180 +1,143 @@
+"""What a benchmark runs, keeps and refuses. Its runs are stand-ins: see tests/integration."""
+
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
+from types import SimpleNamespace
 
-import numpy as np
 import pandas as pd
 import pytest
 
 from forametric.embedding.recipe import Recipe
 from forametric.errors import InputError
-from forametric.evaluation.benchmark import benchmark, summary
-from forametric.evaluation.statistics import mean_interval, paired_difference
-from forametric.simulation.plates import write_endless_forams
-from tests.support.cli import forametric
+from forametric.evaluation import benchmark as module
+from forametric.evaluation.benchmark import benchmark
+from forametric.evaluation.measures import summarise
 
-SMALL = ["network.image_size=32", "tta_views=1", "epochs=0"]
-RECIPES = [Recipe.load(name, SMALL) for name in ("frozen", "softmax+triplet")]
+RECIPES = [Recipe.load("frozen"), Recipe.load("softmax+triplet")]
 
 
-def test_a_paired_difference_by_hand() -> None:
-    ours, theirs = np.array([0.8, 0.9, 0.85, 0.95]), np.array([0.7, 0.85, 0.8, 0.8])
-    mean, p = paired_difference(ours, theirs, test_share=0.25)
-    d = ours - theirs
-    assert mean == pytest.approx(0.0875)
-    t = 0.0875 / (d.std(ddof=1) * np.sqrt(1 / 4 + 0.25))
-    assert t == pytest.approx(2.585, abs=0.001)
-    x = t / np.sqrt(3)  # Student's distribution of three degrees of freedom has a closed form
-    assert p == pytest.approx(1 - 2 / np.pi * (x / (1 + x * x) + np.arctan(x)))
-    assert paired_difference(ours, ours, 0.25)[0] == 0
-    assert np.isnan(paired_difference(ours[:1], theirs[:1], 0.25)[1])
+@pytest.fixture
+def runs(monkeypatch) -> list[Path]:
+    """Stand-ins for training and evaluation; the list has the folder of every training."""
+    made: list[Path] = []
+
+    class Evaluated:
+        def __init__(self, split):
+            self.split = split
+
+        def save(self, folder, overwrite):
+            folder.mkdir()
+            accuracy = 0.5 + len(made) / 100
+            metrics = {
+                "known": {"accuracy": accuracy, "macro_f1": accuracy},
+                "model": {"backbone": "none"},
+                "n": {"test": 5, "references": 20},
+                "data": {"split_name": self.split.name},
+            }
+            (folder / "metrics.json").write_text(json.dumps(metrics))
+            specimens = "id,subset,taxon,named,score,novelty,decision\n1,test,a,a,0.9,0.1,\n"
+            (folder / "specimens.csv").write_text(specimens)
+            (folder / "species.csv").write_text("taxon,references,test,f1\na,9,1,1.0\n")
+
+    def train(split, recipe, folder, seed):
+        made.append(folder)
+        if recipe.name == "wild":
+            raise InputError("training has diverged")
+        folder.mkdir()
+
+    card = SimpleNamespace(training={"images": 100, "seconds": 2.0})
+    monkeypatch.setattr(module, "train", train)
+    monkeypatch.setattr(module.Model, "load", lambda folder: SimpleNamespace(card=card))
+    monkeypatch.setattr(module, "evaluate", lambda model, split: Evaluated(split))
+    return made
 
 
-def test_the_interval_covers_the_mean_as_often_as_it_says() -> None:
-    rng = np.random.default_rng(0)
-    covered = 0
-    for _ in range(2000):
-        mean, half = mean_interval(rng.normal(3, 2, 5))
-        covered += abs(mean - 3) <= half
-    assert covered / 2000 == pytest.approx(0.95, abs=0.015)
-
-
-def test_the_corrected_test_rarely_finds_a_difference_between_equals() -> None:
-    """Draws of one pool overlap: each draw's result holds a part that all of them share."""
-    rng = np.random.default_rng(1)
-    found = 0
-    for _ in range(1000):
-        shared = rng.normal(0, 0.01 * np.sqrt(0.2))
-        difference = shared + rng.normal(0, 0.01, 5)
-        found += paired_difference(difference, np.zeros(5), 0.25)[1] < 0.05
-    assert found / 1000 < 0.08
-
-
-def test_a_benchmark_gives_a_row_for_each_run_and_does_none_twice(shells_folder, tmp_path) -> None:
-    table = benchmark(shells_folder, tmp_path / "b", RECIPES, draws=2, unseen=1)
-    assert table[["recipe", "draw", "seed"]].values.tolist() == [
+def test_a_benchmark_gives_a_row_for_each_run_and_repeats_none(shells_folder, tmp_path, runs):
+    bench = benchmark(shells_folder, RECIPES, output=tmp_path / "b", repeats=2, held_out_taxa=1)
+    assert bench.runs[["recipe", "draw", "seed"]].values.tolist() == [
         [r, d, 0] for d in ("draw_1", "draw_2") for r in ("frozen", "softmax+triplet")
     ]
-    assert table["known.macro_f1"].between(0, 1).all()
-    assert "unseen.ami" not in table, "one unseen species is nothing to cluster"
-    files = sorted((tmp_path / "b" / "runs").rglob("metrics.json"))
-    assert len(files) == 4
-    times = [f.stat().st_mtime_ns for f in files]
-    more = benchmark(shells_folder, tmp_path / "b", RECIPES, draws=3, unseen=1)
-    assert len(more) == 6
-    assert [f.stat().st_mtime_ns for f in files] == times
-    found = summary(more, "frozen")
+    assert len(runs) == 4
+    more = benchmark(
+        str(shells_folder), RECIPES, output=str(tmp_path / "b"), repeats=3, held_out_taxa=1
+    )
+    assert len(more) == len(runs) == 6
+    assert more.runs["known.accuracy"].tolist() == [0.51, 0.52, 0.53, 0.54, 0.55, 0.56]
+    found = more.table
     assert (found["difference"][found["recipe"] == "frozen"] == 0).all()
     row = found[(found["recipe"] == "softmax+triplet") & (found["measure"] == "known.accuracy")]
-    wanted = more[more["recipe"] == "softmax+triplet"]["known.accuracy"].mean()
-    assert row["mean"].iloc[0] == pytest.approx(wanted)
+    assert row["mean"].iloc[0] == pytest.approx(0.54)
+    assert row["difference"].iloc[0] == pytest.approx(0.01)
     with pytest.raises(InputError, match="no runs of 'absent'"):
-        summary(more, "absent")
-    other = [Recipe.load("frozen", [*SMALL, "network.image_size=64"])]
+        summarise(more.runs, "absent")
+
+
+def test_a_benchmark_refuses_other_settings_than_its_own(shells_folder, tmp_path, runs):
+    settings = {"output": tmp_path / "b", "repeats": 1, "held_out_taxa": 1}
+    benchmark(shells_folder, RECIPES, **settings)
+    other = [Recipe.load("frozen", ["network.image_size=64"])]
     with pytest.raises(InputError, match="other settings"):
-        benchmark(shells_folder, tmp_path / "b", other, draws=2, unseen=1)
+        benchmark(shells_folder, other, **settings)
     with pytest.raises(InputError, match="other taxa held out"):
-        benchmark(shells_folder, tmp_path / "b", RECIPES, draws=2, unseen=2)
-    with pytest.raises(InputError, match="same name"):
-        benchmark(shells_folder, tmp_path / "c", [RECIPES[0]] * 2)
+        benchmark(shells_folder, RECIPES, **settings | {"held_out_taxa": 2})
+    for recipes, against, words in (
+        ([RECIPES[0]] * 2, "", "same name"),
+        (RECIPES, "default", "default is not one of the recipes"),
+    ):
+        with pytest.raises(InputError, match=words):
+            benchmark(shells_folder, recipes, against=against, output=tmp_path / "c")
+    with pytest.raises(InputError, match="'no'"):
+        benchmark(shells_folder, RECIPES, splits=["no"], output=tmp_path / "c")
+    assert not (tmp_path / "c").exists()
 
 
-def test_a_recipe_that_fails_is_a_row_that_says_why_and_the_others_go_on(
-    shells_folder, tmp_path
-) -> None:
-    (tmp_path / "wild.toml").write_text(
-        'name = "wild"\nabout = ""\nextends = "default"\nepochs = 1\n'
-        "[network]\nneck = 'hidden'\ncomponents = 0\n[optimiser]\nhead_rate = 1e30\nwarmup = 0\n"
+def test_two_splits_of_one_file_name_are_refused(shells_folder, split_file, tmp_path, runs):
+    """They once shared a folder, so that the second was never run."""
+    again = tmp_path / "other" / split_file.name
+    again.parent.mkdir()
+    again.write_bytes(split_file.read_bytes())
+    with pytest.raises(InputError, match="two splits have the same file name"):
+        benchmark(shells_folder, RECIPES, splits=[split_file, again], output=tmp_path / "b")
+    assert not runs
+
+
+def test_a_recipe_that_fails_is_a_row_that_says_why_and_the_others_continue(
+    shells_folder, tmp_path, runs
+):
+    wild = RECIPES[0].model_copy(update={"name": "wild"})
+    settings = {"output": tmp_path / "b", "repeats": 1, "held_out_taxa": 1}
+    bench = benchmark(shells_folder, [wild, *RECIPES], against="frozen", **settings)
+    assert bench.failed["failed"].tolist() == ["training has diverged"]
+    assert bench.runs["recipe"].tolist() == ["wild", "frozen", "softmax+triplet"]
+    assert set(bench.table["recipe"]) == {"frozen", "softmax+triplet"}
+    page = bench.to_html().read_text()
+    assert "training has diverged" in page
+    benchmark(shells_folder, [wild, *RECIPES], against="frozen", **settings)
+    assert [folder.parent.parent.name for folder in runs[3:]] == ["wild"], "it is tried again"
+    with pytest.raises(InputError, match="every run failed; the first: training has diverged"):
+        benchmark(shells_folder, [wild], output=tmp_path / "c", repeats=1)
+
+
+def test_seeds_are_averaged_within_a_draw(shells_folder, tmp_path, runs):
+    bench = benchmark(
+        shells_folder, RECIPES[:1], output=tmp_path / "b", repeats=2, seeds=2, held_out_taxa=1
     )
-    asked = ["benchmark", shells_folder, "--recipes", f"frozen,{tmp_path / 'wild.toml'}"]
-    asked += ["--draws", 1, "--unseen", 1, "--set", "network.image_size=32", "-o", tmp_path / "b"]
-    done = forametric(*asked, "--json")
-    assert done.returncode == 1, done.stderr
-    said = json.loads(done.stdout)
-    assert [Path(run["folder"]).parent.name for run in said["failed"]] == ["wild"]
-    assert "diverged" in said["failed"][0]["failed"]
-    assert {row["recipe"] for row in said["summary"]} == {"frozen"}
-    assert "diverged" in (tmp_path / "b" / "benchmark.html").read_text()
-    assert list(pd.read_csv(tmp_path / "b" / "runs.csv")["recipe"]) == ["frozen", "wild"]
+    assert bench.runs["seed"].tolist() == [0, 1, 0, 1]
+    accuracy = bench.table[bench.table["measure"] == "known.accuracy"].iloc[0]
+    assert accuracy["n"] == 2
+    assert accuracy["mean"] == pytest.approx(0.525)
 
 
-def test_a_killed_benchmark_goes_on(shells_folder, tmp_path) -> None:
-    script = (
-        "import os, signal, sys\nfrom pathlib import Path\n"
-        "from forametric.evaluation import compare\n"
-        "from forametric.embedding.recipe import Recipe\n"
-        "real, seen = compare.evaluate, []\n"
-        "def evaluate(*a, **k):\n"
-        "    seen.append(1); print('evaluated', flush=True)\n"
-        "    if sys.argv[3] == 'die' and len(seen) == 2: os.kill(os.getpid(), signal.SIGKILL)\n"
-        "    return real(*a, **k)\n"
-        "compare.evaluate = evaluate\n"
-        f"recipes = [Recipe.load(n, {SMALL!r}) for n in ('frozen', 'softmax')]\n"
-        "t = compare.benchmark(Path(sys.argv[1]), Path(sys.argv[2]), recipes, draws=2, unseen=0)\n"
-        "assert len(t) == 4\n"
+def test_a_benchmark_writes_its_tables_and_figures(shells_folder, tmp_path, runs):
+    bench = benchmark(
+        shells_folder, RECIPES, output=tmp_path / "b", repeats=2, held_out_taxa=1, paper=False
     )
-    asked = [sys.executable, "-c", script, str(shells_folder), str(tmp_path / "b")]
-    killed = subprocess.run([*asked, "die"], capture_output=True, text=True)
-    assert killed.returncode == -9, killed.stderr
-    done = subprocess.run([*asked, "go on"], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("evaluated") == 3
-
-
-@pytest.mark.slow
-def test_the_papers_protocol_runs_on_look_alikes_of_its_library(tmp_path) -> None:
-    write_endless_forams(tmp_path / "portal", most=9)
-    imported = forametric("import", tmp_path / "portal", "-o", tmp_path / "library")
-    assert imported.returncode == 0, imported.stderr
-    done = forametric(
-        "benchmark", tmp_path / "library", "--endless-forams", "--recipes", "frozen,softmax",
-        "--set", "network.image_size=32", "--set", "tta_views=1", "--set", "epochs=0", "-o", tmp_path / "b",
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    runs = pd.read_csv(tmp_path / "b" / "runs.csv")
-    draws = ["karaderi-closed", "karaderi-open", *(f"open_{n}" for n in range(1, 6))]
-    assert runs["draw"].drop_duplicates().tolist() == draws
-    without = runs["unseen_without.matched_accuracy"].notna()
-    assert (without == (runs["draw"] == "karaderi-open")).all(), "no. 29 is left out of one set"
-    page = (tmp_path / "b" / "benchmark.html").read_text()
-    for words in ("as printed, Karaderi et al. 2022", "0.665", "It differs", "without no. 29"):
-        assert words in page
-
-
-def test_the_verb_writes_a_page_with_tables_and_figures(shells_folder, tmp_path) -> None:
-    (tmp_path / "mine.toml").write_text('name = "mine"\nabout = ""\nextends = "frozen"')
-    done = forametric(
-        "benchmark", shells_folder, "--recipes", f"frozen,{tmp_path / 'mine.toml'}",
-        "--draws", 2, "--unseen", 2, "--set", "network.image_size=32", "-o", tmp_path / "b", "--json",
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    rows = {(r["recipe"], r["measure"]): r for r in json.loads(done.stdout)["summary"]}
-    assert rows["mine", "known.macro_f1"]["difference"] == 0
-    folder = tmp_path / "b"
-    page = (folder / "benchmark.html").read_text()
-    assert page.count("<img") == 5
-    assert "http" not in page.replace("http://www.w3.org", "")
-    assert len(pd.read_csv(folder / "runs.csv")) == 4
-    assert (folder / "table.md").read_text().startswith("| recipe | backbone | known: macro F1")
-    specimens = pd.read_csv(
-        Path(pd.read_csv(folder / "runs.csv")["folder"][0]) / "results/specimens.csv"
-    )
-    assert specimens.columns.tolist() == [
-        "id", "subset", "taxon", "named", "score", "novelty", "decision",
-    ]  # fmt: skip
-    wrong = forametric("benchmark", shells_folder, "--recipes", "froozen", "-o", tmp_path / "c")
-    assert wrong.returncode == 2
-    assert "froozen" in wrong.stderr
-    column = forametric(
-        "benchmark", shells_folder, "--recipes", "frozen", "--splits", "no", "-o", tmp_path / "d"
-    )
-    assert column.returncode == 2
-    assert "'no'" in column.stderr
-    assert not (tmp_path / "d").exists()
-    foreign = forametric(
-        "benchmark", shells_folder, "--against", "default", "--recipes", "frozen", "-o", folder
-    )
-    assert foreign.returncode == 2
+    page = bench.to_html()
+    assert page.read_text().count("<img") == 5
+    assert "http" not in page.read_text().replace("http://www.w3.org", "")
+    assert len(pd.read_csv(tmp_path / "b" / "runs.csv")) == 4
+    table = (tmp_path / "b" / "table.md").read_text()
+    assert table.startswith("| recipe | backbone | known: macro F1")
+    assert len(pd.read_csv(tmp_path / "b" / "summary.csv")) == len(bench.table)

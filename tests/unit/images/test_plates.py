@@ -6,21 +6,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from experiments.plates import measure
 from forametric.images import decode, load_image
 from forametric.images.plate import crop_plate, read_plate
 from forametric.simulation.plates import BAR_UM, STYLES, simulate_plate
+from tests.support.measure import measure_plates
 
 
 def test_the_label_goes_and_the_shell_stays():
-    for key, found in measure(80, first=50_000).items():
+    for key, found in measure_plates(80, first=50_000).items():
         assert found["shell kept"] >= 0.999, key
         assert found["strip gone"] >= 0.999, key
 
 
 @pytest.mark.slow
 def test_the_label_goes_and_the_shell_stays_on_two_thousand_plates():
-    found = measure(2000).values()
+    found = measure_plates(2000).values()
     assert np.mean([f["shell kept"] for f in found]) >= 0.999
     assert np.mean([f["strip gone"] for f in found]) >= 0.999
 

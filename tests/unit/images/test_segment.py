@@ -12,13 +12,12 @@ import pytest
 import tifffile
 from PIL import Image
 
-from experiments.slides import matched, measure
 from forametric.data.collection import Collection
 from forametric.data.importers.slides import segment_slides
 from forametric.errors import InputError
 from forametric.images.segment import crop, find_specimens, overlay
 from forametric.simulation.slides import simulate_slide
-from tests.support.cli import forametric
+from tests.support.measure import matched_specimens, measure_slides
 
 
 def discs(*places: tuple[float, float, float], shape=(300, 400), slide=20, shell=180) -> np.ndarray:
@@ -37,8 +36,8 @@ def test_measures_of_round_shells_are_those_of_circles(dark: bool) -> None:
     tones = {"slide": 210, "shell": 60} if dark else {}
     slide = find_specimens(discs(*places, **tones))
     assert slide.dark == dark
-    assert len(slide.shells) == 3
-    for found, (x, y, r) in zip(slide.shells.itertuples(), places, strict=True):
+    assert len(slide.specimens) == 3
+    for found, (x, y, r) in zip(slide.specimens.itertuples(), places, strict=True):
         assert (found.x_px, found.y_px) == pytest.approx((x + 0.5, y + 0.5), abs=0.6)
         assert found.equivalent_diameter_px == pytest.approx(2 * r, rel=0.03)
         assert found.major_axis_px == pytest.approx(2 * r, rel=0.04)
@@ -49,18 +48,18 @@ def test_measures_of_round_shells_are_those_of_circles(dark: bool) -> None:
 
 def test_touching_shells_are_parted_and_lobed_ones_are_not() -> None:
     pair = find_specimens(discs((100, 100, 40), (178, 100, 40)))
-    assert len(pair.shells) == 2
-    assert pair.shells["touching"].all()
+    assert len(pair.specimens) == 2
+    assert pair.specimens["touching"].all()
     lobed = find_specimens(discs((100, 100, 40), (145, 100, 36), (120, 135, 36)))
-    assert len(lobed.shells) == 1
+    assert len(lobed.specimens) == 1
 
 
 def test_dust_and_shells_cut_by_the_edge_are_left_out() -> None:
     slide = find_specimens(discs((100, 100, 40), (300, 150, 40), (395, 250, 30), (30, 250, 2)))
-    assert len(slide.shells) == 2
+    assert len(slide.specimens) == 2
     assert slide.cut == 1
     small = find_specimens(discs((100, 100, 40), (300, 150, 12)), smallest=30)
-    assert len(small.shells) == 1
+    assert len(small.specimens) == 1
 
 
 def test_a_cut_picture_holds_its_shell_and_nothing_of_its_neighbour() -> None:
@@ -77,8 +76,8 @@ def test_a_cut_picture_holds_its_shell_and_nothing_of_its_neighbour() -> None:
 def test_a_bare_slide_has_no_shells() -> None:
     for seed in range(3):
         noise = np.random.default_rng(seed).normal(30, 4, (200, 300, 3))
-        assert not len(find_specimens(np.clip(noise, 0, 255).astype(np.uint8)).shells)
-    assert not len(find_specimens(np.full((200, 300, 3), 7, np.uint8)).shells)
+        assert not len(find_specimens(np.clip(noise, 0, 255).astype(np.uint8)).specimens)
+    assert not len(find_specimens(np.full((200, 300, 3), 7, np.uint8)).specimens)
 
 
 def test_a_large_slide_is_measured_in_its_own_pixels() -> None:
@@ -86,7 +85,7 @@ def test_a_large_slide_is_measured_in_its_own_pixels() -> None:
     large = np.asarray(Image.fromarray(small).resize((4200, 2100)))
     slide = find_specimens(large)
     assert slide.factor == 2
-    assert slide.shells["equivalent_diameter_px"].tolist() == pytest.approx([800, 600], rel=0.03)
+    assert slide.specimens["equivalent_diameter_px"].tolist() == pytest.approx([800, 600], rel=0.03)
     assert crop(large, slide, 0).shape[1] == pytest.approx(992, rel=0.03)
 
 
@@ -98,7 +97,7 @@ def test_the_overlay_shows_the_whole_slide() -> None:
 
 
 def test_most_shells_of_simulated_slides_are_found() -> None:
-    for light, found in measure(2, 1200, first=500).items():
+    for light, found in measure_slides(2, 1200, first=500).items():
         assert found["precision"] > 0.93, light
         assert found["recall"] > 0.93, light
 
@@ -106,7 +105,7 @@ def test_most_shells_of_simulated_slides_are_found() -> None:
 def test_a_match_needs_half_of_the_union() -> None:
     truth = simulate_slide(3, 4, side=500, touching=0)
     found = find_specimens(truth.picture)
-    right, number = matched(found, truth)
+    right, number = matched_specimens(found, truth)
     assert right == {1, 2, 3, 4}
     assert number == 4
 
@@ -118,10 +117,10 @@ def test_slides_become_a_collection_with_measures_in_um(tmp_path: Path) -> None:
         tmp_path / "tray2.tif", picture, imagej=True, resolution=(0.5, 0.5), metadata={"unit": "um"}
     )
     (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff")
-    got = segment_slides([tmp_path], tmp_path / "out")
+    got = segment_slides(str(tmp_path), str(tmp_path / "out"))
     table = got.collection.specimens.set_index("sample")
     assert got.skipped["image"].tolist() == ["broken.jpg"]
-    assert got.slides["shells"].tolist() == [2, 2]
+    assert got.slides["specimens"].tolist() == [2, 2]
     assert np.isnan(table.loc["tray 1", "um_per_px"]).all()
     assert np.isnan(table.loc["tray 1", "equivalent_diameter_um"]).all()
     assert (table.loc["tray2", "um_per_px"] == 2).all()
@@ -133,24 +132,6 @@ def test_slides_become_a_collection_with_measures_in_um(tmp_path: Path) -> None:
     assert pd.read_csv(tmp_path / "out" / "skipped.csv")["image"].tolist() == ["broken.jpg"]
     assert not (tmp_path / "out.unfinished").exists()
     assert len(Collection.open(tmp_path / "out")) == 4
-
-
-def test_the_verb_reports_and_ends_with_the_right_status(tmp_path: Path) -> None:
-    Image.fromarray(discs((100, 100, 40), (300, 150, 40))).save(tmp_path / "tray.png")
-    Image.fromarray(np.zeros((100, 100, 3), np.uint8)).save(tmp_path / "bare.png")
-    done = forametric(
-        "segment", tmp_path / "tray.png", tmp_path / "bare.png",
-        "--um-per-px", 3, "--min-diameter", 150, "-o", tmp_path / "out",
-    )  # fmt: skip
-    assert done.returncode == 1, done.stderr
-    assert "no shell was found" in done.stderr
-    again = forametric("segment", tmp_path / "tray.png", "-o", tmp_path / "out")
-    assert again.returncode == 2
-    assert "exists already" in again.stderr
-    none = forametric("segment", tmp_path / "bare.png", "-o", tmp_path / "none")
-    assert none.returncode == 2
-    assert "no shell was found on any of 1 slides" in none.stderr
-    assert not list(tmp_path.glob("none*"))
 
 
 def test_wrong_input_is_refused(tmp_path: Path) -> None:

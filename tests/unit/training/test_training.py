@@ -163,9 +163,9 @@ def test_a_recipe_that_extends_another_changes_only_what_it_says(tmp_path):
     with pytest.raises(RecipeError, match="extends itself"):
         Recipe.load(tmp_path / "mine.toml")
     (tmp_path / "base.toml").write_text('extends = "triplet"\nepochs = 7')
-    (tmp_path / "mine.toml").write_text('extends = "base.toml"\nviews = 4')
+    (tmp_path / "mine.toml").write_text('extends = "base.toml"\ntta_views = 4')
     found = Recipe.load(tmp_path / "mine.toml")
-    assert (found.epochs, found.views) == (7, 4), (
+    assert (found.epochs, found.tta_views) == (7, 4), (
         "a file is looked for beside the one that names it"
     )
     (tmp_path / "mine.toml").write_text('extends = "absent"')
@@ -227,7 +227,7 @@ def test_views_make_the_vector_blind_to_quarter_turns():
     assert torch.allclose(one, turned, atol=1e-5)
 
 
-def test_a_backbone_without_weights_falls_back_loudly(monkeypatch, capsys):
+def test_a_backbone_without_weights_falls_back_loudly(monkeypatch, caplog):
     import timm
 
     create = timm.create_model
@@ -240,7 +240,7 @@ def test_a_backbone_without_weights_falls_back_loudly(monkeypatch, capsys):
     monkeypatch.setattr(timm, "create_model", offline)
     _, backbone = build(Recipe.load("karaderi2022").network, 3)
     assert backbone == "tf_efficientnet_lite0"
-    assert "resnet50" in capsys.readouterr().err
+    assert "resnet50" in caplog.text
 
 
 def _bare(width: int = 6):

@@ -166,5 +166,6 @@ def _join(collection: Collection, names: pd.DataFrame | None, by: str) -> pd.Dat
             break
     for column in ("decision", "reason"):
         if column in predictions:
-            table.loc[named, column] = images.map(predictions[column]).fillna("")
+            found = images.map(predictions[column])
+            table.loc[named, column] = found.astype(object).fillna("")
     return table

@@ -1,0 +1,70 @@
+"""A PostgreSQL server of this machine's own, on loopback, with a database for each test."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+USER = "forametric"
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running server."""
+
+    port: int
+
+    def address(self, database: str = "postgres") -> str:
+        return f"postgresql://{USER}@127.0.0.1:{self.port}/{database}"
+
+    @contextmanager
+    def database(self) -> Iterator[str]:
+        """Create a database, give its address, and drop it."""
+        import psycopg
+
+        name = f"test_{uuid4().hex}"
+        with psycopg.connect(self.address(), autocommit=True) as connection:
+            connection.execute(f'CREATE DATABASE "{name}"')
+            try:
+                yield self.address(name)
+            finally:
+                connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+@contextmanager
+def server() -> Iterator[Server]:
+    """Start a server; skips the test where PostgreSQL is not installed."""
+    found = [shutil.which("initdb"), *sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))]
+    initdb = next((Path(place) for place in found if place), None)
+    if initdb is None:
+        pytest.skip("PostgreSQL is not installed")
+    folder = Path(tempfile.mkdtemp())
+    run_as = {}
+    if os.geteuid() == 0:  # PostgreSQL refuses to run as root
+        shutil.chown(folder, "postgres", "postgres")
+        run_as = {"user": "postgres", "group": "postgres"}
+    nowhere = subprocess.DEVNULL
+    run = partial(subprocess.run, check=True, stdout=nowhere, stderr=nowhere, cwd=folder, **run_as)
+    control = [initdb.with_name("pg_ctl"), "-D", folder / "data"]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    run([initdb, "-D", folder / "data", "-U", USER, "-A", "trust"])
+    options = f"-h 127.0.0.1 -p {port} -k {folder}"
+    run([*control, "-l", folder / "log", "-o", options, "-w", "start"])
+    try:
+        yield Server(port)
+    finally:
+        run([*control, "-m", "fast", "stop"])
+        shutil.rmtree(folder)

@@ -1,0 +1,114 @@
+"""Probabilities and prediction sets: by hand on small arrays, and on drawn ones."""
+
+import json
+
+import numpy as np
+import pytest
+
+from forametric import metrics
+from forametric.errors import InputError, ModelError
+from forametric.identification.calibration import Calibration, CalibrationData, fit_calibration
+from tests.support.samples import A, B, C, calibration_of
+
+
+def _drawn(count: int, sharpness: float, seed: int = 0):
+    """Scores whose true probabilities are softmax(logits); they claim `sharpness` times as much."""
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(0, 2, (count, 3))
+    true = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    truth = np.array([rng.choice([A, B, C], p=p) for p in true])
+    scores = np.exp(sharpness * logits)
+    return (scores / scores.sum(1, keepdims=True)).astype(np.float32), truth
+
+
+def _data(scores, centroid_distances, truth) -> CalibrationData:
+    novelty = np.linspace(0, 1, len(truth), dtype=np.float32)
+    return CalibrationData([A, B, C], scores, centroid_distances, truth, novelty, novelty + 2)
+
+
+@pytest.mark.parametrize("sharpness", [0.5, 3.0])
+def test_calibration_undoes_scores_that_are_too_sure_or_not_sure_enough(sharpness):
+    scores, truth = _drawn(2000, sharpness)
+    found = fit_calibration(_data(scores, 0 * scores, truth))
+    assert found.temperature == pytest.approx(sharpness, rel=0.2)
+    assert found.novelty_threshold == pytest.approx(0.95, abs=0.01)
+    assert min(found.novelty_leave_class_out) > max(found.novelty)
+    fresh, names = _drawn(4000, sharpness, seed=1)
+    better = found.probabilities(fresh, np.zeros_like(fresh), [A, B, C])
+    assert better.sum(1) == pytest.approx(1, abs=1e-5)
+    columns = np.array([A, B, C])
+
+    def error(p):
+        return metrics.calibration_error(p.max(1), columns[p.argmax(1)] == names)
+
+    assert error(better) < 0.03 < error(fresh)
+    for wrong in (0.05, 0.2):
+        members = found.prediction_sets(better, wrong)
+        covered = members[np.arange(4000), np.searchsorted(columns, names)].mean()
+        assert covered == pytest.approx(1 - wrong, abs=0.03)
+
+
+@pytest.mark.parametrize("scale", [1e-4, 1.0, 1e5])
+def test_distances_to_centroids_weigh_as_much_as_they_told_the_right_name(scale):
+    far, truth = _drawn(2000, 1.0)
+    centroid_distances = -np.log(far) / 3 * np.float32(scale)
+    silent = np.full_like(far, 1 / 3)
+    found = fit_calibration(_data(silent, centroid_distances, truth))
+    assert found.distance_weight * scale == pytest.approx(3, rel=0.2)
+    assert found.probabilities(silent, centroid_distances, [A, B, C]) == pytest.approx(
+        far, abs=0.06
+    )
+
+
+def test_the_temperature_by_hand():
+    cooled = calibration_of(temperature=2.0, distance_weight=0.0)
+    scores, far = np.float32([[0.8, 0.2]]), np.float32([[9.0, 0.0]])
+    # (0.8 / 0.2) ** (1 / 2) = 2 to 1, and the distances do not count
+    found = cooled.probabilities(scores, far, [A, B])[0]
+    assert found == pytest.approx([2 / 3, 1 / 3], abs=1e-3)
+
+
+def test_a_species_with_few_specimens_keeps_to_the_common_temperature():
+    scores = np.tile(np.float32([[0.8, 0.1, 0.1]]), (60, 1))
+    often = np.array([A] * 30 + [B] * 30)
+    rarely = np.array([A] * 59 + [B])
+    shift = [
+        fit_calibration(_data(scores, 0 * scores, truth)).shift[B] for truth in (often, rarely)
+    ]
+    assert shift[0] > 2 * abs(shift[1])
+
+
+def test_too_few_specimens_are_not_calibrated_on():
+    few = _data(np.ones((3, 3), np.float32), np.ones((3, 3), np.float32), np.array([A] * 3))
+    with pytest.raises(InputError, match="at least 20"):
+        fit_calibration(few)
+
+
+def test_prediction_sets_by_hand():
+    calibration = calibration_of()
+    p = np.float32([[0.80, 0.15, 0.05], [0.04, 0.03, 0.93]])
+    # The 90th of 99 nonconformities is 0.90: a taxon belongs with a probability of 0.10 or more.
+    assert calibration.prediction_sets(p, 0.1).tolist() == [
+        [True, True, False], [False, False, True],
+    ]  # fmt: skip
+    assert calibration.prediction_sets(np.float32([[0.3, 0.3, 0.4]]), 0.9).sum() == 1
+    with pytest.raises(InputError, match=r"the least is 0\.010"):
+        calibration.prediction_sets(p, 0.001)
+    with pytest.raises(InputError, match="between 0 and 1"):
+        calibration.prediction_sets(p, 0)
+
+
+def test_calibration_files_are_checked(tmp_path):
+    path = tmp_path / "calibration.json"
+    calibration = calibration_of()
+    calibration.save(path)
+    assert Calibration.load(path) == calibration
+    data = json.loads(path.read_text())
+    for change, words in (({"format": 9}, "format 9"), ({"temperature": "hot"}, "damaged")):
+        path.write_text(json.dumps(data | change))
+        with pytest.raises(ModelError, match=words):
+            Calibration.load(path)
+    del data["distance_weight"]
+    path.write_text(json.dumps(data))
+    with pytest.raises(ModelError, match="distance_weight"):
+        Calibration.load(path)

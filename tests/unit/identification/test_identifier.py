@@ -1,0 +1,106 @@
+"""Decisions and references by hand."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from forametric import metrics
+from forametric.data.embeddings import Embeddings
+from forametric.data.taxonomy import Taxonomy
+from forametric.errors import InputError, ModelError
+from forametric.identification.identifier import Identifier, decide
+from forametric.identification.references import ReferenceSet
+from tests.support.samples import A, B, C, calibration_of
+
+
+def test_centroid_distances_by_hand():
+    vectors = np.float32([[2, 0], [2, 0], [2, 0], [0, 2]])
+    references = ReferenceSet(["1", "2", "3", "4"], np.array([A, A, A, B], object), vectors)
+    # From the centroids (2, 0) and (0, 2).
+    assert references.centroid_distances(np.float32([[1, 0]]))[0] == pytest.approx([1, 5])
+
+
+def test_decisions_by_hand():
+    p = np.float32([[0.9, 0.05, 0.05], [0.45, 0.45, 0.1], [0.4, 0.2, 0.4], [0.98, 0.01, 0.01]])
+    novelty = np.float32([0.5, 0.5, 0.5, 1.5])
+    table = decide(
+        p, novelty, [A, B, C], calibration_of(), min_probability=0.7, taxonomy=Taxonomy.load()
+    )
+    assert table["decision"].tolist() == ["accepted", "genus", "ambiguous", "unknown"]
+    assert table["taxon"].tolist() == [A, "Globigerina", "", ""]
+    assert table["probability"].tolist() == pytest.approx([0.9, 0.9, 0.4, 0.98])
+    assert "species uncertain" in table["reason"][1]
+    assert "no taxon reaches a probability of 0.7" in table["reason"][2]
+    assert "more novel than 95%" in table["reason"][3]
+
+
+def test_names_without_a_genus_are_not_rolled_up():
+    p = np.float32([[0.5, 0.5]])
+    table = decide(
+        p, np.float32([0]), ["single sphere", "single disc"], calibration_of(), min_probability=0.9,
+        taxonomy=Taxonomy.load(),
+    )  # fmt: skip
+    assert table["decision"].tolist() == ["ambiguous"]
+
+
+@given(st.lists(st.floats(0, 1), min_size=2, max_size=40))
+def test_open_set_figures_keep_within_their_bounds(values):
+    known, novel = np.array(values), np.array(values) + 0.5
+    right = np.arange(len(values)) % 2 == 0
+    auroc, found = metrics.auroc(novel, known), metrics.oscr(novel, known, right)
+    assert 0 <= found <= right.mean() + 1e-12
+    assert auroc >= 0.5
+    assert metrics.fpr_at_tpr(novel + 1, known) == 0
+
+
+def test_reference_sets_of_one_taxon_or_one_specimen_still_answer():
+    vectors = np.eye(3, dtype=np.float32)
+    lone = ReferenceSet(["a"], np.array([A], object), vectors[:1])
+    assert lone.predict(vectors).tolist() == [A] * 3
+    assert lone.novelty(vectors).tolist() == pytest.approx([0, 2**0.5, 2**0.5])
+    assert lone.novelty_leave_class_out(vectors, np.array([A] * 3, object)).tolist() == [0, 0, 0]
+    two = ReferenceSet(["a", "b"], np.array([A, B], object), vectors[:2])
+    assert two.novelty_leave_class_out(
+        vectors[:1], np.array([A], object)
+    ).tolist() == pytest.approx([2**0.5])
+
+
+def test_names_weigh_the_head_by_what_it_knows():
+    a, b = "alpha", "beta"
+    x, y, z = np.eye(3, 8, dtype=np.float32)
+    references = ReferenceSet(
+        ["1", "2", "3"], np.array([a, b, "new"], object), np.stack([x, y, z])
+    )
+    identifier = Identifier(references, head_taxa=[a, b])
+    got = Embeddings.of_vectors(np.stack([x, z]), np.array([[0.0, 1.0], [0.0, 1.0]], np.float32))
+    votes = references.votes(got.vectors)
+    scores = identifier.class_scores(got)
+    assert scores.sum(1) == pytest.approx(1)
+    column = {t: references.classes_.index(t) for t in (a, b, "new")}
+    known = votes[0, [column[a], column[b]]].sum()
+    assert scores[0, column[b]] == pytest.approx(votes[0, column[b]] * (1 - known / 2) + known / 2)
+    assert scores[1].argmax() == column["new"], "a taxon that the head never met can still win"
+
+
+def test_an_identifier_is_immutable_and_keeps_to_the_protocol():
+    references = ReferenceSet(["1", "2"], np.array([A, B], object), np.eye(2, dtype=np.float32))
+    bare = Identifier(references)
+    assert bare.predict(np.float32([[0.9, 0.1], [0, 1]])).tolist() == [A, B]
+    assert bare.kneighbors(np.float32([[1, 0]]), 1)[1].tolist() == [[0]]
+    assert bare.novelty(np.float32([[1, 0]])).shape == (1,)
+    with pytest.raises(ModelError, match="forametric calibrate"):
+        bare.predict_proba(np.float32([[1, 0]]))
+    more = bare.add_references(["3"], np.array([C], object), np.float32([[1, 1]]))
+    assert (more.taxa, bare.taxa) == ([A, B, C], [A, B])
+    with pytest.raises(InputError, match="between 0 and 1"):
+        bare.identify(Embeddings.of_vectors(np.eye(2)), min_probability=7)
+
+
+def test_a_search_is_not_remembered_for_vectors_that_can_change():
+    """A cache by identity once gave the neighbors of what the array held before."""
+    references = ReferenceSet(["1", "2"], np.array([A, B], object), np.eye(2, dtype=np.float32))
+    queries = np.float32([[1, 0]])
+    assert references.predict(queries).tolist() == [A]
+    queries[:] = [[0, 1]]
+    assert references.predict(queries).tolist() == [B]
