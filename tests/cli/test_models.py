@@ -96,9 +96,7 @@ def test_evaluate_warns_of_another_split_and_refuses_the_training_specimens(
             assert "warning: the split is not the one" in done.stderr
 
 
-def test_calibrate_gives_probabilities_and_another_fingerprint(
-    model_folder, more_shells, tmp_path
-):
+def test_calibrate_gives_probabilities_and_another_fingerprint(model_folder, more_shells, tmp_path):
     asked = ["calibrate", model_folder, more_shells, "--split", "check", "-o", tmp_path / "m"]
     done = forametric(*asked, "--json")
     assert done.returncode == 0, done.stderr

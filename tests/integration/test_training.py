@@ -76,9 +76,7 @@ def test_a_results_folder_says_how_to_reproduce_it(
 ):
     asked = ["--split", split_file, "-o", tmp_path / "r"]
     assert forametric("evaluate", model_folder, shells_folder, *asked).returncode == 0
-    again = forametric(
-        "train", shells_folder, "--reproduce", tmp_path / "r", "-o", tmp_path / "n"
-    )
+    again = forametric("train", shells_folder, "--reproduce", tmp_path / "r", "-o", tmp_path / "n")
     assert again.returncode == 0, again.stderr
     a, b = (f / "weights.safetensors" for f in (model_folder, tmp_path / "n"))
     assert a.read_bytes() == b.read_bytes()
@@ -142,9 +140,7 @@ def test_a_training_in_a_log_shows_its_progress(
     monkeypatch.setattr("forametric.training.train.TrainingRun.validate", lambda run: 0.5)
     settings = ["epochs=1", "network.image_size=32", "tta_views=1", "network.freeze=1.0"]
     words = [word for setting in settings for word in ("--set", setting)]
-    done = forametric(
-        "train", shells_folder, "--split", split_file, "-o", tmp_path / "m", *words
-    )
+    done = forametric("train", shells_folder, "--split", split_file, "-o", tmp_path / "m", *words)
     assert done.returncode == 0, done.stderr
     lines = re.findall(r"training \(steps\): (\d+)/(\d+), [\d.]+/s, loss \d", done.stderr)
     assert len(lines) >= 2, done.stderr

@@ -12,9 +12,7 @@ from filelock import FileLock
 from PIL import Image
 
 
-def made_once(
-    factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]
-) -> Path:
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
     """The folder `name`, filled by `make` in whichever process of pytest-xdist comes first."""
     root = factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:

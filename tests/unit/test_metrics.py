@@ -4,9 +4,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forametric import metrics
-from forametric.errors import InputError
 from forametric.analysis.clustering import cluster, estimate_clusters
 from forametric.data.embeddings import Embeddings
+from forametric.errors import InputError
 from forametric.evaluation.evaluate import unseen_scores
 from forametric.identification.references import ReferenceSet, subsample_per_class
 

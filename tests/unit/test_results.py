@@ -12,8 +12,8 @@ import pytest
 
 import forametric as fm
 from forametric.data.collection import Collection
-from forametric.data.importers.endless_forams import DownloadReport
 from forametric.data.embeddings import skipped_table
+from forametric.data.importers.endless_forams import DownloadReport
 from forametric.evaluation.benchmark import Benchmark
 from forametric.utils.results import Result
 
@@ -53,6 +53,7 @@ def results(model, shown, evaluation, tmp_path_factory) -> dict[str, Result]:
     pixels = np.full((200, 300, 3), 20, np.uint8)
     pixels[50:90, 60:100] = pixels[120:170, 200:250] = 200
     Image.fromarray(pixels).save(folder / "tray.png")
+    downloaded = pd.DataFrame({"species": [HOSTILE], "file": ["a.zip"]})
     made = [
         shown,
         fm.import_collection(shown.images, folder / "c"),
@@ -61,7 +62,9 @@ def results(model, shown, evaluation, tmp_path_factory) -> dict[str, Result]:
         fm.Taxonomy.load(),
         fm.check(shown, model),
         fm.export(shown, folder / "out.csv", identifications=names),
-        DownloadReport(folder, pd.DataFrame({"species": [HOSTILE], "file": ["a"]}), skipped_table()),
+        DownloadReport(
+            folder, pd.DataFrame({"species": [HOSTILE], "file": ["a"]}), skipped_table()
+        ),
         model,
         names,
         fm.discover(embeddings, model),

@@ -67,7 +67,9 @@ def test_a_copy_is_placed_beside_its_original_and_the_old_stay(space: Morphospac
     assert np.median(off) < 0.03
     assert off.max() < 0.08
     np.testing.assert_array_equal(space.transform(space.vectors_[:20]), placed)
-    np.testing.assert_allclose(space.transform(space.vectors_[7:8])[0], placed[7], atol=1e-3 * width)
+    np.testing.assert_allclose(
+        space.transform(space.vectors_[7:8])[0], placed[7], atol=1e-3 * width
+    )
     assert space.transform(np.zeros((0, 8))).shape == (0, 2)
 
 

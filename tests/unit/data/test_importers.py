@@ -379,7 +379,7 @@ def test_aphia_ids_are_taken_from_worms_for_exact_matches_only(served):
     fresh = Taxonomy.load().refreshed(served(json.dumps(answers).encode()))
     assert fresh.aphia_id("Globigerina bulloides") == "113434"
     assert (fresh.table["aphia_id"] != "").sum() == 1
-    with pytest.raises(InputError, match="unexpected response|could not reach WoRMS"):
+    with pytest.raises(InputError, match=r"unexpected response|could not reach WoRMS"):
         Taxonomy.load().refreshed(served(b"<html>"))
 
 

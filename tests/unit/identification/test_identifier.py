@@ -69,9 +69,7 @@ def test_reference_sets_of_one_taxon_or_one_specimen_still_answer():
 def test_names_weigh_the_head_by_what_it_knows():
     a, b = "alpha", "beta"
     x, y, z = np.eye(3, 8, dtype=np.float32)
-    references = ReferenceSet(
-        ["1", "2", "3"], np.array([a, b, "new"], object), np.stack([x, y, z])
-    )
+    references = ReferenceSet(["1", "2", "3"], np.array([a, b, "new"], object), np.stack([x, y, z]))
     identifier = Identifier(references, head_taxa=[a, b])
     got = Embeddings.of_vectors(np.stack([x, z]), np.array([[0.0, 1.0], [0.0, 1.0]], np.float32))
     votes = references.votes(got.vectors)

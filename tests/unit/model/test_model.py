@@ -77,9 +77,7 @@ def test_a_batch_without_a_readable_image_stops_no_run(calibrated, more_shells, 
     with pytest.raises(InputError, match="none of the 3 images can be read"):
         calibrated.identify(tmp_path)
     shutil.copy(Collection.open(more_shells).paths()[0], tmp_path / "c.png")
-    found = identify_images(
-        calibrated.embedder, calibrated.identifier, tmp_path, batch_size=1
-    )
+    found = identify_images(calibrated.embedder, calibrated.identifier, tmp_path, batch_size=1)
     assert found.table["image"].tolist() == ["c.png"]
     assert found.skipped["image"].tolist() == ["a.png", "b.png", "d.png"]
     assert found.rows.tolist() == [2]
