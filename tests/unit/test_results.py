@@ -62,9 +62,7 @@ def results(model, shown, evaluation, tmp_path_factory) -> dict[str, Result]:
         fm.Taxonomy.load(),
         fm.check(shown, model),
         fm.export(shown, folder / "out.csv", identifications=names),
-        DownloadReport(
-            folder, pd.DataFrame({"species": [HOSTILE], "file": ["a"]}), skipped_table()
-        ),
+        DownloadReport(folder, downloaded, skipped_table()),
         model,
         names,
         fm.discover(embeddings, model),
