@@ -16,9 +16,8 @@ def project(project):
     """A project with a collection of its own, which holds two images twice."""
     found = Project.open(project)
     core = Collection.open(found.collection)
-    rows = np.r_[: len(core), 0, 1]
-    table = core.specimens.iloc[rows].reset_index(drop=True)
-    table.loc[len(core) :, "id"] = ["copy-a", "copy-b"]
+    table = core.specimens.iloc[np.r_[: len(core), 0, 1]].reset_index(drop=True)
+    table.loc[len(core) :, "id"] += "-2"
     collection = Collection(pd.DataFrame(table), core.images, core.info).save(project / "core")
     return Project.create(
         project / "review", collection, found.model, reference_images=found.reference_images

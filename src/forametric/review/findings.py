@@ -13,6 +13,7 @@ from forametric.review.workspace import ReviewWorkspace
 from forametric.utils.files import write_csv
 
 FILE = "findings.csv"
+TYPES = dict.fromkeys(COLUMNS, str) | {"score": float}
 
 
 def check_workspace(workspace: ReviewWorkspace, path: Path) -> int:
@@ -40,16 +41,15 @@ def open_findings(workspace: ReviewWorkspace, path: Path) -> pd.DataFrame | None
     if not path.is_file():
         return None
     try:
-        table = pd.read_csv(path, dtype={"score": float}, keep_default_na=False, na_values={})
+        table = pd.read_csv(path, dtype=TYPES, keep_default_na=False, na_values={})
     except (ValueError, OSError) as error:
         raise InputError(f"{path} cannot be read as findings: {error}.") from None
     if not set(table.columns) >= set(COLUMNS):
         raise InputError(f"{path} lacks columns; check the collection again.")
-    table = table.astype({column: str for column in COLUMNS if column != "score"})
-    table = table[table["id"].isin(workspace.row_of)]
-    rows = np.array([workspace.row_of[i] for i in table["id"]], int)
-    table = table[~workspace.settled.is_settled[rows]].copy()
+    known = table[table["id"].isin(workspace.row_of)]
+    rows = np.array([workspace.row_of[i] for i in known["id"]], int)
+    findings: pd.DataFrame = known[~workspace.settled.is_settled[rows]].copy()
     taxon_of = dict(zip(workspace.ids, workspace.collection.taxa(), strict=True))
-    table["taxon"] = table["id"].map(taxon_of)
-    found: pd.DataFrame = table.assign(other_taxon=table["other_id"].map(taxon_of).fillna(""))
-    return found
+    findings["taxon"] = findings["id"].map(taxon_of)
+    findings["other_taxon"] = findings["other_id"].map(taxon_of).fillna("")
+    return findings
