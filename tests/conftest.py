@@ -19,6 +19,17 @@ from tests.support.cli import FORMS, QUICK
 from tests.support.postgresql import server as postgresql_server
 from tests.support.shared import made_once, write_noise
 
+MARKED_BY_FIXTURE = {"postgresql": ("postgresql", "slow"), "real_data": ("slow",)}
+
+
+def pytest_collection_modifyitems(items) -> None:
+    """Mark tests by what they need, so that no test forgets to."""
+    for item in items:
+        for fixture, marks in MARKED_BY_FIXTURE.items():
+            if fixture in getattr(item, "fixturenames", ()):
+                for mark in marks:
+                    item.add_marker(mark)
+
 
 @pytest.fixture(scope="session")
 def shells_folder(tmp_path_factory) -> Path:

@@ -11,7 +11,8 @@ from forametric.errors import InputError
 from tests.support.cli import forametric
 
 
-def test_simulate_writes_shells_and_their_truth(tmp_path):
+def test_simulate_writes_shells_and_their_truth(tmp_path, monkeypatch):
+    monkeypatch.setattr("os.cpu_count", lambda: 1)  # one process starts at once
     asked = ["simulate", "--total", 35, "--size", 16, "-o", tmp_path / "s"]
     done = forametric(*asked)
     assert done.returncode == 0, done.stderr

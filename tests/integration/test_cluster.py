@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from forametric.data.collection import Collection
 from forametric.data.embeddings import read_vectors
 from forametric.errors import InputError
 from forametric.model import ray_cluster as cluster
@@ -17,7 +18,7 @@ from forametric.model.embed_collection import embed_to_file
 from forametric.model.model import Model
 from tests.support.cli import forametric
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.cluster]
 ray = pytest.importorskip("ray")
 
 
@@ -42,8 +43,6 @@ def _rows(path):
 
 def test_a_cluster_gives_the_rows_of_a_local_run(model_folder, many, two_machines, tmp_path):
     """With the images behind an address, and one worker killed on the way."""
-    from forametric.data.collection import Collection
-
     shells = Collection.open(many)
     local = embed_to_file(Model.load(model_folder), shells, tmp_path / "local.parquet")
     work = tmp_path / "v.unfinished"
@@ -60,16 +59,17 @@ def test_a_cluster_gives_the_rows_of_a_local_run(model_folder, many, two_machine
 
     killer = threading.Thread(target=kill_one_worker, daemon=True)
     killer.start()
-    failed = cluster.embed_on_cluster(
-        model_folder,
-        many,
-        tmp_path / "v",
+    skipped = cluster.embed_on_cluster(
+        str(model_folder),
+        str(many),
+        str(tmp_path / "v"),
         two_machines.address,
         images=f"file://{shells.images}",
     )
     killer.join(10)
     assert len(killed) == 1
-    assert [*failed] == [*local]
+    assert skipped.to_dict("records") == local.to_dict("records")
+    assert len(skipped) == 1
     here, there = _rows(tmp_path / "local.parquet"), _rows(tmp_path / "v")
     assert here.keys() == there.keys()
     assert len(here) == 2299

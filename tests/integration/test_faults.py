@@ -1,8 +1,7 @@
-"""What happens when the disk is full, or a folder is not ours to give away."""
+"""What happens when the disk is full or read-only, or some images are broken."""
 
 import contextlib
 import os
-import shutil
 import subprocess
 import sys
 
@@ -11,9 +10,9 @@ import pytest
 
 from forametric.data.collection import Collection
 from forametric.data.embeddings import read_vectors
-from forametric.errors import InputError
-from forametric.utils.files import atomic_folder, refuse_existing
+from forametric.data.importers import import_collection
 from tests.support.cli import QUICK, forametric
+from tests.support.shared import write_noise
 
 
 @contextlib.contextmanager
@@ -76,53 +75,21 @@ def test_a_read_only_disk_ends_in_a_sentence(verb, read_only_disk, shells_folder
     assert "Traceback" not in done.stderr
 
 
-def test_one_broken_image_in_a_hundred_is_listed_and_left_out(model_folder, many, tmp_path):
-    table = Collection.open(many).specimens
-    broken = table["image"].iloc[::100].tolist()
-    images = tmp_path / "images"
-    shutil.copytree(Collection.open(many).images, images)
-    for name in broken:
-        (images / name).write_bytes((images / name).read_bytes()[:60])
-    shells = Collection(table, images)
-    shells.save(tmp_path / "c")
-    done = forametric("embed", model_folder, tmp_path / "c", "-o", tmp_path / "v.parquet")
+@pytest.fixture(scope="module")
+def few(tmp_path_factory) -> Collection:
+    """300 small images, three of which break after the import."""
+    folder = tmp_path_factory.mktemp("few")
+    write_noise(folder / "images", 300)
+    found = import_collection(folder / "images", folder / "collection").collection
+    for name in found.specimens["image"].iloc[::100]:
+        (folder / "images" / name).write_bytes((folder / "images" / name).read_bytes()[:60])
+    return found
+
+
+def test_one_broken_image_in_a_hundred_is_listed_and_left_out(model_folder, few, tmp_path):
+    folder = few.images.parent / "collection"
+    done = forametric("embed", model_folder, folder, "-o", tmp_path / "v.parquet")
     assert done.returncode == 1
     listed = set(pd.read_csv(tmp_path / "v.skipped.csv")["image"])
-    assert set(broken) <= listed
-    assert len(read_vectors(tmp_path / "v.parquet")[0]) == len(table) - len(listed)
-
-
-def test_overwriting_gives_away_only_what_was_made_here(tmp_path):
-    (tmp_path / "thesis").mkdir()
-    (tmp_path / "thesis" / "chapter.txt").write_text("years of work")
-    with (
-        pytest.raises(InputError, match="did not make"),
-        atomic_folder(tmp_path / "thesis", overwrite=True),
-    ):
-        pass
-    assert (tmp_path / "thesis" / "chapter.txt").read_text() == "years of work"
-    (tmp_path / "thesis" / "model.json").write_text("{}")
-    refuse_existing(tmp_path / "thesis", overwrite=True)
-
-
-def test_a_stopped_demo_goes_on_and_a_finished_one_is_kept(tmp_path, monkeypatch):
-    from forametric import demo
-    from forametric.training import train
-
-    monkeypatch.setattr(demo, "PER_FORM", 6)
-    monkeypatch.setattr(demo, "SIZE", 48)
-    monkeypatch.setattr(demo, "SETTINGS", ("epochs=1", "network.image_size=32", "tta_views=1"))
-
-    def stop(*_, **__):
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patched:
-        patched.setattr(train, "train", stop)
-        with pytest.raises(KeyboardInterrupt):
-            demo.run_demo(tmp_path / "demo")
-    drawn = (tmp_path / "demo" / "shells" / "specimens.csv").stat().st_mtime_ns
-    made = demo.run_demo(tmp_path / "demo")
-    assert (tmp_path / "demo" / "shells" / "specimens.csv").stat().st_mtime_ns == drawn
-    assert all(os.path.exists(path) for path in made.values())
-    with pytest.raises(InputError, match="exists already"):
-        demo.run_demo(tmp_path / "demo")
+    assert listed == set(few.specimens["image"].iloc[::100])
+    assert len(read_vectors(tmp_path / "v.parquet")[0]) == 297

@@ -2,9 +2,9 @@
 
 import pytest
 
-from forametric.analysis.check import check_collection
+from forametric.analysis.check import check
 from forametric.data.importers import import_collection
-from forametric.data.splits import load_split
+from forametric.data.splits import Split
 
 pytestmark = pytest.mark.slow
 
@@ -12,14 +12,13 @@ pytestmark = pytest.mark.slow
 def test_plankton_holds_57_images_filed_under_two_names(real_data, tmp_path):
     got = import_collection(real_data / "plankton" / "specimens.csv", tmp_path / "c")
     assert (len(got.collection), len(got.skipped)) == (10879, 0)
-    assert check_collection(got.collection).summary["conflict"] == 57
+    assert check(got.collection).counts["conflict"] == 57
 
 
 def test_pollen_comes_in_whole_with_its_splits(real_data, tmp_path):
     got = import_collection(real_data / "pollen" / "specimens.csv", tmp_path / "c")
     assert len(set(got.collection.taxa())) == 73
-    subsets = load_split(got.collection, "open_1")
-    assert subsets.value_counts().to_dict() == {
+    assert Split.load(got.collection, "open_1").counts == {
         "train": 1255,
         "unseen": 693,
         "test": 366,
@@ -27,6 +26,6 @@ def test_pollen_comes_in_whole_with_its_splits(real_data, tmp_path):
     }
 
 
-def test_a_folder_with_a_table_beside_it_still_gives_the_taxa(real_data, tmp_path):
+def test_a_folder_with_a_table_next_to_it_still_gives_the_taxa(real_data, tmp_path):
     got = import_collection(real_data / "pollen", tmp_path / "c")
     assert len(set(got.collection.taxa())) == 73

@@ -130,7 +130,8 @@ def test_evaluations_from_python_with_paths_as_text(place, evaluation, shells):
     assert recipe.name == "default"
 
 
-def test_simulation_from_python_with_paths_as_text(place):
+def test_simulation_from_python_with_paths_as_text(place, monkeypatch):
+    monkeypatch.setattr("os.cpu_count", lambda: 1)  # one process starts at once
     table = fm.simulation.write_dataset(f"{place}/simulated", total=35, size=16)
     assert len(table) == 35
     assert _exists(place, "simulated", "specimens.csv")

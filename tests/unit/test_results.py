@@ -53,6 +53,7 @@ def results(model, shown, evaluation, tmp_path_factory) -> dict[str, Result]:
     pixels = np.full((200, 300, 3), 20, np.uint8)
     pixels[50:90, 60:100] = pixels[120:170, 200:250] = 200
     Image.fromarray(pixels).save(folder / "tray.png")
+    downloaded = pd.DataFrame({"species": [HOSTILE], "file": ["a.zip"]})
     made = [
         shown,
         fm.import_collection(shown.images, folder / "c"),
@@ -61,9 +62,7 @@ def results(model, shown, evaluation, tmp_path_factory) -> dict[str, Result]:
         fm.Taxonomy.load(),
         fm.check(shown, model),
         fm.export(shown, folder / "out.csv", identifications=names),
-        DownloadReport(
-            folder, pd.DataFrame({"species": [HOSTILE], "file": ["a"]}), skipped_table()
-        ),
+        DownloadReport(folder, downloaded, skipped_table()),
         model,
         names,
         fm.discover(embeddings, model),

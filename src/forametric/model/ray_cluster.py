@@ -16,6 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from forametric._typing import PathLike
 from forametric.data.collection import Collection, inside
 from forametric.errors import InputError, MissingExtraError
 from forametric.model.embed_collection import Part, begin, parts_of, skipped_in, stamp
@@ -28,9 +29,9 @@ if TYPE_CHECKING:
 
 
 def embed_on_cluster(
-    model: Path,
-    collection: Path,
-    output: Path,
+    model: PathLike,
+    collection: PathLike,
+    output: PathLike,
     address: str,
     *,
     images: str | None = None,
@@ -40,7 +41,7 @@ def embed_on_cluster(
 
     Parameters
     ----------
-    model, collection, output : Path
+    model, collection, output : path
         Paths that every machine can read.
     address : str
         The cluster's (`host:6379`), `auto` for the one this machine belongs to, or `local`.
@@ -67,7 +68,8 @@ def embed_on_cluster(
     except ModuleNotFoundError:
         raise MissingExtraError("embedding on a cluster", "cluster") from None
 
-    output, specimens = output.absolute(), Collection.open(collection)
+    model, collection, output = (Path(p).absolute() for p in (model, collection, output))
+    specimens = Collection.open(collection)
     loaded = Model.load(model)
     work, parts = begin(loaded, specimens, output, overwrite)
     left = [number for number, part in enumerate(parts) if not part.is_done()]
@@ -82,7 +84,7 @@ def embed_on_cluster(
             Worker,
             batch_size=1,
             compute=ray.data.ActorPoolStrategy(min_size=1, max_size=len(left)),
-            fn_constructor_args=(model.absolute(), collection.absolute(), work, images),
+            fn_constructor_args=(model, collection, work, images),
             **_share(ray.nodes()),
         )
         with bar("embedding", sum(len(parts[number].specimens) for number in left)) as advance:

@@ -108,7 +108,7 @@ def write_dataset(
 
 
 def write_shells(
-    folder: Path,
+    folder: PathLike,
     per_form: Sequence[int] | int,
     *,
     seed: int = 0,
@@ -141,7 +141,7 @@ def write_shells(
     >>> table["label"].tolist()[1:]
     ['digitate last chambers', 'smooth three-chambered with sutural pores']
     """
-    names = list(FORMS) if forms is None else list(forms)
+    folder, names = Path(folder), list(FORMS) if forms is None else list(forms)
     counts = [per_form] * len(names) if isinstance(per_form, int) else list(per_form)
     if len(counts) != len(names):
         raise InputError(f"{len(counts)} counts were given for {len(names)} forms.")

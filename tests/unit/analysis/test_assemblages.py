@@ -32,11 +32,12 @@ def _sample(shares, unknown, count, rng):
     return truth, probabilities, novelty.astype(np.float32), seen
 
 
-def test_intervals_cover_and_the_estimate_beats_raw_counts_under_shift():
+@pytest.mark.parametrize("samples", [12, pytest.param(60, marks=pytest.mark.slow)])
+def test_intervals_cover_and_the_estimate_beats_raw_counts_under_shift(samples):
     calibration = calibration_of(prior=dict.fromkeys(TAXA, 1 / 3))
     rng = np.random.default_rng(0)
     covered, better, raw = [], [], []
-    for _ in range(60):
+    for _ in range(samples):
         shares, unknown = rng.dirichlet([0.6, 0.6, 0.6]), rng.choice([0, 0.2])
         truth, p, novelty, seen = _sample(shares, unknown, 300, rng)
         found = estimate_composition(p, novelty, TAXA, calibration)
@@ -47,7 +48,7 @@ def test_intervals_cover_and_the_estimate_beats_raw_counts_under_shift():
         better.append(abs(found.abundance - real).mean())
         raw.append(abs(counted - real).mean())
         assert found.abundance.sum() == pytest.approx(1)
-    assert 0.9 <= np.mean(covered) <= 0.99
+    assert 0.9 <= np.mean(covered) <= (0.99 if samples == 60 else 1)
     assert np.mean(better) < 0.6 * np.mean(raw)
 
 

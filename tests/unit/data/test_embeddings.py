@@ -16,6 +16,7 @@ from forametric.data.embeddings import (
 )
 from forametric.errors import InputError
 
+SHARED_FOLDER = [HealthCheck.function_scoped_fixture]  # each example overwrites the last
 FINITE = st.floats(-1e6, 1e6, width=32)
 
 
@@ -35,9 +36,7 @@ def some_embeddings(draw) -> Embeddings:
 
 
 @given(some_embeddings())
-@settings(
-    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=30, deadline=None, suppress_health_check=SHARED_FOLDER)
 def test_embeddings_come_back_from_their_file(tmp_path, some):
     again = Embeddings.load(some.save(str(tmp_path / "v.parquet")))
     np.testing.assert_array_equal(again.vectors, some.vectors)

@@ -34,8 +34,15 @@ def rows_of(source, tmp_path, **settings):
 def library(tmp_path_factory):
     """The whole library in little: 35 species, a handful of plates each."""
     folder = tmp_path_factory.mktemp("ef") / "library"
-    write_endless_forams(folder, most=8, seed=1)
+    write_endless_forams(folder, most=4, seed=1)
     return folder
+
+
+@pytest.fixture(scope="module")
+def imported_library(library, tmp_path_factory):
+    """The report of importing it, and the collection's folder."""
+    folder = tmp_path_factory.mktemp("ef") / "collection"
+    return import_collection(library, folder), folder
 
 
 def test_the_facts_are_those_of_the_library():
@@ -46,12 +53,13 @@ def test_the_facts_are_those_of_the_library():
     assert held_out["number"].tolist() == [1, 5, 9, 14, 22, 23, 26, 29, 33, 34]
 
 
-def test_a_downloaded_library_becomes_a_collection_with_the_papers_splits(library, tmp_path):
-    got, table = rows_of(library, tmp_path)
+def test_a_downloaded_library_becomes_a_collection_with_the_papers_splits(imported_library):
+    got, folder = imported_library
+    table = got.table
     assert got.source == "endless-forams"
     assert table["taxon"].nunique() == 35
     assert len(got.skipped) == 0
-    expected = pd.read_csv(tmp_path / "collection" / "expected.csv")
+    expected = pd.read_csv(folder / "expected.csv")
     assert (expected["difference"] == expected["found"] - expected["portal_images"]).all()
     unseen = set(table["taxon"][table["karaderi-open"] == "unseen"])
     assert unseen == set(facts().query("karaderi_open_set")["species"])
@@ -61,8 +69,8 @@ def test_a_downloaded_library_becomes_a_collection_with_the_papers_splits(librar
     assert table.groupby("taxon")["open_3"].agg(set).map(lambda r: r == {"unseen"}).sum() == 10
 
 
-def test_the_scale_is_read_from_the_plates(library, tmp_path):
-    _, table = rows_of(library, tmp_path)
+def test_the_scale_is_read_from_the_plates(library, imported_library):
+    table = imported_library[0].table
     truth = pd.read_csv(library / "truth.csv").set_index("image")["um_per_px"]
     share = table["um_per_px"].to_numpy() / truth[table["image"]].to_numpy()
     assert np.abs(share - 1).max() < 0.08
@@ -379,7 +387,7 @@ def test_aphia_ids_are_taken_from_worms_for_exact_matches_only(served):
     fresh = Taxonomy.load().refreshed(served(json.dumps(answers).encode()))
     assert fresh.aphia_id("Globigerina bulloides") == "113434"
     assert (fresh.table["aphia_id"] != "").sum() == 1
-    with pytest.raises(InputError, match="unexpected response|could not reach WoRMS"):
+    with pytest.raises(InputError, match=r"unexpected response|could not reach WoRMS"):
         Taxonomy.load().refreshed(served(b"<html>"))
 
 

@@ -10,6 +10,8 @@ from forametric.data.collection import CORE_COLUMNS, Collection
 from forametric.data.splits import SUBSETS, Split, make_split
 from forametric.errors import InputError
 
+SHARED_FOLDER = [HealthCheck.function_scoped_fixture]  # each example overwrites the last
+
 
 def _collection(count, tmp_path, taxa="abc"):
     table = pd.DataFrame(dict.fromkeys(CORE_COLUMNS), index=range(count), dtype=object)
@@ -84,9 +86,7 @@ def test_published_splits_with_the_subset_unknown_are_read(tmp_path):
 
 
 @given(st.lists(st.sampled_from(SUBSETS), min_size=1, max_size=30), st.randoms())
-@settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=25, deadline=None, suppress_health_check=SHARED_FOLDER)
 def test_a_split_comes_back_from_its_file_in_any_order(tmp_path, subsets, random):
     collection = _collection(len(subsets), tmp_path)
     split = _split(collection, subsets)
@@ -111,9 +111,7 @@ def test_a_split_comes_back_from_its_file_in_any_order(tmp_path, subsets, random
     st.integers(0, 2**32 - 1),
     st.integers(0, 1),
 )
-@settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=40, deadline=None, suppress_health_check=SHARED_FOLDER)
 def test_every_specimen_is_in_one_subset_and_every_taxon_can_be_learnt(
     tmp_path, taxa, seed, held_out
 ):

@@ -38,14 +38,14 @@ def test_exact_search_gives_the_true_neighbours(few, monkeypatch):
 
 
 def test_cells_find_the_neighbours_that_they_promise():
-    vectors, queries = _vectors(20_000), _vectors(300, seed=1)
-    index = Index(vectors, exact=5000)
+    vectors, queries = _vectors(10_000), _vectors(300, seed=1)
+    index = Index(vectors, exact=2500)
     assert index.recall >= 0.99
     found = index.nearest(queries, 10)[1]
     true = _true(vectors, queries, 10)[1]
     hits = [len(set(a) & set(b)) for a, b in zip(found.tolist(), true.tolist(), strict=True)]
     assert np.mean(hits) / 10 >= 0.97
-    again = Index(vectors, exact=5000).nearest(queries, 10)[1]
+    again = Index(vectors, exact=2500).nearest(queries, 10)[1]
     assert (again == found).all(), "the same seed gives the same cells"
 
 

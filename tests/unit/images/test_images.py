@@ -1,11 +1,13 @@
 import io
+import struct
+import zlib
 
 import numpy as np
 import pytest
 import tifffile
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageFilter
 from scipy.ndimage import gaussian_filter
 
 from forametric.errors import ImageError
@@ -50,9 +52,9 @@ def test_exif_orientation_is_applied(tmp_path):
 
 
 def test_a_large_jpeg_is_read_at_reduced_scale_and_prepared_alike(tmp_path):
-    noise = np.random.default_rng(0).uniform(0, 255, (1100, 1300, 3))
-    smooth = gaussian_filter(noise, (20, 20, 0))
-    pixels = np.interp(smooth, (smooth.min(), smooth.max()), (0, 255)).astype(np.uint8)
+    noise = np.random.default_rng(0).integers(0, 255, (22, 26, 3), np.uint8)
+    smooth = Image.fromarray(noise).resize((1300, 1100), Image.Resampling.BICUBIC)
+    pixels = np.asarray(smooth.filter(ImageFilter.GaussianBlur(8)))
     Image.fromarray(pixels).save(tmp_path / "a.jpg", quality=95)
     Image.fromarray(pixels).save(tmp_path / "a.png")
     assert decode(tmp_path / "a.jpg", 512).shape == (550, 650, 3)
@@ -105,6 +107,26 @@ def test_a_broken_file_gives_one_sentence(tmp_path, kind):
     _broken(kind, path)
     with pytest.raises(ImageError, match=BROKEN[kind]):
         decode(path)
+
+
+def _png_header(path, width: int, height: int) -> None:
+    """A PNG that claims a size, and holds no pixel."""
+    body = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    chunks = b""
+    for kind, data in ((b"IHDR", body), (b"IDAT", zlib.compress(b"")), (b"IEND", b"")):
+        checksum = struct.pack(">I", zlib.crc32(kind + data))
+        chunks += struct.pack(">I", len(data)) + kind + data + checksum
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunks)
+
+
+@pytest.mark.parametrize("side", [10_001, 20_000, 100_000])
+def test_a_bomb_is_refused_by_its_header(tmp_path, side):
+    """Below and above Pillow's own limit, and with that limit as Pillow sets it."""
+    before = Image.MAX_IMAGE_PIXELS
+    _png_header(tmp_path / "bomb.png", side, side)
+    with pytest.raises(ImageError, match=r"too large.* at most 100 million pixels"):
+        decode(tmp_path / "bomb.png")
+    assert before == Image.MAX_IMAGE_PIXELS
 
 
 def test_many_files_go_on_past_a_broken_one(tmp_path, picture):

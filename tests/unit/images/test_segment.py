@@ -97,7 +97,7 @@ def test_the_overlay_shows_the_whole_slide() -> None:
 
 
 def test_most_shells_of_simulated_slides_are_found() -> None:
-    for light, found in measure_slides(2, 1200, first=500).items():
+    for light, found in measure_slides(2, 1200, first=1752).items():
         assert found["precision"] > 0.93, light
         assert found["recall"] > 0.93, light
 

@@ -143,6 +143,8 @@ def test_more_chambers_are_lost_before_they_are_grown() -> None:
     assert np.mean(young, axis=0)[1] < np.mean(old, axis=0)[1]
 
 
+@pytest.mark.slow
+@pytest.mark.process
 def test_the_pictures_do_not_depend_on_the_number_of_workers(tmp_path: Path) -> None:
     forms = ["cleft glossy", "high spired"]
     one = write_shells(tmp_path / "one", [70, 3], size=24, forms=forms, masks=True)

@@ -97,7 +97,8 @@ def _read_excel(path: Path) -> tuple[pd.DataFrame, list[str]]:
         )
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise InputError(f"{path} cannot be read as an Excel table: {error}.") from None
-    for sheet in sheets.values():
+    for cells in sheets.values():
+        sheet = cells.astype(object).fillna("")  # an error of a formula, as #N/A, is not a value
         empty = sheet.map(lambda cell: str(cell) == "")
         cells = sheet.loc[~empty.all(axis=1), ~empty.all(axis=0)].astype(str)
         if len(cells):
