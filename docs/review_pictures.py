@@ -73,9 +73,11 @@ def save(page: Page, name: str) -> None:
 
 def main(folder: Path) -> None:
     """Open the page and walk through the guide."""
-    found = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+    executable = (
+        os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+    )
     with running(project(folder), TOKEN) as (address, _), sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=found, args=FLAGS)
+        browser = started.chromium.launch(executable_path=executable, args=FLAGS)
         page = browser.new_page(viewport={"width": 1280, "height": 800})
         page.goto(f"{address}/?token={TOKEN}")
         page.get_by_label("Your name").fill("K. Lee")

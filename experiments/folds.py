@@ -1,16 +1,16 @@
-"""Every known specimen named once by a model that never saw it: the calibration error, measured.
+"""The calibration error of identifications, by cross-validation over all known specimens.
 
 python experiments/folds.py COLLECTION --split closed -o FOLDER
 
-A test set of 400 specimens shows a calibration error of 0.04 even where the probabilities are
-perfect. Here the train, val and test specimens of a split are dealt into ten parts (groups kept on
-one side, taxa spread evenly); in each of five turns two parts are tested, one is for validation,
-seven are learnt from. Names are calibrated in two ways: on the turn's validation specimens, as
-`train` does; and out of fold, on what the other four turns' models say of their test specimens,
-eight times as many. (Those models have learnt from this turn's test specimens; the calibration is
-fitted on other specimens all the same.)
+A test set of 400 specimens has a calibration error of 0.04 even if the probabilities are perfect.
+Here the train, val and test specimens of a split are divided into ten parts (stratified by taxon,
+groups kept together). In each of five folds two parts are tested, one is for validation, and seven
+are for training. Identifications are calibrated in two ways: on the fold's validation specimens, as
+`train` does; and out of fold, on the test specimens of the other four folds with their models,
+eight times as many. (Those models were trained on this fold's test specimens, but the calibration
+is fitted on other specimens.)
 
-FOLDER keeps the models: stopped, the same command goes on.
+FOLDER keeps the models; the same command resumes an interrupted run.
 """
 
 from __future__ import annotations
@@ -22,14 +22,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold
 
 from forametric import metrics
+from forametric._typing import AnyArray
 from forametric.data.collection import Collection
-from forametric.data.splits import group_ids, load_split, split_hash
-from forametric.embedding.recipe import Recipe
+from forametric.data.splits import Split, group_ids
 from forametric.identification.calibration import Calibration, CalibrationData, fit_calibration
 from forametric.model.model import Model
 from forametric.training.train import train
@@ -38,43 +37,40 @@ from forametric.utils.files import write_json
 PARTS, DRAWS = 10, 500
 
 
-def turns(collection: Collection, split: str, seed: int = 0) -> list[pd.Series]:
+def make_folds(collection: Collection, split: str, seed: int = 0) -> list[Split]:
     """Five splits; each known specimen is tested in one of them."""
-    subsets = load_split(collection, split)
+    subsets = Split.load(collection, split).subsets
     known = np.flatnonzero(subsets.isin(("train", "val", "test")) & (collection.taxa() != ""))
     groups = group_ids(collection.specimens).to_numpy()[known]
-    dealer = StratifiedGroupKFold(PARTS, shuffle=True, random_state=seed)
-    parts = [known[of] for _, of in dealer.split(known, collection.taxa()[known], groups)]
-    found = []
+    folds = StratifiedGroupKFold(PARTS, shuffle=True, random_state=seed)
+    parts = [known[of] for _, of in folds.split(known, collection.taxa()[known], groups)]
+    splits = []
     for first in range(0, PARTS, 2):
-        turn = pd.Series("unused", index=subsets.index, name="subset")
-        turn.iloc[known] = "train"
-        turn.iloc[np.concatenate(parts[first : first + 2])] = "test"
-        turn.iloc[parts[(first + 2) % PARTS]] = "val"
-        found.append(turn)
-    return found
+        fold = pd.Series("unused", index=subsets.index, name="subset")
+        fold.iloc[known] = "train"
+        fold.iloc[np.concatenate(parts[first : first + 2])] = "test"
+        fold.iloc[parts[(first + 2) % PARTS]] = "val"
+        splits.append(Split(collection, fold, f"fold {len(splits) + 1} of {split}"))
+    return splits
 
 
-def tested(
-    collection: Collection, turn: pd.Series, folder: Path
-) -> tuple[CalibrationData, Calibration]:
-    """What the model of a turn says of its test specimens, and its own calibration."""
+def evaluate_fold(split: Split, folder: Path) -> tuple[CalibrationData, Calibration]:
+    """The scores of a fold's model on its test specimens, and its calibration."""
     if not folder.exists():
-        train(collection, turn, Recipe.load("default"), folder)
+        train(split, "default", folder)
     model = Model.load(folder)
-    if model.card.data["split"] != split_hash(turn):
+    if model.card.data["split"] != split.hash:
         raise SystemExit(f"{folder} is of another collection or split.")
-    rows = np.flatnonzero(turn == "test")
-    got = model.embed_images(collection.select(rows.tolist()).paths())
-    if got.failures or not np.isin(collection.taxa()[rows], model.classes_).all():
-        raise SystemExit("some test specimens cannot be read, or are of taxa not learnt.")
-    return model.evidence(got, collection.taxa()[rows]), model.calibrated
+    embeddings = model.embed(split.test)
+    if len(embeddings.skipped) or not np.isin(split.test.taxa(), model.taxa).all():
+        raise SystemExit("some test specimens cannot be read, or are of taxa without references.")
+    return model.identifier.calibration_data(embeddings, split.test.taxa()), model.calibrated
 
 
-def joined(parts: list[CalibrationData]) -> CalibrationData:
-    """All specimens of several models, which have to know the same taxa."""
+def concatenate(parts: list[CalibrationData]) -> CalibrationData:
+    """The specimens of several models, which must have the same taxa."""
     if any(part.taxa != parts[0].taxa for part in parts):
-        raise SystemExit("a taxon is missing from what some turn learns from.")
+        raise SystemExit("a taxon is missing in the training specimens of a fold.")
     names = [field.name for field in fields(CalibrationData)[1:]]
     return CalibrationData(
         parts[0].taxa, *(np.concatenate([getattr(p, name) for p in parts]) for name in names)
@@ -82,38 +78,41 @@ def joined(parts: list[CalibrationData]) -> CalibrationData:
 
 
 def figures(
-    said: list[CalibrationData], fitted: list[Calibration], groups: npt.NDArray[Any]
+    data: list[CalibrationData], calibrations: list[Calibration], groups: AnyArray
 ) -> dict[str, Any]:
-    """The figures of all specimens together; the interval by drawing groups with return."""
-    chances = [
-        c.probabilities(e.scores, e.centroid_distances, e.taxa)
-        for e, c in zip(said, fitted, strict=True)
+    """The metrics of all specimens together; the interval is a bootstrap over groups."""
+    probabilities = [
+        c.probabilities(d.scores, d.centroid_distances, d.taxa)
+        for d, c in zip(data, calibrations, strict=True)
     ]
-    truth = np.concatenate([e.truth for e in said])
-    named = np.concatenate(
-        [np.array(e.taxa)[p.argmax(1)] for e, p in zip(said, chances, strict=True)]
+    truth = np.concatenate([d.truth for d in data])
+    predicted = np.concatenate(
+        [np.array(d.taxa)[p.argmax(1)] for d, p in zip(data, probabilities, strict=True)]
     )
-    score, right = np.concatenate([p.max(1) for p in chances]), truth == named
-    ends = np.cumsum([len(p) for p in chances])
-    pieces = [slice(end - len(p), end) for end, p in zip(ends, chances, strict=True)]
+    confidence = np.concatenate([p.max(1) for p in probabilities])
+    correct = truth == predicted
+    ends = np.cumsum([len(p) for p in probabilities])
+    folds = [slice(end - len(p), end) for end, p in zip(ends, probabilities, strict=True)]
     of = [np.flatnonzero(groups == g) for g in np.unique(groups)]
     rng, scores = np.random.default_rng(0), []
     for _ in range(DRAWS):
         rows = np.concatenate([of[i] for i in rng.integers(0, len(of), len(of))])
-        scores.append(metrics.macro_f1(truth[rows], named[rows]))
-    mean, hits, counts = metrics.reliability(score, right)
+        scores.append(metrics.macro_f1(truth[rows], predicted[rows]))
+    mean, hits, counts = metrics.reliability(confidence, correct)
     return {
         "specimens": len(truth),
         "taxa": len(np.unique(truth)),
         "groups": len(of),
-        "accuracy": metrics.accuracy(truth, named),
-        "macro_f1": metrics.macro_f1(truth, named),
+        "accuracy": metrics.accuracy(truth, predicted),
+        "macro_f1": metrics.macro_f1(truth, predicted),
         "macro_f1_95": np.percentile(scores, [2.5, 97.5]).tolist(),
-        "mean_probability": float(score.mean()),
-        "ece": metrics.calibration_error(score, right),
-        "ece_if_perfect": metrics.calibration_error_by_chance(score),
-        "ece_of_turns": [metrics.calibration_error(score[p], right[p]) for p in pieces],
-        "ece_of_turns_if_perfect": [metrics.calibration_error_by_chance(score[p]) for p in pieces],
+        "mean_probability": float(confidence.mean()),
+        "ece": metrics.calibration_error(confidence, correct),
+        "ece_if_perfect": metrics.calibration_error_by_chance(confidence),
+        "ece_of_turns": [metrics.calibration_error(confidence[f], correct[f]) for f in folds],
+        "ece_of_turns_if_perfect": [
+            metrics.calibration_error_by_chance(confidence[f]) for f in folds
+        ],
         "reliability": [
             {"probability": float(m), "right": float(h), "specimens": int(c)}
             for m, h, c in zip(mean, hits, counts, strict=True)
@@ -122,24 +121,24 @@ def figures(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("collection", type=Path)
     parser.add_argument("--split", required=True)
     parser.add_argument("-o", "--output", type=Path, required=True)
-    asked = parser.parse_args()
-    shells = Collection.open(asked.collection)
-    dealt = turns(shells, asked.split)
-    said = [tested(shells, t, asked.output / f"turn-{n}") for n, t in enumerate(dealt, 1)]
-    found = [evidence for evidence, _ in said]
-    others = [joined([e for e in found if e is not own]) for own in found]
-    rows = np.concatenate([np.flatnonzero(turn == "test") for turn in dealt])
-    groups = group_ids(shells.specimens).to_numpy()[rows]
+    arguments = parser.parse_args()
+    collection = Collection.open(arguments.collection)
+    folds = make_folds(collection, arguments.split)
+    tests = [evaluate_fold(fold, arguments.output / f"fold-{n}") for n, fold in enumerate(folds, 1)]
+    data = [tested for tested, _ in tests]
+    others = [concatenate([d for d in data if d is not own]) for own in data]
+    rows = np.concatenate([np.flatnonzero(fold.of("test")) for fold in folds])
+    groups = group_ids(collection.specimens).to_numpy()[rows]
     result = {
-        "on_validation": figures(found, [fitted for _, fitted in said], groups),
-        "out_of_fold": figures(found, [fit_calibration(e) for e in others], groups),
+        "on_validation": figures(data, [calibration for _, calibration in tests], groups),
+        "out_of_fold": figures(data, [fit_calibration(d) for d in others], groups),
     }
     print(json.dumps(result, indent=2))
-    write_json(asked.output / "folds.json", result)
+    write_json(arguments.output / "folds.json", result)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
-"""What lower precision gains and costs: images a second, and whether names stay the same.
+"""Speed and accuracy at lower numerical precision.
 
 python experiments/precision.py MODEL COLLECTION     # INT8 needs: pip install nncf
 
-Against PyTorch in f32, the arithmetic of training: cosine of the vectors, and how many specimens'
-nearest reference is of the same taxon. INT8 is post-training quantisation by NNCF, calibrated on
-300 of the model's reference pictures, where they are in the collection, else on its first 300.
+Compared with PyTorch in f32, as in training: cosine similarity of the vectors, and the share of
+specimens whose nearest reference has the same taxon. INT8 is post-training quantization by NNCF,
+calibrated on 300 of the model's reference images if they are in the collection, else on its first
+300 images.
 """
 
 from __future__ import annotations
@@ -13,67 +14,69 @@ import argparse
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from forametric._typing import Pixels
 from forametric.data.collection import Collection
 from forametric.embedding.runtime import OpenVinoRuntime, Runtime, TorchRuntime
 from forametric.images import load_images
 from forametric.model.model import Model, read_network
 
 
-def quantised(model: Path, squares: np.ndarray[Any, Any], folder: Path) -> Path:
-    """The model's graph in eight bits, as OpenVINO's own files."""
+def quantize(model: Path, images: Pixels, folder: Path) -> Path:
+    """Quantize the model's graph to 8 bits; returns its file in OpenVINO's format."""
     import nncf
     import openvino
 
     graph = openvino.Core().read_model(model / "model.onnx")
-    shown = nncf.Dataset([squares[i : i + 1] for i in range(len(squares))])
-    small = nncf.quantize(graph, shown, preset=nncf.QuantizationPreset.MIXED, subset_size=300)
-    openvino.save_model(small, folder / "int8.xml", compress_to_fp16=False)
+    dataset = nncf.Dataset([images[i : i + 1] for i in range(len(images))])
+    quantized = nncf.quantize(graph, dataset, preset=nncf.QuantizationPreset.MIXED, subset_size=300)
+    openvino.save_model(quantized, folder / "int8.xml", compress_to_fp16=False)
     return folder / "int8.xml"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", type=Path)
     parser.add_argument("collection", type=Path)
     parser.add_argument(
-        "--most", type=int, default=1000, help="specimens, those not in the references"
+        "--most", type=int, default=1000, help="number of specimens that are not references"
     )
-    asked = parser.parse_args()
-    embedder, shells = Model.load(asked.model), Collection.open(asked.collection)
-    references, size = embedder.references, embedder.card.recipe.network.image_size
-    inside = shells.specimens["id"].isin(set(references.ids)).to_numpy()
-    paths = shells.paths()
-    own = [paths[i] for i in np.flatnonzero(inside)[:: max(1, int(inside.sum()) // 300)]][:300]
-    new = [paths[i] for i in np.flatnonzero(~inside)[: asked.most]]
-    squares, _, _ = load_images(new, size)
-    shown, _, _ = load_images(own or paths[:300], size)
-    network = read_network(asked.model, embedder.card)
+    arguments = parser.parse_args()
+    model, collection = Model.load(arguments.model), Collection.open(arguments.collection)
+    references, size = model.references, model.recipe.network.image_size
+    is_reference = collection.specimens["id"].isin(set(references.ids)).to_numpy()
+    paths, step = collection.paths(), max(1, int(is_reference.sum()) // 300)
+    own = [paths[i] for i in np.flatnonzero(is_reference)[::step]][:300]
+    new = [paths[i] for i in np.flatnonzero(~is_reference)[: arguments.most]]
+    images, _, _ = load_images(new, size)
+    for_quantization, _, _ = load_images(own or paths[:300], size)
+    network = read_network(arguments.model, model.card)
     with tempfile.TemporaryDirectory() as folder:
-        onnx = asked.model / "model.onnx"
+        onnx = arguments.model / "model.onnx"
         runtimes: dict[str, Runtime] = {
-            "PyTorch f32": TorchRuntime(network, embedder.card.recipe.tta_views),
+            "PyTorch f32": TorchRuntime(network, model.recipe.tta_views),
             "OpenVINO f32": OpenVinoRuntime(onnx),
             "OpenVINO bf16": OpenVinoRuntime(onnx, "bf16"),
-            "OpenVINO INT8": OpenVinoRuntime(quantised(asked.model, shown, Path(folder))),
+            "OpenVINO INT8": OpenVinoRuntime(
+                quantize(arguments.model, for_quantization, Path(folder))
+            ),
         }
-        true, named = np.zeros(0), np.zeros(0)
+        exact, taxa = np.zeros(0), np.zeros(0)
         for name, runtime in runtimes.items():
-            runtime.run(squares[:64], lambda n: None)
+            runtime.run(images[:64], lambda n: None)
             started = time.perf_counter()
-            vectors, _ = runtime.run(squares, lambda n: None)
-            rate = len(squares) / (time.perf_counter() - started)
-            nearest = references.taxa[references.nearest(vectors, 1)[1][:, 0]]
-            if not len(true):
-                true, named = vectors, nearest
-            lengths = np.linalg.norm(vectors, axis=1) * np.linalg.norm(true, axis=1)
-            cosine = (vectors * true).sum(1) / lengths
+            vectors, _ = runtime.run(images, lambda n: None)
+            rate = len(images) / (time.perf_counter() - started)
+            nearest = references.taxa[references.kneighbors(vectors, 1)[1][:, 0]]
+            if not len(exact):
+                exact, taxa = vectors, nearest
+            lengths = np.linalg.norm(vectors, axis=1) * np.linalg.norm(exact, axis=1)
+            cosine = (vectors * exact).sum(1) / lengths
             print(
-                f"{name}: {rate:.0f} images/s, cosine {cosine.min():.4f} at least, "
-                f"{np.median(cosine):.4f} in the median, {np.mean(nearest == named):.2%} the same",
+                f"{name}: {rate:.0f} images/s, cosine at least {cosine.min():.4f}, "
+                f"median {np.median(cosine):.4f}, same taxon {np.mean(nearest == taxa):.2%}",
                 flush=True,
             )
 

@@ -1,10 +1,10 @@
-"""How soon a review in the order of `queue` meets the names that are wrong.
+"""How early a review in the order of `queue` finds the wrong identifications.
 
 python experiments/queue_order.py MODEL COLLECTION --split SPLIT
 
-On held-out specimens, known and unseen: what share of the wrong names (an unseen species accepted,
-or a known one called something else or unknown) stands in the first 5, 10 and 20 %, beside the
-order by probability alone, and how many taxa the first 50 are of.
+On held-out specimens, known and unseen: the share of the wrong identifications (an unseen species
+accepted, or a known one with another name or none) in the first 5, 10 and 20 %, compared with the
+order by probability alone, and the number of taxa among the first 50 specimens.
 """
 
 from __future__ import annotations
@@ -14,41 +14,39 @@ import argparse
 import numpy as np
 
 from forametric.data.collection import Collection
-from forametric.data.splits import load_split
-from forametric.identification.identifier import identify_embeddings
-from forametric.model.identify import embed_readable
+from forametric.data.splits import Split
 from forametric.model.model import Model
-from forametric.review.priority import priorities, taking_turns
+from forametric.review.priority import diversify, priorities
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model")
     parser.add_argument("collection")
     parser.add_argument("--split", required=True)
-    asked = parser.parse_args()
-    model, everything = Model.load(asked.model), Collection.open(asked.collection)
-    subsets = load_split(everything, asked.split)
-    shells = everything.select(subsets.isin(["test", "unseen", "distractor"]).to_numpy())
-    got, _ = embed_readable(model, shells.specimens["image"], shells.paths())
-    shells = shells.select(got.rows)
-    names = identify_embeddings(model, got, model.predict_proba(got))
-    truth = np.where(np.isin(shells.taxa(), model.references.classes_), shells.taxa(), "")
+    arguments = parser.parse_args()
+    model, collection = Model.load(arguments.model), Collection.open(arguments.collection)
+    split = Split.load(collection, arguments.split)
+    held_out = collection.select(split.of("test", "unseen", "distractor"))
+    embeddings = model.embed(held_out)
+    names = model.identify(embeddings).table
+    taxa = embeddings.taxa()
+    truth = np.where(np.isin(taxa, model.taxa), taxa, "")
     wrong = (names["taxon"].to_numpy() != truth).astype(bool)
-    best = names["best_probability"].to_numpy(np.float32)
-    samples = np.full(len(shells), "", dtype=object)
+    probability = names["best_probability"].to_numpy(np.float32)
+    samples = np.full(len(names), "", dtype=object)
     priority = priorities(names, samples, model.calibrated)["priority"].to_numpy()
     orders = {
-        "queue": taking_turns(priority, got.vectors),
-        "its priority, no turns": np.argsort(-priority, kind="stable"),
-        "least probability first": np.argsort(best, kind="stable"),
+        "queue": diversify(priority, embeddings.vectors),
+        "priority without diversification": np.argsort(-priority, kind="stable"),
+        "lowest probability first": np.argsort(probability, kind="stable"),
     }
-    print(f"{len(shells)} specimens, {wrong.mean():.1%} with a wrong name")
+    print(f"{len(names)} specimens, {wrong.mean():.1%} with a wrong name")
     for name, order in orders.items():
-        found = [wrong[order[: int(len(order) * s)]].sum() / wrong.sum() for s in (0.05, 0.1, 0.2)]
-        taxa = len(set(shells.taxa()[order[:50]]))
-        shares = ", ".join(f"{share:.0%}" for share in found)
-        print(f"{name}: {shares} of them in the first 5, 10, 20 %; {taxa} taxa in the first 50")
+        shares = [wrong[order[: int(len(order) * s)]].sum() / wrong.sum() for s in (0.05, 0.1, 0.2)]
+        n_taxa = len(set(taxa[order[:50]]))
+        listed = ", ".join(f"{share:.0%}" for share in shares)
+        print(f"{name}: {listed} of them in the first 5, 10, 20 %; {n_taxa} taxa in the first 50")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""How the review page holds at 35,000, 100,000 and 1,000,000 specimens, and under 50 reviewers.
+"""Speed of the review page with 35,000, 100,000 and 1,000,000 specimens, and with 50 reviewers.
 
-Specimens are multiplied: each is a real one of the project with its vector and its place on the map
-moved a little. That measures the server and the page, nothing else.
+Specimens are copies of those of a project, with noise added to their vectors and map coordinates.
+The results are for the server and the page only.
 
     python experiments/review.py PROJECT --specimens 35000 -o review.json
 
@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shutil
 import statistics
 import sys
@@ -30,12 +31,11 @@ import pandas as pd
 from forametric.analysis.morphospace import Morphospace
 from forametric.data.collection import Collection
 from forametric.data.embeddings import write_vectors
-from forametric.model.model import Model
 from forametric.review.project import Project, embed_project
 from forametric.utils.files import write_json
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from tests.serving import running
+from tests.support.serving import running
 
 TOKEN = "a-token-for-measuring"
 HEADERS = {"Authorization": f"Bearer {TOKEN}"}
@@ -43,9 +43,9 @@ FLAGS = [
     "--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader",
     "--ignore-gpu-blocklist", "--disable-background-networking", "--disable-component-update",
 ]  # fmt: skip
-# From the key that settles a specimen until the picture of the next one is there.
+# The time from the key that decides on a specimen until the next one's image has loaded.
 NEXT = """() => new Promise((done) => {
-  const shown = () => document.querySelector('section.shell img');
+  const shown = () => document.querySelector('section[aria-label="Specimen"] img');
   const before = shown().src, begun = performance.now();
   document.body.dispatchEvent(new KeyboardEvent('keydown', { key: 'Enter', bubbles: true }));
   const look = () => {
@@ -57,21 +57,21 @@ NEXT = """() => new Promise((done) => {
 })"""
 
 
-def multiplied(project: Project, count: int, folder: Path) -> Path:
-    """A project of `count` specimens, its vectors and map written as if they had been made."""
+def multiply(project: Project, count: int, folder: Path) -> Path:
+    """Write a project of `count` specimens, with its cached vectors and map."""
     small, rng = embed_project(project), np.random.default_rng(0)
-    model = Model.load(project.model)
-    of = rng.integers(0, len(small.shells), count)
-    table = small.shells.specimens.iloc[of].reset_index(drop=True)
+    of = rng.integers(0, len(small), count)
+    table = small.collection.specimens.iloc[of].reset_index(drop=True)
     table["id"] = [f"{n:016x}" for n in range(count)]
     table["sample"] = [f"core {n // 400}" for n in range(count)]
-    core = Collection(table, small.shells.images, small.shells.info).save(folder / "core")
-    made = Project.create(
-        folder / "project", core, project.model, references=list(project.references)
+    images, info = small.collection.images, small.collection.info
+    core = Collection(table, images, info).save(folder / "core")
+    large = Project.create(
+        folder / "project", core, project.model, reference_images=project.reference_images
     )
-    cache = made.folder / "cache" / model.weights_sha256[:16]
+    cache = large.folder / "cache" / small.model.weights_sha256[:16]
     cache.mkdir(parents=True)
-    vectors = small.got.vectors[of]
+    vectors = small.embeddings.vectors[of]
     for start in range(0, count, 50_000):
         part = vectors[start : start + 50_000]
         part += rng.normal(0, 0.01, part.shape).astype(np.float32)
@@ -82,19 +82,20 @@ def multiplied(project: Project, count: int, folder: Path) -> Path:
         ids,
         vectors,
         columns,
-        model.embedder.origin,
-        small.got.class_probabilities[of],
+        small.model.embedder.origin,
+        small.embeddings.class_probabilities[of],
     )
-    spread = float(small.space.coordinates.std()) / 20
-    places = small.space.coordinates[of] + rng.normal(0, spread, (count, 2)).astype(np.float32)
-    everyone = np.ones(count, bool)
-    Morphospace(ids, vectors, places.astype(np.float32), 0, 30.0, everyone).save(
-        cache / "map.parquet"
-    )
-    columns_hashed = table[["id", "image"]].astype(str)
-    run = {"specimens": int(pd.util.hash_pandas_object(columns_hashed, index=False).sum())}
-    write_json(cache / "cache.json", {"run": run, "skipped": {}})
-    return made.folder
+    coordinates = small.morphospace.coordinates_
+    noise = rng.normal(0, float(coordinates.std()) / 20, (count, 2))
+    morphospace = Morphospace()
+    morphospace.ids_, morphospace.vectors_ = ids, vectors
+    morphospace.coordinates_ = (coordinates[of] + noise).astype(np.float32)
+    morphospace.perplexity_, morphospace.is_landmark_ = 30.0, np.ones(count, bool)
+    morphospace.save(cache / "map.parquet")
+    hashed = table[["id", "image"]].astype(str)
+    run = {"specimens": int(pd.util.hash_pandas_object(hashed, index=False).sum())}
+    write_json(cache / "cache.json", {"run": run, "skipped": []})
+    return large.folder
 
 
 def memory(process: int) -> float:
@@ -114,53 +115,54 @@ def quantiles(seconds: list[float]) -> dict[str, float]:
 
 
 def one_reviewer(address: str, count: int) -> dict[str, Any]:
-    """Milliseconds that a decision takes, and the next twenty of the queue."""
-    deciding, asking = [], []
+    """Milliseconds of a decision, and of a request for the next twenty specimens."""
+    decision, queue = [], []
     with httpx.Client(base_url=address, headers=HEADERS, timeout=600) as client:
-        while len(deciding) < count:
+        while len(decision) < count:
             started = time.perf_counter()
-            asked = client.post("/api/queue?count=20", json={"reviewer": "A"})
-            asking.append(time.perf_counter() - started)
-            for one in asked.json()["specimens"]:
-                word = {"specimen": one["id"], "verdict": "taxon", "taxon": one["suggested"]}
+            batch = client.get("/api/queue?reviewer=A&count=20").raise_for_status()
+            queue.append(time.perf_counter() - started)
+            for queued in batch.json()["specimens"]:
+                verdict = {"verdict": "taxon", "taxon": queued["suggested"]}
+                body = {"reviewer": "A", "decisions": [{"specimen": queued["id"], **verdict}]}
                 started = time.perf_counter()
-                body = {"reviewer": "A", "decisions": [word]}
                 client.post("/api/decisions", json=body).raise_for_status()
-                deciding.append(time.perf_counter() - started)
-    return {"decision_ms": quantiles(deciding), "queue_of_20_ms": quantiles(asking)}
+                decision.append(time.perf_counter() - started)
+    return {"decision_ms": quantiles(decision), "queue_of_20_ms": quantiles(queue)}
 
 
 def many_reviewers(
     address: str, clients: int, seconds: float, token: str = TOKEN
 ) -> dict[str, Any]:
-    """So many clients at once that look, decide and undo: requests, errors, milliseconds."""
+    """Requests, errors and milliseconds of simultaneous clients that browse, decide and undo."""
     end, taken, errors = time.monotonic() + seconds, list[float](), list[str]()
 
     def work(number: int) -> None:
-        who = f"reviewer {number}"
+        reviewer = {"reviewer": f"reviewer {number}"}
         headers = {"Authorization": f"Bearer {token}"}
         with httpx.Client(base_url=address, headers=headers, timeout=60) as client:
             while time.monotonic() < end:
-                asked = [("POST", "/api/queue?count=5", {"reviewer": who})]
+                requests: list[tuple[str, str, Any]] = []
                 try:
-                    got = client.request(asked[0][0], asked[0][1], json=asked[0][2])
-                    for one in got.json()["specimens"]:
-                        word = {"specimen": one["id"], "verdict": "unknown", "taxon": ""}
-                        asked += [
-                            ("GET", f"/api/pictures/{one['id']}?size=320", None),
-                            ("POST", "/api/decisions", {"reviewer": who, "decisions": [word]}),
+                    batch = client.get("/api/queue", params=reviewer | {"count": 5})
+                    for queued in batch.json()["specimens"]:
+                        decision = {"specimen": queued["id"], "verdict": "unlisted"}
+                        requests += [
+                            ("GET", f"/api/images/{queued['id']}?size=320", None),
+                            ("POST", "/api/decisions", reviewer | {"decisions": [decision]}),
                         ]
-                    asked += [
-                        ("POST", "/api/undo", {"reviewer": who}),
+                    requests += [
+                        ("POST", "/api/decisions/undo", reviewer),
                         ("GET", "/api/status", None),
-                        ("GET", "/api/search?text=core 1", None),
+                        ("GET", "/api/specimens?text=core 1", None),
                     ]
-                    for method, path, body in asked[1:]:
+                    for method, path, body in requests:
                         started = time.perf_counter()
-                        got = client.request(method, path, json=body)
+                        answer = client.request(method, path, json=body)
                         taken.append(time.perf_counter() - started)
-                        if got.status_code >= 400:
-                            errors.append(f"{method} {path}: {got.status_code} {got.text[:100]}")
+                        if answer.status_code >= 400:
+                            problem = f"{answer.status_code} {answer.text[:100]}"
+                            errors.append(f"{method} {path}: {problem}")
                 except httpx.HTTPError as error:
                     errors.append(f"{type(error).__name__}: {error}")
 
@@ -182,9 +184,11 @@ def frames(address: str, count: int) -> dict[str, Any]:
     """Seconds until the map is drawn, and frame times while it is panned and zoomed."""
     from playwright.sync_api import sync_playwright
 
-    found = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+    executable = (
+        os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+    )
     with sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=found, args=FLAGS)
+        browser = started.chromium.launch(executable_path=executable, args=FLAGS)
         page = browser.new_page(viewport={"width": 1280, "height": 800})
         page.set_default_timeout(300_000)
         begun = time.monotonic()
@@ -192,7 +196,7 @@ def frames(address: str, count: int) -> dict[str, Any]:
         page.get_by_label("Your name").fill("A")
         page.keyboard.press("Enter")
         page.wait_for_function(f"window.forametricMap?.count() === {count}")
-        page.get_by_text("Laying out").wait_for(state="detached")
+        page.get_by_text(re.compile("^(Drawing|Laying out)")).wait_for(state="detached")
         page.wait_for_function("window.forametricMap.plot.get('isPointsDrawn')")
         opened = time.monotonic() - begun
         page.wait_for_timeout(2000)
@@ -236,41 +240,42 @@ def frames(address: str, count: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Measure and write JSON."""
+    """Measure, and write the results as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("project", type=Path)
     parser.add_argument("--specimens", type=int, default=35_000)
     parser.add_argument("--clients", type=int, default=0)
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("-o", "--output", type=Path, required=True)
-    asked = parser.parse_args()
-    with tempfile.TemporaryDirectory() as place:
-        folder = multiplied(Project.open(asked.project), asked.specimens, Path(place))
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        project = Project.open(arguments.project)
+        folder = multiply(project, arguments.specimens, Path(temporary))
         started = time.monotonic()
         with running(folder, TOKEN) as (address, process):
             result: dict[str, Any] = {
-                "specimens": asked.specimens,
+                "specimens": arguments.specimens,
                 "seconds_to_open": round(time.monotonic() - started, 1),
             }
             with httpx.Client(base_url=address, headers=HEADERS, timeout=600) as client:
                 for name, path in (
                     ("map", "/api/map"),
-                    ("names", "/api/columns/name"),
+                    ("names", "/api/columns/taxon"),
                     ("sheet_first", "/api/sheets/3"),
                     ("sheet_again", "/api/sheets/3"),
-                    ("search", "/api/search?text=core 1"),
+                    ("search", "/api/specimens?text=core 1"),
                     ("status", "/api/status"),
                 ):
                     before = time.perf_counter()
-                    got = client.get(path)
+                    content = client.get(path).raise_for_status().content
                     seconds = round(time.perf_counter() - before, 3)
-                    result[name] = {"seconds": seconds, "MiB": round(len(got.content) / 2**20, 2)}
+                    result[name] = {"seconds": seconds, "MiB": round(len(content) / 2**20, 2)}
             result |= one_reviewer(address, 100)
-            result |= frames(address, asked.specimens)
-            if asked.clients:
-                result["many"] = many_reviewers(address, asked.clients, asked.seconds)
+            result |= frames(address, arguments.specimens)
+            if arguments.clients:
+                result["many"] = many_reviewers(address, arguments.clients, arguments.seconds)
             result["peak_GiB"] = round(memory(process.pid), 2)
-    write_json(asked.output, result)
+    write_json(arguments.output, result)
     print(json.dumps(result, indent=1))
 
 

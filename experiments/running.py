@@ -1,11 +1,11 @@
-"""What running a model costs: each part against a baseline in the same run, and against size.
+"""Time and memory of running a model, compared with baselines, and by number of specimens.
 
-python experiments/running.py MODEL COLLECTION                      # everything, half an hour
+python experiments/running.py MODEL COLLECTION                       # all, about half an hour
 python experiments/running.py MODEL COLLECTION --parts search layout
-python experiments/running.py --plot                                 # draw what was measured
+python experiments/running.py --plot                                 # only plot earlier results
 
-Results go to experiments/results/running.json, part by part, and are drawn beside it as a PNG.
-Each measurement is a process of its own, whose peak of memory is its own.
+Results are written to experiments/results/running.json after each part, and plotted as a PNG next
+to it. Each measurement runs in a separate process, to measure its peak memory.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from forametric._typing import FloatArray
 from forametric.analysis.morphospace import Morphospace
 from forametric.data.collection import Collection
 from forametric.embedding.network import export_onnx
@@ -40,8 +41,8 @@ RESULTS = Path(__file__).parent / "results" / "running.json"
 Row = dict[str, Any]
 
 
-def vectors_like(model: Model, count: int) -> npt.NDArray[np.float32]:
-    """So many vectors, each between two references of a taxon, with a little noise."""
+def vectors_like(model: Model, count: int) -> FloatArray:
+    """`count` vectors, each between two references of a taxon, with a little noise."""
     rng = np.random.default_rng(0)
     references = model.references
     order = np.argsort(references.taxa.astype(str), kind="stable")
@@ -60,14 +61,14 @@ def vectors_like(model: Model, count: int) -> npt.NDArray[np.float32]:
     return vectors
 
 
-def embedding(model: Model, shells: Collection, work: Path) -> Row:
-    """Images a second: published procedure, our network alone, our file-to-vector."""
+def embedding(model: Model, collection: Collection, work: Path) -> Row:
+    """Images per second: published procedure, the network alone, and from file to vector."""
     import timm
     import torch
     from PIL import Image
 
-    paths = shells.paths()
-    theirs = timm.create_model("resnet50", pretrained=False, num_classes=0).eval()
+    paths = collection.paths()
+    resnet = timm.create_model("resnet50", pretrained=False, num_classes=0).eval()
     some = paths[: 16 * 12]
 
     def published() -> None:
@@ -78,23 +79,26 @@ def embedding(model: Model, shells: Collection, work: Path) -> Row:
                     for p in some[start : start + 16]
                 ]
                 pixels = torch.from_numpy(np.stack(batch)).permute(0, 3, 1, 2).float() / 255
-                theirs(pixels)
+                resnet(pixels)
 
     published()
     slow = len(some) / _seconds(published)
-    squares, _, _ = load_images(paths, model.card.recipe.network.image_size)
-    model.runtime.run(squares[:64], lambda n: None)
-    alone = len(squares) / _seconds(lambda: model.runtime.run(squares, lambda n: None))
-    whole = len(paths) / _seconds(lambda: embed_to_file(model, shells, work / "v.parquet"))
-    # The published procedure looks at an image once, a default model at four views of it.
-    export_onnx(model.network, 1, model.card.recipe.network.image_size, work / "once.onnx")
-    model.runtime = OpenVinoRuntime(work / "once.onnx")
-    model.runtime.run(squares[:64], lambda n: None)
-    once = len(squares) / _seconds(lambda: model.runtime.run(squares, lambda n: None))
-    whole_once = len(paths) / _seconds(lambda: embed_to_file(model, shells, work / "once.parquet"))
+    size, runtime = model.recipe.network.image_size, model.embedder.runtime
+    images, _, _ = load_images(paths, size)
+    runtime.run(images[:64], lambda n: None)
+    alone = len(images) / _seconds(lambda: runtime.run(images, lambda n: None))
+    whole = len(paths) / _seconds(lambda: embed_to_file(model, collection, work / "v.parquet"))
+    # The published procedure has one view of an image, a default model four.
+    export_onnx(model.network, 1, size, work / "once.onnx")
+    one_view = OpenVinoRuntime(work / "once.onnx")
+    model = replace(model, embedder=replace(model.embedder, runtime=one_view))
+    one_view.run(images[:64], lambda n: None)
+    once = len(images) / _seconds(lambda: one_view.run(images, lambda n: None))
+    output = work / "once.parquet"
+    whole_once = len(paths) / _seconds(lambda: embed_to_file(model, collection, output))
     return {
         "images": len(paths),
-        "views": model.card.recipe.tta_views,
+        "views": model.recipe.tta_views,
         "published_per_s": slow,
         "network_per_s": alone,
         "end_to_end_per_s": whole,
@@ -106,18 +110,18 @@ def embedding(model: Model, shells: Collection, work: Path) -> Row:
     }
 
 
-def decoding(model: Model, shells: Collection, work: Path) -> Row:
-    """Squares a second from files: one at a time with Pillow, and as we do; JPEGs of 2,000 px."""
+def decoding(model: Model, collection: Collection, work: Path) -> Row:
+    """Images per second from files and from JPEGs of 2,000 px, compared with Pillow."""
     from PIL import Image
 
-    size = model.card.recipe.network.image_size
+    size = model.recipe.network.image_size
     big = []
-    for number, path in enumerate(shells.paths()[:40]):
+    for number, path in enumerate(collection.paths()[:40]):
         image = Image.open(path).convert("RGB").resize((2000, 2000))
         image.save(work / f"{number}.jpg", quality=92)
         big.append(work / f"{number}.jpg")
     row: Row = {}
-    for name, paths in (("own", shells.paths()[:2000]), ("jpeg_2000px", big)):
+    for name, paths in (("own", collection.paths()[:2000]), ("jpeg_2000px", big)):
 
         def plainly(paths: list[Path] = paths) -> None:
             for path in paths:
@@ -130,10 +134,10 @@ def decoding(model: Model, shells: Collection, work: Path) -> Row:
 
 
 def search(model: Model, count: int) -> Row:
-    """1,000 queries among so many vectors, and by scikit-learn, one by one, among the same."""
+    """1,000 queries among `count` vectors, compared with exact search by scikit-learn."""
     from sklearn.neighbors import NearestNeighbors
 
-    # Ten million whole vectors do not fit: there the taught part alone, of 128 numbers.
+    # Ten million whole vectors do not fit in memory; their projection has 128 dimensions.
     vectors = vectors_like(model, min(count, 1_000_000))
     if count > len(vectors):
         vectors = np.ascontiguousarray(vectors[:, :128])
@@ -148,49 +152,52 @@ def search(model: Model, count: int) -> Row:
     index = Index(vectors)
     built = time.perf_counter() - started
     index.nearest(queries[:10], 10)
-    found = _seconds(lambda: index.nearest(queries, 10))
+    seconds = _seconds(lambda: index.nearest(queries, 10))
     row: Row = {
         "vectors": count,
         "dimensions": vectors.shape[1],
         "build_s": built,
-        "queries_1000_s": found,
+        "queries_1000_s": seconds,
         "recall": index.recall,
         "gib": _peak(),
     }
     if count <= 1_000_000:
         brute = NearestNeighbors(n_neighbors=10, algorithm="brute").fit(vectors)
         row["sklearn_1000_s"] = 10 * _seconds(lambda: brute.kneighbors(queries[::10]))
-        row["times"] = row["sklearn_1000_s"] / found
+        row["times"] = row["sklearn_1000_s"] / seconds
     return row
 
 
 def layout(model: Model, count: int) -> Row:
-    """A map of so many vectors."""
+    """A map of `count` vectors."""
     vectors = vectors_like(model, count)
     started = time.perf_counter()
-    space = Morphospace.fit(vectors)
-    seconds = time.perf_counter() - started
-    row: Row = {"specimens": count, "seconds": seconds, **space.knn_preservation(), "gib": _peak()}
-    return row | {"chance": 10 / count}
+    space = Morphospace().fit(vectors)
+    row: Row = {"specimens": count, "seconds": time.perf_counter() - started}
+    preserved = space.knn_preservation()
+    row["laid_out"] = preserved["landmarks"]
+    if "placed" in preserved:
+        row["placed"] = preserved["placed"]
+    return row | {"gib": _peak(), "chance": 10 / count}
 
 
-def memory(model: Model, shells: Collection, work: Path, count: int) -> Row:
-    """Peak of memory while so many images are embedded: the collection's, again and again."""
+def memory(model: Model, collection: Collection, work: Path, count: int) -> Row:
+    """Peak memory of embedding `count` images: the collection's, repeated."""
     import pandas as pd
 
-    times = -(-count // len(shells))
-    table = pd.concat([shells.specimens] * times, ignore_index=True).iloc[:count]
+    times = -(-count // len(collection))
+    table = pd.concat([collection.specimens] * times, ignore_index=True).iloc[:count]
     many = Collection(
-        table.assign(id=[f"{i:09}" for i in range(count)]), shells.images, shells.info
+        table.assign(id=[f"{i:09}" for i in range(count)]), collection.images, collection.info
     )
     seconds = _seconds(lambda: embed_to_file(model, many, work / "many.parquet"))
     return {"images": count, "gib": _peak(), "seconds": seconds, "per_s": count / seconds}
 
 
-def startup(model: Path, shells: Collection, work: Path) -> Row:
+def startup(model: Path, collection: Collection, work: Path) -> Row:
     """Seconds of whole processes."""
-    cli = [sys.executable, "-m", "forametric.cli"]
-    one = [*cli, "identify", str(model), str(shells.path(0)), "-o", str(work / "n.csv")]
+    cli = [sys.executable, "-m", "forametric"]
+    one = [*cli, "identify", str(model), str(collection.path(0)), "-o", str(work / "n.csv")]
     commands = {
         "python": [sys.executable, "-c", "pass"],
         "import": [sys.executable, "-c", "import forametric"],
@@ -216,22 +223,22 @@ PARTS = ("startup", "decoding", "embedding", "memory", "search", "layout")
 
 
 def measure(part: str, model: Path, collection: Path, count: int) -> Row:
-    """One row, in this process."""
+    """One measurement, in this process."""
     with tempfile.TemporaryDirectory() as folder:
-        work, shells = Path(folder), Collection.open(collection)
+        work, opened = Path(folder), Collection.open(collection)
         if part == "startup":
-            return startup(model, shells, work)
-        embedder = Model.load(model)
+            return startup(model, opened, work)
+        loaded = Model.load(model)
         if part in ("search", "layout"):
             of_size: Callable[[Model, int], Row] = {"search": search, "layout": layout}[part]
-            return of_size(embedder, count)
+            return of_size(loaded, count)
         if part == "memory":
-            return memory(embedder, shells, work, count)
-        return {"embedding": embedding, "decoding": decoding}[part](embedder, shells, work)
+            return memory(loaded, opened, work, count)
+        return {"embedding": embedding, "decoding": decoding}[part](loaded, opened, work)
 
 
 def machine() -> dict[str, str]:
-    """What the figures were measured on."""
+    """The machine and the versions."""
     packages = ("forametric", "openvino", "torch", "faiss-cpu", "openTSNE", "scikit-learn", "numpy")
     lines = Path("/proc/cpuinfo").read_text().splitlines() if sys.platform == "linux" else []
     cpu = next((li.split(":")[1].strip() for li in lines if li.startswith("model name")), "?")
@@ -243,35 +250,35 @@ def machine() -> dict[str, str]:
     }
 
 
-def plot(found: dict[str, Any]) -> None:
-    """Cost against size."""
+def plot(results: dict[str, Any]) -> None:
+    """Plot time and memory against size."""
     import matplotlib
 
     matplotlib.use("agg")
     import matplotlib.pyplot as plt
 
     figure, (left, middle, right) = plt.subplots(1, 3, figsize=(11, 3.4), layout="constrained")
-    rows = found.get("search", [])
+    rows = results.get("search", [])
     size = [r["vectors"] for r in rows]
     left.loglog(size, [r["queries_1000_s"] for r in rows], "o-", label="Forametric")
     slow = [r for r in rows if "sklearn_1000_s" in r]
     at = [r["vectors"] for r in slow]
-    left.loglog(at, [r["sklearn_1000_s"] for r in slow], "s--", label="scikit-learn, one by one")
-    built = [r for r in rows if r["build_s"] > 0.01]  # an exact search needs no building
+    left.loglog(at, [r["sklearn_1000_s"] for r in slow], "s--", label="scikit-learn, exact")
+    built = [r for r in rows if r["build_s"] > 0.01]  # an exact search has no index to build
     at = [r["vectors"] for r in built]
     left.loglog(at, [r["build_s"] for r in built], "^:", color="grey", label="building the index")
     left.set(xlabel="vectors", ylabel="seconds", title="1,000 queries")
-    rows = found.get("layout", [])
+    rows = results.get("layout", [])
     size = [r["specimens"] for r in rows]
     middle.loglog(size, [r["seconds"] for r in rows], "o-", label="map")
     middle.set(xlabel="specimens", ylabel="seconds", title="Morphospace")
-    kept = middle.twinx()
-    kept.semilogx(size, [r["is_landmark"] for r in rows], "^:", color="tab:green")
-    kept.set_ylabel("ten nearest kept (laid out)", color="tab:green")
-    kept.set_ylim(0, 1)
-    rows = found.get("memory", [])
+    preserved = middle.twinx()
+    preserved.semilogx(size, [r["laid_out"] for r in rows], "^:", color="tab:green")
+    preserved.set_ylabel("ten nearest preserved (landmarks)", color="tab:green")
+    preserved.set_ylim(0, 1)
+    rows = results.get("memory", [])
     right.semilogx([r["images"] for r in rows], [r["gib"] for r in rows], "o-")
-    right.set(xlabel="images", ylabel="GiB", title="Peak of memory, embedding")
+    right.set(xlabel="images", ylabel="GiB", title="Peak memory, embedding")
     right.set_ylim(0, 1.2 * max((r["gib"] for r in rows), default=1))
     left.legend(fontsize=7)
     for axis in (left, middle, right):
@@ -286,35 +293,35 @@ def _seconds(work: Callable[[], object]) -> float:
 
 
 def _peak() -> float:
-    """The most memory that this process has held, GiB."""
+    """The peak memory of this process in GiB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", type=Path, nargs="?")
     parser.add_argument("collection", type=Path, nargs="?")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
-    parser.add_argument("--most", type=int, default=10**7, help="leave larger sizes out")
-    parser.add_argument("--plot", action="store_true", help="only draw")
+    parser.add_argument("--most", type=int, default=10**7, help="skip larger sizes")
+    parser.add_argument("--plot", action="store_true", help="only plot earlier results")
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
-    asked = parser.parse_args()
-    if asked.one is not None:
-        row = measure(asked.parts[0], asked.model, asked.collection, asked.one)
+    arguments = parser.parse_args()
+    if arguments.one is not None:
+        row = measure(arguments.parts[0], arguments.model, arguments.collection, arguments.one)
         print(json.dumps({k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()}))
         return
-    found = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
-    for part in () if asked.plot else asked.parts:
+    results = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
+    for part in () if arguments.plot else arguments.parts:
         rows = []
-        for count in [c for c in SIZES.get(part, [0]) if c <= asked.most]:
-            place = [str(asked.model), str(asked.collection)]
-            command = [sys.executable, __file__, *place, "--parts", part, "--one", str(count)]
+        for count in [c for c in SIZES.get(part, [0]) if c <= arguments.most]:
+            inputs = [str(arguments.model), str(arguments.collection)]
+            command = [sys.executable, __file__, *inputs, "--parts", part, "--one", str(count)]
             printed = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
             rows.append(json.loads(printed.splitlines()[-1]))
             print(part, rows[-1], flush=True)
-        found |= {part: rows, "machine": machine()}
-        RESULTS.write_text(json.dumps(found, indent=2) + "\n")
-    plot(found)
+        results |= {part: rows, "machine": machine()}
+        RESULTS.write_text(json.dumps(results, indent=2) + "\n")
+    plot(results)
 
 
 if __name__ == "__main__":

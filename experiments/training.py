@@ -1,12 +1,12 @@
-"""Training steps a second: ours against the published procedure, same backbone, size and machine.
+"""Training speed compared with the published procedure, with the same backbone and image size.
 
-python experiments/training.py                # EfficientNet-Lite0 on simulated shells, at 128 px
-python experiments/training.py --theirs 224   # the published procedure at its own size
+python experiments/training.py                    # EfficientNet-Lite0, simulated shells, 128 px
+python experiments/training.py --published 224    # the published procedure at its own size
 
-The published procedure, as its repository has it: each image is decoded and augmented anew for each
-item, a triplet's three images go through the network in three passes, the hardest negatives are
-sought by a Python loop, SGD. Ours: prepared squares in a memory-mapped file, one pass, augmentation
-and mining on tensors, the default recipe (or another, with --recipe).
+The published procedure, as in its repository: each image is decoded and augmented for each item,
+the three images of a triplet are passed through the network separately, a Python loop mines the
+hardest negatives, and the optimizer is SGD. Forametric: preprocessed images in a memory-mapped
+file, one pass, augmentation and mining on tensors, the default recipe (or another, with --recipe).
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from forametric.simulation import write_shells
 from forametric.training.augment import augment
 from forametric.training.losses import BatchLoss
 from forametric.training.sampling import epoch_batches
-from forametric.training.train import tune_malloc
+from forametric.training.train import tuned_malloc
 from forametric.utils.files import disk_array
 
 BATCH = 16  # triplets of the published procedure
 
 
-def published(paths: list[Path], labels: np.ndarray, size: int) -> Callable[[int], int]:
-    """A step of the published procedure: returns how many images it took."""
+def published_step(paths: list[Path], labels: np.ndarray, size: int) -> Callable[[int], int]:
+    """A step of the published procedure, which returns its number of images."""
     settings = Recipe.load("karaderi2022", [f"network.image_size={size}"]).network
     network, _ = build(
         settings.model_copy(update={"backbone": "tf_efficientnet_lite0"}), int(labels.max()) + 1
@@ -79,13 +79,12 @@ def published(paths: list[Path], labels: np.ndarray, size: int) -> Callable[[int
     return step
 
 
-def ours(squares: np.ndarray, labels: np.ndarray, recipe: Recipe) -> Callable[[int], int]:
-    """A step of our loop: returns how many images it took."""
-    tune_malloc()  # for good: the published procedure is timed before
+def recipe_step(images: np.ndarray, labels: np.ndarray, recipe: Recipe) -> Callable[[int], int]:
+    """A step of a recipe's training, which returns its number of images."""
     network, _ = build(recipe.network, int(labels.max()) + 1)
     loss_of = BatchLoss(recipe.loss, int(labels.max()) + 1, network.dimensions)
-    learning = [p for p in network.parameters() if p.requires_grad]
-    optimiser = torch.optim.AdamW(learning + list(loss_of.parameters()), 1e-3)
+    trained = [p for p in network.parameters() if p.requires_grad]
+    optimiser = torch.optim.AdamW(trained + list(loss_of.parameters()), 1e-3)
     average = ModelEmaV3(network, decay=recipe.ema_decay, use_warmup=True)
     batches = [b for e in range(40) for b in epoch_batches(labels, recipe.sampler, 0, e)]
     network.train()
@@ -93,7 +92,7 @@ def ours(squares: np.ndarray, labels: np.ndarray, recipe: Recipe) -> Callable[[i
     def step(number: int) -> int:
         rows = batches[number % len(batches)]
         generator = torch.Generator().manual_seed(number)
-        vectors, scores = network(augment(to_batch(squares[rows]), recipe.augment, generator))
+        vectors, scores = network(augment(to_batch(images[rows]), recipe.augment, generator))
         loss = loss_of(vectors, scores, torch.from_numpy(labels[rows]))
         optimiser.zero_grad()
         loss.backward()
@@ -105,7 +104,7 @@ def ours(squares: np.ndarray, labels: np.ndarray, recipe: Recipe) -> Callable[[i
 
 
 def rate(step: Callable[[int], int], seconds: float) -> float:
-    """Images a second, after three steps of warming up."""
+    """Images per second, after three steps to warm up."""
     for number in range(3):
         step(number)
     images, number, start = 0, 3, time.perf_counter()
@@ -116,20 +115,24 @@ def rate(step: Callable[[int], int], seconds: float) -> float:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--recipe", default="default")
     parser.add_argument("--size", type=int, default=128)
-    parser.add_argument("--theirs", type=int, help="px of the published procedure, else the same")
+    parser.add_argument("--published", type=int, help="image size of the published procedure")
     parser.add_argument("--seconds", type=float, default=30)
-    asked = parser.parse_args()
-    recipe = Recipe.load(asked.recipe, [f"network.image_size={asked.size}"])
+    arguments = parser.parse_args()
+    recipe = Recipe.load(arguments.recipe, [f"network.image_size={arguments.size}"])
     with tempfile.TemporaryDirectory() as folder:
         table = write_shells(Path(folder), 12, size=224)
         paths = [Path(folder) / image for image in table["image"]]
         labels = np.unique(table["label"], return_inverse=True)[1].astype(np.int64)
-        store = disk_array(Path(folder) / "squares.npy", (len(paths), asked.size, asked.size, 3))
-        squares, _, _ = load_images(paths, asked.size, out=store)
-        theirs = rate(published(paths, labels, asked.theirs or asked.size), asked.seconds)
-        own = rate(ours(squares, labels, recipe), asked.seconds)
-    print(f"published procedure: {theirs:.1f} images/s")
-    print(f"{recipe.name}: {own:.1f} images/s, {own / theirs:.2f} times as many")
+        store = disk_array(
+            Path(folder) / "images.npy", (len(paths), arguments.size, arguments.size, 3)
+        )
+        images, _, _ = load_images(paths, arguments.size, out=store)
+        step = published_step(paths, labels, arguments.published or arguments.size)
+        published = rate(step, arguments.seconds)
+        with tuned_malloc():
+            own = rate(recipe_step(images, labels, recipe), arguments.seconds)
+    print(f"published procedure: {published:.1f} images/s")
+    print(f"{recipe.name}: {own:.1f} images/s, {own / published:.2f} times as many")
