@@ -19,16 +19,21 @@ from tests.support.cli import FORMS, QUICK
 from tests.support.postgresql import server as postgresql_server
 from tests.support.shared import made_once, write_noise
 
+BROWSER = Path(__file__).parent / "browser"
+SLOW_SECONDS = 1200  # a slow test may take, on a machine four times slower than usual
 MARKED_BY_FIXTURE = {"postgresql": ("postgresql", "slow"), "real_data": ("slow",)}
 
 
 def pytest_collection_modifyitems(items) -> None:
-    """Mark tests by what they need, so that no test forgets to."""
+    """Mark tests by what they need, so that no test forgets to; slow ones may take longer."""
     for item in items:
-        for fixture, marks in MARKED_BY_FIXTURE.items():
-            if fixture in getattr(item, "fixturenames", ()):
-                for mark in marks:
-                    item.add_marker(mark)
+        marks = ["browser", "slow"] if BROWSER in item.path.parents else []
+        for fixture, needed in MARKED_BY_FIXTURE.items():
+            marks += needed if fixture in getattr(item, "fixturenames", ()) else ()
+        for mark in marks:
+            item.add_marker(mark)
+        if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(SLOW_SECONDS))
 
 
 @pytest.fixture(scope="session")

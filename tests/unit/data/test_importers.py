@@ -313,7 +313,8 @@ def test_a_damaged_zip_is_refused(tmp_path):
     assert os.listdir(tmp_path) == ["z.zip"]
 
 
-def test_a_killed_import_goes_on_without_looking_twice(shells, tmp_path):
+@pytest.mark.process
+def test_a_killed_import_resumes_without_reading_twice(shells, tmp_path):
     """Killed after 30 of 48 images; the second run decodes only the rest."""
     script = (
         "import os, signal, forametric.data.importers.importing as i\n"

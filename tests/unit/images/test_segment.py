@@ -148,7 +148,8 @@ def test_wrong_input_is_refused(tmp_path: Path) -> None:
         segment_slides([tmp_path / "a"], tmp_path / "out", um_per_px=0)
 
 
-def test_a_killed_run_goes_on_after_the_last_finished_slide(tmp_path: Path) -> None:
+@pytest.mark.process
+def test_a_killed_run_resumes_after_the_last_finished_slide(tmp_path: Path) -> None:
     for n in range(3):
         picture = discs((100, 100, 40 + n), (300, 150, 40))
         Image.fromarray(picture).save(tmp_path / f"tray{n}.png")
