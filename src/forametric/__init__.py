@@ -53,6 +53,7 @@ if TYPE_CHECKING:
         training_set,
     )
     from forametric.review.agreement import agreement
+    from forametric.server import serve
     from forametric.training.train import train
 
 _MODULES = {
@@ -88,6 +89,7 @@ _MODULES = {
         "DecisionStore", "Review", "agreement", "apply_decisions", "consensus", "rank_for_review",
         "read_decisions", "training_set",
     ),
+    "forametric.server": ("serve",),
     "forametric.training.train": ("train",),
 }  # fmt: skip
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
@@ -139,6 +141,7 @@ __all__ = [
     "recipe_names",
     "recipe_table",
     "segment_slides",
+    "serve",
     "simulation",
     "train",
     "training_set",
