@@ -187,8 +187,8 @@ def quick_recipes() -> Iterator[None]:
     paper's protocol runs on two of its splits.
     """
     from forametric.embedding import network
-    from forametric.evaluation import karaderi2022
     from forametric.embedding.recipe import Recipe
+    from forametric.evaluation import karaderi2022
 
     original = Recipe.load.__func__  # type: ignore[attr-defined]
     export_onnx = network.export_onnx
