@@ -144,7 +144,8 @@ def finish(
         warn(escape(f"  skipped {row['image']}: {row['reason']}"))
     if lost:
         place = f"see {listed}" if listed else "listed above"
-        warn(f"[yellow]{len(lost)} images were skipped:[/] {place}")
+        count = "1 image was" if len(lost) == 1 else f"{len(lost)} images were"
+        warn(f"[yellow]{count} skipped:[/] {place}")
         raise typer.Exit(1)
 
 
