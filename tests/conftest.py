@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from PIL import Image
 
 from forametric.data.collection import Collection
@@ -18,6 +19,9 @@ from forametric.simulation import write_shells
 from tests.support.cli import FORMS, QUICK
 from tests.support.postgresql import server as postgresql_server
 from tests.support.shared import made_once, write_noise
+
+settings.register_profile("forametric", deadline=None)  # a busy machine is not a failure
+settings.load_profile("forametric")
 
 BROWSER = Path(__file__).parent / "browser"
 SLOW_SECONDS = 1200  # a slow test may take, on a machine four times slower than usual

@@ -39,7 +39,17 @@ def full_disk(tmp_path):
         yield place
 
 
-@pytest.mark.parametrize("verb", ["import", "train", "evaluate", "identify", "embed", "map"])
+@pytest.mark.parametrize(
+    "verb",
+    [
+        "import",
+        "train",
+        pytest.param("evaluate", marks=pytest.mark.slow),
+        "identify",
+        "embed",
+        "map",
+    ],
+)
 def test_a_full_disk_ends_in_a_sentence(
     verb, full_disk, shells, shells_folder, split_file, model_folder
 ):

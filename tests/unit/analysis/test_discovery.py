@@ -35,7 +35,7 @@ def _identifier(calibration=None) -> Identifier:
     return Identifier(references, calibration)
 
 
-@pytest.mark.parametrize(("groups", "each"), [(2, 10), (5, 8), (12, 20)])
+@pytest.mark.parametrize(("groups", "each"), [(2, 10), (5, 8), (12, 10)])
 def test_clear_groups_are_found_in_number_and_in_substance(groups, each):
     vectors, truth = _blobs(groups, each)
     found = discover(vectors, _identifier(calibration_of()))

@@ -34,7 +34,7 @@ def rows_of(source, tmp_path, **settings):
 def library(tmp_path_factory):
     """The whole library in little: 35 species, a handful of plates each."""
     folder = tmp_path_factory.mktemp("ef") / "library"
-    write_endless_forams(folder, most=4, seed=1)
+    write_endless_forams(folder, most=3, seed=1)
     return folder
 
 

@@ -43,6 +43,7 @@ def test_three_runtimes_give_one_vector(model_folder, shells):
     assert np.allclose(one, fast[:1], atol=1e-5), "the number of inputs at once changes nothing"
 
 
+@pytest.mark.slow
 def test_a_headless_network_gives_vectors_alone(shells, split_file, tmp_path):
     """The graph without a class head is another one, so here it is written."""
     recipe = Recipe.load("frozen", ["network.image_size=32", "tta_views=1"])
