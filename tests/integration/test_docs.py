@@ -11,7 +11,7 @@ from tests.support.docs import DOCUMENTS, ROOT, Workshop, blocks_of, commands_of
 PAGES = [*DOCUMENTS, *sorted((ROOT / "docs" / "decisions").glob("*.md"))]
 PROSE = [*PAGES, *(ROOT / name for name in ("CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"))]
 INSTALL = "pip install '.[train]' && forametric demo"
-TEST = "pip install -e '.[dev]' && pytest"
+TEST = "pip install -e '.[dev]' && pytest -n 2"
 
 
 def names(documents):
