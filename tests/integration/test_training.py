@@ -138,7 +138,7 @@ def test_a_training_in_a_log_shows_its_progress(
     """Into a file nothing was shown until it ended."""
     monkeypatch.setattr("forametric.utils.progress.SECONDS_BETWEEN_LINES", 0.0)
     monkeypatch.setattr("forametric.training.train.TrainingRun.validate", lambda run: 0.5)
-    settings = ["epochs=1", "network.image_size=32", "tta_views=1", "network.freeze=1.0"]
+    settings = ["epochs=3", "network.image_size=32", "tta_views=1", "network.freeze=1.0"]
     words = [word for setting in settings for word in ("--set", setting)]
     done = forametric("train", shells_folder, "--split", split_file, "-o", tmp_path / "m", *words)
     assert done.returncode == 0, done.stderr

@@ -35,7 +35,8 @@ class Server:
 
         name = f"test_{uuid4().hex}"
         with psycopg.connect(self.address(), autocommit=True) as connection:
-            connection.execute(f'CREATE DATABASE "{name}"')
+            # template0: nothing else connects to it, which would make this fail
+            connection.execute(f'CREATE DATABASE "{name}" TEMPLATE template0')
             try:
                 yield self.address(name)
             finally:
