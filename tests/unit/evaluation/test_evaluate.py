@@ -6,10 +6,22 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from forametric import metrics
 from forametric.data.splits import Split, make_split
 from forametric.errors import InputError
 from forametric.evaluation.evaluate import Evaluation, evaluate
 from forametric.model.model import Model
+
+
+@pytest.fixture
+def few_draws(monkeypatch):
+    """Intervals of twenty draws: most of the time of an evaluation of few specimens."""
+    bootstrap = metrics.bootstrap
+
+    def quick(score, *values, **settings):
+        return bootstrap(score, *values, **settings | {"draws": 20})
+
+    monkeypatch.setattr(metrics, "bootstrap", quick)
 
 
 def test_every_figure_is_measured_and_saved(evaluation, tmp_path, shells):
@@ -42,7 +54,7 @@ def test_every_figure_is_measured_and_saved(evaluation, tmp_path, shells):
 
 
 def test_a_calibrated_model_is_measured_by_its_probabilities_too(
-    calibrated_folder, shells, split_file
+    calibrated_folder, shells, split_file, few_draws
 ):
     found = evaluate(Model.load(calibrated_folder), Split.load(shells, split_file)).metrics
     assert 0 <= found["calibration"]["ece"] <= 1
@@ -64,7 +76,9 @@ def test_measuring_on_what_was_trained_on_is_refused(model_folder, shells, split
         evaluate(model, Split(shells, split.subsets.where(~known, "unused")))
 
 
-def test_another_split_than_that_of_the_training_is_said(model_folder, shells, split_file):
+def test_another_split_than_that_of_the_training_is_said(
+    model_folder, shells, split_file, few_draws
+):
     split = Split.load(shells, split_file)
     moved = split.subsets.mask(split.of("unseen"), "unused")
     found = evaluate(Model.load(model_folder), Split(shells, moved)).metrics
