@@ -16,7 +16,7 @@ from forametric.errors import InputError
 from forametric.model import ray_cluster as cluster
 from forametric.model.embed_collection import embed_to_file
 from forametric.model.model import Model
-from tests.support.cli import forametric
+from tests.support.cli import forametric_process
 
 pytestmark = [pytest.mark.slow, pytest.mark.cluster]
 ray = pytest.importorskip("ray")
@@ -99,7 +99,8 @@ def test_what_an_earlier_run_has_made_is_kept(model_folder, many, two_machines, 
 
 
 def test_a_cluster_that_is_not_there_is_named(model_folder, shells_folder, tmp_path):
+    """In a process of its own: this one has joined a cluster and stays there."""
     asked = ["--cluster", "127.0.0.1:1", "-o", tmp_path / "v"]
-    done = forametric("embed", model_folder, shells_folder, *asked)
+    done = forametric_process("embed", model_folder, shells_folder, *asked)
     assert done.returncode == 2
     assert "no Ray cluster answers at 127.0.0.1:1" in done.stderr
