@@ -16,7 +16,9 @@ pytestmark = pytest.mark.slow
 def draw_lasso(visit: Visit, radius: int = 120) -> None:
     """Draw a lasso around the middle of the map."""
     page = visit.page
-    page.get_by_role("button", name="Lasso").click()
+    button = page.get_by_role("button", name="Lasso")
+    button.click()
+    playwright.expect(button).to_have_attribute("aria-pressed", "true", timeout=60_000)
     box = page.locator("canvas.points").bounding_box()
     assert box is not None
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2

@@ -8,17 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import scipy.linalg
 import timm
 import torch
 from torch import Tensor, nn
 
-from forametric._typing import IntArray, Pixels
+from forametric._typing import Float64Array, IntArray, Pixels
 from forametric.embedding import recipe as recipes
 from forametric.embedding.pretrained import load_pretrained, pixel_scaling
 from forametric.errors import InputError
 
 logger = logging.getLogger(__name__)
 SHRINKAGE = 128.0  # number of specimens at which the mean variance counts as much as an axis's own
+MIN_VARIANCE = 1e-12  # features that are all alike have none
 PROJECTION_LENGTH = 0.7  # of the trained projection's part of a vector; the whitened part has 1
 
 
@@ -133,16 +135,28 @@ def whiten(network: SpecimenNetwork, features: Tensor, labels: IntArray, whitene
     for label in np.unique(labels):
         of = torch.from_numpy(labels == label)
         within[of] -= features[of].mean(0)
-    covariance = (centered.T @ centered + within.T @ within) / (2 * len(features))
-    variances, axes = torch.linalg.eigh(covariance)
+    variances, axes = _principal_axes(torch.cat([centered, within]).numpy())
     variances += variances.mean() * SHRINKAGE / len(features)
     kept = min(whitened_dim, features.shape[1])
-    variances, axes = variances[-kept:].flip(0), axes[:, -kept:].flip(1)
+    scaled = axes[:kept] / np.sqrt(variances[:kept, None].clip(min=MIN_VARIANCE))
     whitened = nn.Linear(features.shape[1], kept)
     with torch.no_grad():
-        whitened.weight.copy_((axes / variances.sqrt()).T)
+        whitened.weight.copy_(torch.from_numpy(scaled))
         whitened.bias.zero_()
     network._add_whitened(whitened)
+
+
+def _principal_axes(deviations: Float64Array) -> tuple[Float64Array, Float64Array]:
+    """Variances and axes (rows), largest first, of deviations of shape (n, width).
+
+    From the singular values, not from the eigenvalues of the covariance: with fewer specimens than
+    features the covariance is singular, and eigensolvers fail to converge on some processors.
+    """
+    triangle = scipy.linalg.qr(deviations, mode="r", check_finite=False)[0][: deviations.shape[1]]
+    _, singular, axes = scipy.linalg.svd(triangle)
+    variances = np.zeros(len(axes))
+    variances[: len(singular)] = singular**2 / len(deviations)
+    return variances, axes
 
 
 def build(settings: recipes.Network, classes: int) -> tuple[SpecimenNetwork, str]:

@@ -371,6 +371,8 @@ def _load(
 def _whiten(network: SpecimenNetwork, recipe: Recipe, data: Data, classes: int, seed: int) -> None:
     rows = subsample_per_class(data.taxa, math.ceil(MAX_COVARIANCE / classes), seed)
     features = features_of(network, data.inputs[rows], recipe.tta_views)
+    if not torch.isfinite(features).all():
+        raise InputError(f"the network's features are not finite: {DIVERGED}")
     whiten(network, features, data.labels[rows], recipe.network.whitened_dim)
 
 

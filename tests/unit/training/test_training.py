@@ -271,3 +271,22 @@ def test_few_specimens_do_not_blow_small_variances_up():
     whiten(network, features, np.arange(8) % 2, 6)
     lengths = torch.linalg.norm(network.whitened.weight, dim=1)
     assert lengths.max() / lengths.min() < 2
+
+
+def test_specimens_that_are_all_alike_can_be_whitened():
+    """Eigensolvers do not converge on such a covariance on some processors."""
+    network = _bare(200)
+    whiten(network, torch.full((18, 200), 0.5), np.arange(18) % 2, 100)
+    assert network.dimensions == 2 + 100
+    assert torch.isfinite(network.whitened.weight).all()
+
+
+def test_fewer_specimens_than_features_are_whitened_along_what_varies():
+    generator = torch.Generator().manual_seed(2)
+    features = torch.zeros(10, 50)
+    features[:, 3] = 9 * torch.randn(10, generator=generator)
+    features[:, 7] = 3 * torch.randn(10, generator=generator)
+    network = _bare(50)
+    whiten(network, features, np.zeros(10, np.int64), 5)
+    assert network.whitened.weight[0].abs().argmax() == 3
+    assert network.whitened.weight[1].abs().argmax() == 7

@@ -107,7 +107,7 @@ export class SpecimenMap {
       this.drawLater();
     });
     plot.subscribe("select", ({ points }: { points: number[] }) => {
-      this.setLasso(false);
+      void this.setLasso(false);
       this.uploaded = null;
       this.userSelected(points);
     });
@@ -248,9 +248,10 @@ export class SpecimenMap {
     void this.refresh();
   }
 
-  setLasso(on: boolean): void {
+  /** The lasso shows as on once the map follows it: a stroke drawn earlier would move the map. */
+  async setLasso(on: boolean): Promise<void> {
+    await this.plot?.set({ mouseMode: on ? "lasso" : "panZoom" });
     this.isLasso = on;
-    void this.plot?.set({ mouseMode: on ? "lasso" : "panZoom" });
   }
 
   get selectedIds(): string[] {
