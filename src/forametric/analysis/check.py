@@ -23,9 +23,9 @@ from forametric.data.embeddings import Embeddings
 from forametric.data.sources import open_collection
 from forametric.data.splits import READ_AS, SUBSETS, small_taxa
 from forametric.data.thumbnails import thumbnail_url
-from forametric.errors import ImageError, InputError
+from forametric.errors import InputError
 from forametric.identification.references import ReferenceSet
-from forametric.images import crop_plate, decode, preprocess
+from forametric.images import crop_plate, decoding, preprocess
 from forametric.model.model import Model
 from forametric.utils.files import atomic_folder
 from forametric.utils.html import write_page
@@ -355,12 +355,13 @@ def _read(
 
     def read(row: int) -> str | None:
         try:
-            photo = crop_plate(decode(collection.path(row)))
-        except (ImageError, InputError) as error:
+            with decoding(collection.path(row)) as image:
+                photo = crop_plate(image)
+                grey = preprocess(photo, THUMBNAIL).mean(2, dtype=np.float32).ravel()
+                sides[row] = max(photo.shape[:2])
+        except InputError as error:
             return str(error)
-        grey = preprocess(photo, THUMBNAIL).mean(2, dtype=np.float32).ravel()
         thumbs[row], deviations[row] = (grey * 256).round(), grey.std()
-        sides[row] = max(photo.shape[:2])
         return None
 
     results = enumerate(in_parallel("reading images", read, range(len(sides))))
