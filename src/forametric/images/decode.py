@@ -31,12 +31,13 @@ MAX_PIXELS = 100_000_000
 MIN_SIDE = 8
 STRIP = 1 << 20  # pixels that are converted at once
 ORIENTATION = 0x0112  # EXIF
+BLOCK_SIZE = 1 << 26  # bytes; malloc returns blocks of more than 32 MB to the system
 # Memory in bytes for each pixel: what a decoder holds, the result included.
 JPEG_BYTES, PNG_BYTES, BMP_BYTES, WEBP_BYTES = 16, 8, 8, 23
 DEEP_PNG_BYTES = 12  # four samples of 16 bits, and the result
-USE_BYTES = 9  # after decoding: the pixels, and working copies to crop and scale them
-USE_CONSTANT = 300 * 2**20  # the label of a plate is looked for in a reduced image
-USE_SMALL = 60  # bytes for each pixel of an image that is not reduced
+USE_BYTES = 7  # after decoding: the pixels, and a copy with four channels to be scaled
+USE_SMALL = 60  # to look for the label of a plate, for each pixel of an image that is not reduced
+USE_CONSTANT = 250 * 2**20  # the same, at most
 
 
 @dataclass(frozen=True)
@@ -86,8 +87,10 @@ def decoding(path: Path, min_side: int | None = None) -> Iterator[Pixels]:
         with _named():
             plan = _plan(file, path.suffix, min_side)
         pixels = plan.width * plan.height
-        use = pixels * USE_BYTES + min(pixels * USE_SMALL, USE_CONSTANT)
+        use = max(pixels * USE_BYTES, pixels * 3 + min(pixels * USE_SMALL, USE_CONSTANT))
         with BUDGET.reserve(max(plan.nbytes, use)):
+            # Pillow's usual blocks of 16 MB are kept by malloc, in each thread, after their use.
+            Image.core.set_block_size(BLOCK_SIZE)
             with _named():
                 image = plan.read()
             file.close()

@@ -127,12 +127,13 @@ def _memory(page: TiffPage, planes: int, channels: int) -> int:
     plane = page.size * itemsize
     segment = prod(page.chunks) * max(itemsize, 4)
     compressed = max(page.databytecounts, default=0)
-    copies = 1 + bool(_alpha(page)) + (page.photometric in (PALETTE, CMYK))
-    if planes > 1:
-        copies += 3 + channels
-    return (
-        plane * copies + 24 * pixels * (planes > channels) + 2 * segment + compressed + READ_AHEAD
-    )
+    copies = 1 if planes == 1 else 4 + channels
+    extra = 0 if page.samplesperpixel in (1, 3, 4) else 16  # an average
+    if page.bitspersample < 8 or page.photometric in (PALETTE, CMYK):
+        extra += 3
+    if planes > channels:
+        extra += 24  # the sharpness of two planes
+    return plane * copies + pixels * extra + 2 * segment + compressed + READ_AHEAD
 
 
 def _reader(file: BinaryIO, tiff: TiffFile, series: TiffPageSeries) -> Callable[[int], AnyArray]:
