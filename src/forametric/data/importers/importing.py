@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -33,7 +34,8 @@ from forametric.data.importers.listing import SourceListing
 from forametric.data.importers.particle_trieur import read_particle_trieur
 from forametric.data.importers.table import read_table
 from forametric.errors import ImageError, InputError
-from forametric.images import decode
+from forametric.images import decoding
+from forametric.images.formats import open_image
 from forametric.images.pixel_size import um_per_px_of
 from forametric.images.plate import read_plate
 from forametric.utils.files import (
@@ -241,14 +243,13 @@ def _check_images(
             if not name or "://" in name:
                 raise ImageError("not the path of a local file")
             path = inside(folder, name)
-            if not path.is_file():
-                raise ImageError("the file does not exist")
-            state = path.stat()
+            with open_image(path) as file:
+                state = os.fstat(file.fileno())
             stamp = [name, state.st_size, state.st_mtime_ns]
             if (earlier := known.get(json.dumps(stamp))) is not None:
                 return earlier
-            image = decode(path)
-            scale = um_per_px_of(path) or read_plate(image, bar_um).um_per_px
+            with decoding(path) as image:
+                scale = um_per_px_of(path) or read_plate(image, bar_um).um_per_px
             return {"stamp": stamp, "id": sha256(path)[:ID_LENGTH], "um_per_px": scale}
         except InputError as error:
             return {"reason": str(error)}
