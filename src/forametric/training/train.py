@@ -123,7 +123,7 @@ def train(
             _enter(work, _settings(split, recipe, seed, init_from), overwrite)
         data, validation, classes, skipped = _load(fabric, split, recipe.network.image_size, work)
         torch.manual_seed(seed)
-        network, backbone = build(recipe.network, len(classes))
+        network, backbone = build(recipe.network, len(classes), pretrained=not init_from)
         if init_from:
             network.backbone.load_state_dict(init_from.network.backbone.state_dict())
         run = TrainingRun(fabric, network, recipe, data, validation, seed, work)
