@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from types import ModuleType
+from typing import Any
 
 # Read by the dependencies when they are imported: huggingface_hub, Ray, and tools in general.
 SWITCHES = {
@@ -28,7 +28,7 @@ def switch_reports_off() -> None:
         os.environ.setdefault(name, value)
 
 
-def import_openvino() -> ModuleType:
+def import_openvino() -> Any:
     """OpenVINO without its model converter.
 
     Importing the converter reports to an analytics host and leaves a client number in the home
