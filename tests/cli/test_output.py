@@ -41,6 +41,17 @@ def _raising(error: BaseException):
     return fail
 
 
+def _status(out: io.TextIOBase, err: io.TextIOBase, *arguments: object) -> int:
+    """Run a command with these streams; its exit status."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["forametric", *map(str, arguments)])
+        patch.setattr(sys, "stdout", out)
+        patch.setattr(sys, "stderr", err)
+        with pytest.raises(SystemExit) as end:
+            main()
+    return end.value.code
+
+
 # Failures
 
 
@@ -85,7 +96,8 @@ def test_only_a_failed_write_says_that_nothing_was_kept():
     """It was also said of inputs, and when only the result could not be printed."""
     refused = failure(PermissionError(errno.EACCES, "Permission denied", "in.csv"))
     assert refused == "Permission denied (in.csv)."
-    assert failure(OSError(errno.EROFS, "Read-only", "o")).endswith("nothing half-written was kept.")
+    failed = failure(OSError(errno.EROFS, "Read-only file system", "out.csv"))
+    assert failed.endswith("nothing half-written was kept.")
 
 
 def test_a_result_that_cannot_be_printed_does_not_undo_the_work(shells_folder, tmp_path):
@@ -93,14 +105,8 @@ def test_a_result_that_cannot_be_printed_does_not_undo_the_work(shells_folder, t
         def write(self, text):
             raise OSError(errno.ENOSPC, "No space left on device")
 
-    asked = ["forametric", "split", str(shells_folder), "-o", str(tmp_path / "s.csv")]
     error = io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as end:
-        patch.setattr(sys, "argv", asked)
-        patch.setattr(sys, "stdout", Full())
-        patch.setattr(sys, "stderr", error)
-        main()
-    assert end.value.code == 74
+    assert _status(Full(), error, "split", shells_folder, "-o", tmp_path / "s.csv") == 74
     assert "the work is done" in error.getvalue()
     assert "nothing half-written" not in error.getvalue()
     assert len(pd.read_csv(tmp_path / "s.csv")) == 48
@@ -174,14 +180,10 @@ def test_a_path_that_is_not_utf_8_is_shown_replaced(tmp_path):
 def _encoded(encoding: str, *arguments: object) -> tuple[int, bytes, bytes]:
     """The status and the bytes of a command, of a terminal with some encoding."""
     out, err = (io.TextIOWrapper(io.BytesIO(), encoding, "strict") for _ in range(2))
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as end:
-        patch.setattr(sys, "argv", ["forametric", *map(str, arguments)])
-        patch.setattr(sys, "stdout", out)
-        patch.setattr(sys, "stderr", err)
-        main()
+    status = _status(out, err, *arguments)
     for stream in (out, err):
         stream.flush()
-    return end.value.code, out.buffer.getvalue(), err.buffer.getvalue()
+    return status, out.buffer.getvalue(), err.buffer.getvalue()
 
 
 @pytest.fixture
