@@ -36,6 +36,7 @@ from forametric.model.model import Model
 from forametric.training.train import train
 from forametric.utils.files import read_json, refuse_existing, write_json, write_text
 from forametric.utils.progress import bar
+from forametric.utils.ranges import COUNT, NUMBER
 from forametric.utils.results import Result
 
 MARKER, RUN, FAILED = "benchmark.json", "run.json", "failed.txt"
@@ -152,6 +153,8 @@ def benchmark(
     InputError
         When a finished run in `output` was made with other settings or data.
     """
+    COUNT.check(repeats=repeats, seeds=seeds)
+    NUMBER.check(held_out_taxa=held_out_taxa)
     collection = collection if isinstance(collection, Collection) else Collection.open(collection)
     loaded = [r if isinstance(r, Recipe) else Recipe.load(r) for r in recipes]
     output = Path(output)
