@@ -1,4 +1,4 @@
-"""Text from outside (names, paths, messages) made fit for a terminal, a log or JSON."""
+"""Text from outside (names, paths, messages) made fit for a terminal, a figure or JSON."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 # Characters that a terminal would obey instead of show: controls, the formatting characters that
 # reorder or hide text, separators of lines, and the halves of bytes that are not UTF-8.
 _OBEYED = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+LONGEST = 48  # characters of a name in a figure
 _JOINERS = "\u200c\u200d"  # needed to write Persian, Hindi and others; they reorder nothing
 
 
@@ -36,6 +37,17 @@ def printable(text: object, keep: str = "") -> str:
 
 def _escape(character: str) -> str:
     return character.encode("unicode_escape").decode("ascii")
+
+
+def literal(name: object, longest: int = LONGEST) -> str:
+    r"""A name as matplotlib draws it literally, on one line, cut where it is very long.
+
+    >>> literal("100 $ of $x_1$")
+    '100 \\$ of \\$x_1\\$'
+    """
+    text = printable(name)
+    text = text if len(text) <= longest else f"{text[: longest - 1]}…"
+    return text.replace("$", r"\$")
 
 
 def to_json(data: Any, *, indent: int | None = 2, ascii_only: bool = False) -> str:
