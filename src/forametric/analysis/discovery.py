@@ -36,6 +36,7 @@ from forametric.identification.open_set import probability_known
 from forametric.model.model import Model
 from forametric.utils.files import atomic_folder
 from forametric.utils.html import write_page
+from forametric.utils.ranges import COUNT
 from forametric.utils.results import Result
 
 MIN_SPECIMENS = 4  # that can be clustered at all
@@ -229,6 +230,7 @@ def discover_unknown(
     InputError
         When too few are given no name, or the model has no calibration to tell which.
     """
+    COUNT.check(n_groups=n_groups)
     if model.calibration is None and not include_known:
         raise InputError(
             "this model has no calibration, so it calls nothing unknown; calibrate it, or group "

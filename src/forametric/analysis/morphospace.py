@@ -40,6 +40,7 @@ from forametric.identification.references import neighbor_weights
 from forametric.images import load_image
 from forametric.utils.files import atomic_path, refuse_existing
 from forametric.utils.progress import bar
+from forametric.utils.ranges import COUNT, SEED
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -98,6 +99,8 @@ class Morphospace:
     def __init__(
         self, *, seed: int = 0, perplexity: float = 30.0, max_landmarks: int = MAX_LANDMARKS
     ) -> None:
+        SEED.check(seed=seed)
+        COUNT.check(max_landmarks=max_landmarks)
         self.seed = seed
         self.perplexity = perplexity
         self.max_landmarks = max_landmarks

@@ -128,7 +128,7 @@ def review(
     )
     session = ReviewSession.open(opened, store)
     if len(session.skipped):
-        warn(f"[yellow]warning:[/] {len(session.skipped)} images cannot be read and are not shown")
+        warn(f"{len(session.skipped)} images cannot be read and are not shown", "warning:")
 
     def report(link: str) -> None:
         say(f"The review page is at {link}\nCtrl-C stops it.")

@@ -36,6 +36,7 @@ from forametric.model.model import Model
 from forametric.training.train import train
 from forametric.utils.files import read_json, refuse_existing, write_json, write_text
 from forametric.utils.progress import bar
+from forametric.utils.ranges import COUNT, NUMBER
 from forametric.utils.results import Result
 
 MARKER, RUN, FAILED = "benchmark.json", "run.json", "failed.txt"
@@ -152,6 +153,8 @@ def benchmark(
     InputError
         When a finished run in `output` was made with other settings or data.
     """
+    COUNT.check(repeats=repeats, seeds=seeds)
+    NUMBER.check(held_out_taxa=held_out_taxa)
     collection = collection if isinstance(collection, Collection) else Collection.open(collection)
     loaded = [r if isinstance(r, Recipe) else Recipe.load(r) for r in recipes]
     output = Path(output)
@@ -302,7 +305,7 @@ def _row(run: Run, paper: bool) -> dict[str, Any]:
     training = read_json(run.folder / "training.json")
     if paper:
         metrics |= karaderi2022.without_dominant(results, metrics)
-    flat = pd.json_normalize(metrics).iloc[0].to_dict()
+    flat = pd.json_normalize(metrics).iloc[0].fillna(np.nan).to_dict()  # null is no number
     return {
         **row,
         "backbone": metrics["model"]["backbone"],

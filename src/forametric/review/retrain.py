@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 import multiprocessing
 import signal
 from collections.abc import Mapping, Sequence
@@ -26,10 +25,10 @@ from forametric.model.model import Model
 from forametric.review.labels import apply_decisions
 from forametric.review.project import Project
 from forametric.review.store import DecisionStore
+from forametric.utils.crash import report_crash
 
 MIN_TESTED = 10  # specimens by which models can be compared
 NAME = "decisions"  # of the split
-logger = logging.getLogger(__name__)
 
 
 def training_set(
@@ -189,8 +188,7 @@ def _train_and_send(
     except ForametricError as error:
         result = str(error)
     except Exception as error:
-        logger.exception("training failed")
-        result = f"{type(error).__name__}: {error}"
+        result = f"training failed: {report_crash(error)}"
     sender.send(result)
     sender.close()
 

@@ -48,6 +48,7 @@ from forametric.training.losses import BatchLoss
 from forametric.training.sampling import epoch_batches
 from forametric.utils.files import disk_array, read_json, refuse_existing, write_json
 from forametric.utils.progress import bar
+from forametric.utils.ranges import SEED
 
 VALIDATION_REFERENCES = 8  # references per taxon at selection; the saved model has all specimens
 CHECKPOINT_SECONDS = 60
@@ -104,6 +105,7 @@ def train(
     --------
     >>> model = train(make_split(collection), "default", "model")  # doctest: +SKIP
     """
+    SEED.check(seed=seed)
     recipe = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
     output = Path(output)
     with tuned_malloc():
@@ -123,7 +125,7 @@ def train(
             _enter(work, _settings(split, recipe, seed, init_from), overwrite)
         data, validation, classes, skipped = _load(fabric, split, recipe.network.image_size, work)
         torch.manual_seed(seed)
-        network, backbone = build(recipe.network, len(classes))
+        network, backbone = build(recipe.network, len(classes), pretrained=not init_from)
         if init_from:
             network.backbone.load_state_dict(init_from.network.backbone.state_dict())
         run = TrainingRun(fabric, network, recipe, data, validation, seed, work)

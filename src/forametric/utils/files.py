@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from forametric._typing import PathLike
 from forametric.errors import InputError
+from forametric.utils.text import to_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -147,8 +148,8 @@ def write_csv(table: pd.DataFrame, path: PathLike, *, overwrite: bool = False) -
 
 
 def write_json(path: Path, data: Any) -> None:
-    """Write JSON atomically, indented, keys in the order given."""
-    write_text(path, json.dumps(data, indent=2, ensure_ascii=False) + "\n")
+    """Write strict JSON atomically, indented, keys in the order given; NaN is null."""
+    write_text(path, to_json(data) + "\n")
 
 
 def read_json(path: Path) -> dict[str, Any]:

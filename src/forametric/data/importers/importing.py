@@ -46,6 +46,7 @@ from forametric.utils.files import (
     sha256,
 )
 from forametric.utils.progress import in_parallel
+from forametric.utils.ranges import LENGTH
 from forametric.utils.results import Result
 
 # Functions that list a source; archives are unpacked below the second argument.
@@ -149,8 +150,7 @@ def import_collection(
     kind = _format_of(source) if format == "auto" else format
     if kind not in IMPORTERS:
         raise InputError(f"no source format {kind!r}; the formats are {', '.join(IMPORTERS)}.")
-    if bar_um is not None and not 0 < bar_um < float("inf"):
-        raise InputError(f"the length of the scale bar must be above 0 µm, not {bar_um}.")
+    LENGTH.check(bar_um=bar_um)
     work = output.with_name(f"{output.name}.unfinished")
     settings = {"source": str(source.absolute()), "kind": kind, "bar_um": bar_um}
     resumable_folder(work, settings)

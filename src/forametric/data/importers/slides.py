@@ -31,6 +31,7 @@ from forametric.utils.files import (
     sha256,
 )
 from forametric.utils.progress import bar
+from forametric.utils.ranges import LENGTH
 from forametric.utils.results import Result
 
 
@@ -109,9 +110,7 @@ def segment_slides(
     output = Path(output)
     refuse_existing(output, overwrite)
     slides = [slides] if isinstance(slides, str | os.PathLike) else list(slides)
-    for value, name in ((um_per_px, "the µm per pixel"), (min_diameter, "the least diameter")):
-        if value is not None and not 0 < value < float("inf"):
-            raise InputError(f"{name} must be above 0, not {value}.")
+    LENGTH.check(um_per_px=um_per_px, min_diameter=min_diameter)
     paths, skipped = _listed(slides)
     work = output.with_name(f"{output.name}.unfinished")
     stamps = {p.name: [p.lstat().st_size, p.lstat().st_mtime_ns] for p in paths}
