@@ -29,7 +29,7 @@ VERBS = {
     "import", "segment", "download", "taxonomy", "check", "split", "export", "info",
     "train", "evaluate", "benchmark", "calibrate", "add", "recipes",
     "identify", "embed", "discover", "assemblage", "map",
-    "queue", "record", "decisions", "apply-decisions", "review",
+    "queue", "record", "decisions", "backup", "restore", "apply-decisions", "review",
     "demo", "simulate",
 }  # fmt: skip
 

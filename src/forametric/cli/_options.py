@@ -149,6 +149,10 @@ EmbeddingsFile = Annotated[
 
 # Review
 StoreUrl = Annotated[str, Option("--store", help="Decisions: an SQLite file, or postgresql://….")]
+StorePlace = Annotated[str, Argument(help="Decisions: an SQLite file, or postgresql://….")]
+StoreCopy = Annotated[
+    str, Option("-o", "--output", help="The other store: a file, or postgresql://….")
+]
 Settled = Annotated[str, Option("--store", help="Decisions: what they settle is left out.")]
 ReferenceImages = Annotated[
     list[Path] | None, Option(help="Collections with the images of the references.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import asdict
 
 import typer
 
@@ -13,7 +14,7 @@ from forametric.cli._output import finish, refuse, say, warn
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
-    for command in (queue, record, decisions, apply_decisions, review):
+    for command in (queue, record, decisions, backup, restore, apply_decisions, review):
         app.command(rich_help_panel=opt.REVIEW)(command)
 
 
@@ -56,8 +57,7 @@ def record(
     """
     given = fm.read_decisions(table, fm.Collection.open(collection), reviewer)
     kept = fm.DecisionStore(store)
-    new = kept.without_repeats(given)
-    kept.record(new)
+    new = kept.record(given)
     finish({"recorded": len(new), "repeated": len(given) - len(new)}, kept.place, as_json)
 
 
@@ -76,6 +76,27 @@ def decisions(
     if output:
         kept.write_csv(output)
     finish(kept.summary(), output or kept.place, as_json)
+
+
+def backup(store: opt.StorePlace, output: opt.StoreCopy, as_json: opt.Json = False) -> None:
+    """Copy a store of decisions, which may be in use; an earlier copy is brought up to date.
+
+    Example: forametric backup core-review/decisions.sqlite -o backup.sqlite
+    """
+    _copy(store, output, as_json)
+
+
+def restore(copy: opt.StorePlace, output: opt.StoreCopy, as_json: opt.Json = False) -> None:
+    """Bring a copy of decisions back; refuses a store with decisions that the copy lacks.
+
+    Example: forametric restore backup.sqlite -o core-review/decisions.sqlite
+    """
+    _copy(copy, output, as_json)
+
+
+def _copy(source: str, target: str, as_json: bool) -> None:
+    figures = asdict(fm.copy_decisions(source, target))
+    finish(figures, figures.pop("place"), as_json)
 
 
 def apply_decisions(
