@@ -17,7 +17,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -64,10 +64,14 @@ def say(text: str | Table) -> None:
 
 
 def warn(text: str, label: str = "") -> None:
-    """Print a line to standard error, after a label that is set in color."""
+    """Print a line to standard error, after a label that is set in color.
+
+    Where that cannot be written, the exit status has to tell.
+    """
     style = "red" if label.startswith("error") else "yellow"
     line = Text.assemble((f"{label} ", style) if label else "", printable(text))
-    _console(stderr=True).print(line, soft_wrap=True)
+    with suppress(OSError):
+        _console(stderr=True).print(line, soft_wrap=True)
 
 
 def _console(stderr: bool = False) -> Console:
