@@ -86,19 +86,41 @@ def failure(error: Exception) -> str | None:
     return None
 
 
-def refuse(path: Path | None, overwrite: bool) -> None:
-    """Refuse an existing output before any work is done."""
-    from forametric.utils.files import refuse_existing
+def refuse_file(
+    path: Path | None, overwrite: bool, *inputs: Path | str | None, skipped: bool = False
+) -> None:
+    """Refuse an output file that exists or is one of the inputs, before any work is done.
+
+    Parameters
+    ----------
+    skipped : bool
+        Whether images that are skipped will be listed next to it.
+    """
+    from forametric.data.inputs import check_output_file
+
+    for output in (path, skipped_file(path) if skipped and path else None):
+        if output is not None:
+            check_output_file(output, overwrite, *inputs)
+
+
+def refuse_folder(path: Path | None, overwrite: bool, *inputs: Path | str | None) -> None:
+    """Refuse an output folder that exists or overlaps an input, before any work is done."""
+    from forametric.data.inputs import check_output_folder
 
     if path is not None:
-        refuse_existing(path, overwrite)
+        check_output_folder(path, overwrite, *inputs)
+
+
+def skipped_file(output: Path) -> Path:
+    """The file that lists the images skipped for an output."""
+    return output.with_name(f"{output.stem}.skipped.csv")
 
 
 def write_skipped(skipped: pd.DataFrame, output: Path) -> Path:
-    """Write the skipped images next to an output file; returns where."""
-    path = output.with_name(f"{output.stem}.skipped.csv")
-    if len(skipped):
-        from forametric.utils.files import write_csv
+    """Write the skipped images next to an output, or none in place of earlier ones; the file."""
+    path = skipped_file(output)
+    if len(skipped) or path.is_file():
+        from forametric.utils.outputs import write_csv
 
         write_csv(skipped, path, overwrite=True)
     return path
