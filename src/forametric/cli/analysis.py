@@ -37,7 +37,7 @@ def identify(
     """
     if any("=" not in text for text in where or []) or (where and neighbors is None):
         raise InputError("--where takes COLUMN=VALUE and only goes with --neighbors.")
-    similar = output.with_name(f"{output.stem}.neighbors.csv") if neighbors else None
+    similar = output.parent / f"{output.stem}.neighbors.csv" if neighbors else None
     inputs = (model, images, taxonomy, neighbors)
     refuse_file(output, overwrite, *inputs, skipped=True)
     refuse_file(similar, overwrite, *inputs)
