@@ -28,14 +28,15 @@ from forametric.analysis.clustering import (
 )
 from forametric.data.collection import Collection
 from forametric.data.embeddings import Embeddings, skipped_table
+from forametric.data.inputs import check_output_folder
 from forametric.data.sources import ImageSource, open_collection
 from forametric.data.thumbnails import table_with_thumbnails, thumbnail_url
 from forametric.errors import InputError
 from forametric.identification.identifier import Identifier
 from forametric.identification.open_set import probability_known
 from forametric.model.model import Model
-from forametric.utils.files import atomic_folder
 from forametric.utils.html import write_page
+from forametric.utils.outputs import atomic_folder
 from forametric.utils.ranges import COUNT
 from forametric.utils.results import Result
 
@@ -130,6 +131,7 @@ class Morphotypes(Result):
         columns = {name: self.table[name].to_numpy() for name in ("morphotype", "novelty", "best")}
         table = part.specimens.assign(**columns)
         part = Collection(table, part.images, {**part.info, "made_by": self.model})
+        check_output_folder(folder, overwrite, whole)
         with atomic_folder(folder, overwrite) as temporary:
             part.write_into(temporary, folder)
             table.to_csv(temporary / "specimens.csv", index=False)

@@ -38,7 +38,8 @@ from forametric.errors import InputError
 from forametric.identification.index import Index
 from forametric.identification.references import neighbor_weights
 from forametric.images import load_image
-from forametric.utils.files import atomic_path, refuse_existing
+from forametric.utils.files import atomic_path
+from forametric.utils.outputs import check_file
 from forametric.utils.progress import bar
 from forametric.utils.ranges import COUNT, SEED
 
@@ -255,7 +256,7 @@ class Morphospace:
         import pyarrow.parquet as pq
 
         path = Path(path)
-        refuse_existing(path, overwrite)
+        check_file(path, overwrite)
         flat = pa.array(np.ascontiguousarray(self.vectors_).ravel(), pa.float32())
         table = pa.table(
             {

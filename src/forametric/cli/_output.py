@@ -17,7 +17,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -46,6 +46,7 @@ LIBRARY_MESSAGES = 3  # of each library; thousands would hide our own
 REFUSED, CRASHED, UNPRINTED, STOPPED, CLOSED = 2, 70, 74, 130, 141
 FULL = (errno.ENOSPC, errno.EDQUOT)
 CANNOT_WRITE = (*FULL, errno.EROFS, errno.EIO, errno.EFBIG)
+_locks = ExitStack()  # of the outputs of the command that is running
 
 
 def say(text: str | Table) -> None:
@@ -126,7 +127,8 @@ def run(app: Callable[..., Any]) -> NoReturn:
         try:
             if "" in sys.argv[1:]:
                 raise InputError("an argument is empty; is a variable in the command not set?")
-            status = app(standalone_mode=False) or 0
+            with _locks:
+                status = app(standalone_mode=False) or 0
             if sys.stdout is not None:
                 sys.stdout.flush()
         except BaseException as error:
@@ -138,8 +140,10 @@ def _end(error: BaseException) -> int:
     """Say what went wrong; returns the exit status."""
     if isinstance(error, typer.Abort):  # Typer's word for the end of a file
         error = error.__cause__ or error
-    if isinstance(error, SystemExit) and error.__context__:  # and for a closed pipe
+    if isinstance(error, SystemExit) and isinstance(error.__context__, BrokenPipeError):
         error = error.__context__
+    if isinstance(error, SystemExit):
+        raise error
     if isinstance(error, BrokenPipeError):
         sys.stdout = None  # or Python would try once more to write
         return CLOSED
@@ -180,19 +184,50 @@ def failure(error: BaseException) -> str | None:
     return None
 
 
-def refuse(path: Path | None, overwrite: bool) -> None:
-    """Refuse an existing output before any work is done."""
-    from forametric.utils.files import refuse_existing
+def refuse_file(
+    path: Path | None, overwrite: bool, *inputs: Path | str | None, skipped: bool = False
+) -> None:
+    """Refuse an output file that exists or is one of the inputs, before any work is done.
+
+    Until the command has ended, no other process may write it.
+
+    Parameters
+    ----------
+    skipped : bool
+        Whether images that are skipped will be listed next to it.
+    """
+    from forametric.data.inputs import check_output_file
+    from forametric.utils.locks import one_writer
+
+    for output in (path, skipped_file(path) if skipped and path else None):
+        if output is not None:
+            check_output_file(output, overwrite, *inputs)
+            _locks.enter_context(one_writer(output))
+
+
+def refuse_folder(path: Path | None, overwrite: bool, *inputs: Path | str | None) -> None:
+    """Refuse an output folder that exists or overlaps an input, before any work is done.
+
+    Until the command has ended, no other process may write it.
+    """
+    from forametric.data.inputs import check_output_folder
+    from forametric.utils.outputs import writing
 
     if path is not None:
-        refuse_existing(path, overwrite)
+        check_output_folder(path, overwrite, *inputs)
+        _locks.enter_context(writing(path))
+
+
+def skipped_file(output: Path) -> Path:
+    """The file that lists the images skipped for an output."""
+    return output.parent / f"{output.stem}.skipped.csv"
 
 
 def write_skipped(skipped: pd.DataFrame, output: Path) -> Path:
-    """Write the skipped images next to an output file; returns where."""
-    path = output.with_name(f"{output.stem}.skipped.csv")
-    if len(skipped):
-        from forametric.utils.files import write_csv
+    """Write the skipped images next to an output, or none in place of earlier ones; the file."""
+    path = skipped_file(output)
+    if len(skipped) or path.is_file():
+        from forametric.utils.outputs import write_csv
 
         write_csv(skipped, path, overwrite=True)
     return path

@@ -9,7 +9,7 @@ import typer
 
 import forametric as fm
 from forametric.cli import _options as opt
-from forametric.cli._output import finish, refuse, say, warn
+from forametric.cli._output import finish, refuse_file, refuse_folder, say, warn
 
 
 def register(app: typer.Typer) -> None:
@@ -31,7 +31,7 @@ def queue(
 
     Example: forametric queue models/plates core --reference-images collections/plates -o to-review
     """
-    refuse(output, overwrite)
+    refuse_folder(output, overwrite, model, images, store, *(reference_images or []))
     ranked = fm.rank_for_review(
         fm.Model.load(model),
         fm.open_collection(images),
@@ -71,7 +71,7 @@ def decisions(
 
     Example: forametric decisions --store decisions.sqlite -o history.csv
     """
-    refuse(output, overwrite)
+    refuse_file(output, overwrite, store)
     kept = fm.DecisionStore.open(store)
     if output:
         kept.write_csv(output)
@@ -110,6 +110,7 @@ def apply_decisions(
 
     Example: forametric apply-decisions core --store decisions.sqlite -o core-reviewed
     """
+    refuse_folder(output, overwrite, collection, store)
     labelled = fm.apply_decisions(fm.Collection.open(collection), fm.DecisionStore.open(store))
     labelled.save(output, overwrite=overwrite)
     finish(labelled, output, as_json)
@@ -137,21 +138,23 @@ def review(
     from forametric.review.project import open_or_create
     from forametric.server.run import checked_token, serve
     from forametric.server.session import ReviewSession
+    from forametric.utils.locks import one_writer
 
     token = checked_token(host, os.environ.get("FORAMETRIC_TOKEN", ""))
-    opened, store = open_or_create(
-        project,
-        collection=collection,
-        model=model,
-        reference_images=reference_images or [],
-        depth=depth,
-        database=database,
-    )
-    session = ReviewSession.open(opened, store)
-    if len(session.skipped):
-        warn(f"{len(session.skipped)} images cannot be read and are not shown", "warning:")
 
     def report(link: str) -> None:
         say(f"The review page is at {link}\nCtrl-C stops it.")
 
-    serve(session, host=host, port=port, token=token, browser=browser, report=report)
+    with one_writer(project):
+        opened, store = open_or_create(
+            project,
+            collection=collection,
+            model=model,
+            reference_images=reference_images or [],
+            depth=depth,
+            database=database,
+        )
+        session = ReviewSession.open(opened, store)
+        if lost := len(session.skipped):
+            warn(f"{lost} images cannot be read and are not shown", "warning:")
+        serve(session, host=host, port=port, token=token, browser=browser, report=report)

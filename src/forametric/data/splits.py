@@ -18,7 +18,8 @@ import pandas as pd
 from forametric._typing import BoolArray, PathLike
 from forametric.data.collection import Collection, content_hash
 from forametric.errors import InputError
-from forametric.utils.files import atomic_path, refuse_existing
+from forametric.utils.files import atomic_path
+from forametric.utils.outputs import check_file
 from forametric.utils.ranges import NUMBER, SEED, SHARE
 from forametric.utils.results import Result
 
@@ -127,7 +128,7 @@ class Split(Result):
     def to_csv(self, path: PathLike, *, overwrite: bool = False) -> Path:
         """Write as CSV with the columns id and subset; returns the path."""
         path = Path(path)
-        refuse_existing(path, overwrite)
+        check_file(path, overwrite)
         with atomic_path(path) as temporary:
             self.subsets.rename("subset").rename_axis("id").to_csv(temporary)
         return path

@@ -21,6 +21,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+REPORT_FILES = (
+    "benchmark.html", "summary.csv", "table.md",
+    "time.png", "tail.png", "clusters.png", "roc.png", "coverage.png",
+)  # fmt: skip
+
+
 def write_benchmark_report(
     runs: pd.DataFrame,
     summarised: pd.DataFrame,

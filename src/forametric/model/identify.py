@@ -26,7 +26,7 @@ from forametric.identification.identifier import (
     Identifier,
 )
 from forametric.identification.search import SpecimenIndex
-from forametric.utils.files import write_csv
+from forametric.utils.outputs import write_csv
 from forametric.utils.ranges import PROBABILITY
 from forametric.utils.results import Result
 

@@ -26,6 +26,7 @@ from forametric.review.labels import apply_decisions
 from forametric.review.project import Project
 from forametric.review.store import DecisionStore
 from forametric.utils.crash import report_crash
+from forametric.utils.verb import verb
 
 MIN_TESTED = 10  # specimens by which models can be compared
 NAME = "decisions"  # of the split
@@ -182,6 +183,7 @@ def _train_and_send(
     sender: Connection, project: Project, store_url: str, output: Path, seed: int
 ) -> None:
     """Send the trained model, or the message of the error."""
+    verb.set("review")
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in the terminal is for the server
     try:
         result: RetrainedModel | str = train_from_decisions(project, store_url, output, seed)

@@ -18,7 +18,8 @@ from forametric.data.importers.endless_forams import facts
 from forametric.errors import InputError
 from forametric.simulation.forms import FORMS
 from forametric.simulation.simulate import check, simulate_shell
-from forametric.utils.files import atomic_folder, write_json
+from forametric.utils.files import write_json
+from forametric.utils.outputs import atomic_folder
 from forametric.utils.progress import bar
 from forametric.utils.ranges import COUNT, SEED
 
