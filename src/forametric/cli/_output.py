@@ -17,7 +17,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -65,10 +65,14 @@ def say(text: str | Table) -> None:
 
 
 def warn(text: str, label: str = "") -> None:
-    """Print a line to standard error, after a label that is set in color."""
+    """Print a line to standard error, after a label that is set in color.
+
+    Where that cannot be written, the exit status has to tell.
+    """
     style = "red" if label.startswith("error") else "yellow"
     line = Text.assemble((f"{label} ", style) if label else "", printable(text))
-    _console(stderr=True).print(line, soft_wrap=True)
+    with suppress(OSError):
+        _console(stderr=True).print(line, soft_wrap=True)
 
 
 def _console(stderr: bool = False) -> Console:
@@ -136,8 +140,10 @@ def _end(error: BaseException) -> int:
     """Say what went wrong; returns the exit status."""
     if isinstance(error, typer.Abort):  # Typer's word for the end of a file
         error = error.__cause__ or error
-    if isinstance(error, SystemExit) and error.__context__:  # and for a closed pipe
+    if isinstance(error, SystemExit) and isinstance(error.__context__, BrokenPipeError):
         error = error.__context__
+    if isinstance(error, SystemExit):
+        raise error
     if isinstance(error, BrokenPipeError):
         sys.stdout = None  # or Python would try once more to write
         return CLOSED

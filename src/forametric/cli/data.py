@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import typer
 
 import forametric as fm
@@ -174,4 +172,4 @@ def info(folder: opt.Folder = None, as_json: opt.Json = False) -> None:
 
     Example: forametric info models/plates
     """
-    finish(fm.describe(folder), Path(), as_json)
+    finish(fm.describe(folder), None, as_json)
