@@ -38,14 +38,17 @@ _locks = ExitStack()  # of the outputs of the command that is running
 
 def say(text: object) -> None:
     """Print a line or a table to standard output; of several processes only the first does."""
-    quiet = os.environ.get("RANK", "0") != "0"
-    Console(quiet=quiet).print(text, soft_wrap=isinstance(text, str), highlight=False)
+    Console(quiet=not _is_first()).print(text, soft_wrap=isinstance(text, str), highlight=False)
 
 
 def warn(text: str) -> None:
     """Print a line to standard error."""
-    quiet = os.environ.get("RANK", "0") != "0"
-    Console(stderr=True, quiet=quiet).print(text, soft_wrap=True, highlight=False)
+    Console(stderr=True, quiet=not _is_first()).print(text, soft_wrap=True, highlight=False)
+
+
+def _is_first() -> bool:
+    """Whether this is the first of the processes that `torchrun` has started, or the only one."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 class _Handler(logging.Handler):
@@ -107,7 +110,8 @@ def refuse_file(
     for output in (path, skipped_file(path) if skipped and path else None):
         if output is not None:
             check_output_file(output, overwrite, *inputs)
-            _locks.enter_context(one_writer(output))
+            if _is_first():
+                _locks.enter_context(one_writer(output))
 
 
 def refuse_folder(path: Path | None, overwrite: bool, *inputs: Path | str | None) -> None:
@@ -120,7 +124,8 @@ def refuse_folder(path: Path | None, overwrite: bool, *inputs: Path | str | None
 
     if path is not None:
         check_output_folder(path, overwrite, *inputs)
-        _locks.enter_context(writing(path))
+        if _is_first():
+            _locks.enter_context(writing(path))
 
 
 def skipped_file(output: Path) -> Path:
