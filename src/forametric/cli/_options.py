@@ -35,6 +35,10 @@ Names = Annotated[
 Source = Annotated[Path, Argument(help="A folder, a table, a project or a ZIP.")]
 Format = Annotated[SourceFormat, Option("--source", help="The format of the source.")]
 BarUm = Annotated[float | None, Option(help="Length of the scale bar on each label strip, µm.")]
+ImagesRoot = Annotated[
+    Path | None,
+    Option(help="The folder below which the images of a table lie; paths may then be absolute."),
+]
 Slides = Annotated[list[Path], Argument(help="Images of slides, or folders of them.")]
 UmPerPx = Annotated[float | None, Option(help="µm per pixel; else what a TIFF file states.")]
 MinDiameter = Annotated[float | None, Option(help="Least diameter, µm (pixels without a scale).")]

@@ -17,6 +17,7 @@ import pandas as pd
 
 from forametric._typing import BoolArray, PathLike
 from forametric.data.collection import Collection, content_hash
+from forametric.data.tables import Column, read_table
 from forametric.errors import InputError
 from forametric.utils.files import atomic_path, refuse_existing
 from forametric.utils.results import Result
@@ -54,7 +55,7 @@ class Split(Result):
                 f"the split has {len(self.subsets)} rows and the collection "
                 f"{len(self.collection)} specimens; give one subset for each specimen."
             )
-        other = set(self.subsets) - set(SUBSETS)
+        other = {str(subset) for subset in self.subsets} - set(SUBSETS)
         if other:
             raise InputError(
                 f"the split {self.name} has the subset {sorted(other)[0]!r}; subsets are "
@@ -145,8 +146,8 @@ class Split(Result):
         """
         table = collection.specimens
         if str(split) in table.columns:
-            values = table[str(split)].to_numpy()
-            subsets = pd.Series(values, index=table["id"].to_numpy(), name="subset")
+            values = table[str(split)].astype(object).to_numpy()
+            subsets = pd.Series(values, index=table["id"].to_numpy(), name="subset", dtype=object)
         elif Path(split).is_file():
             subsets = _read(Path(split)).reindex(table["id"].to_numpy())
             if subsets.isna().all():
@@ -237,7 +238,11 @@ def group_ids(table: pd.DataFrame) -> pd.Series:
 
 
 def _read(path: Path) -> pd.Series:
-    table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    if not {"id", "subset"} <= set(table.columns) or table["id"].duplicated().any():
-        raise InputError(f"{path} must have the columns id and subset, with each id once.")
-    return table.set_index("id")["subset"]
+    table = read_table(
+        path,
+        [
+            Column("id", required=True, filled=True, unique=True),
+            Column("subset", required=True, values=(*SUBSETS, *READ_AS)),
+        ],
+    )
+    return table.rows.set_index("id")["subset"]

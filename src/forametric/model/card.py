@@ -6,20 +6,45 @@ import platform
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+)
 
 from forametric._version import __version__
 from forametric.embedding.recipe import Recipe
+from forametric.embedding.runtime import ONNX
 from forametric.errors import InputError, ModelError
 from forametric.utils.files import read_json
 
-FORMAT = 2
+FORMAT = 3
 FILE = "model.json"
 WEIGHTS = "weights.safetensors"
 REFERENCES = "references.parquet"
 CALIBRATION = "calibration.json"
+FILES = (WEIGHTS, ONNX, REFERENCES, CALIBRATION)
+
+
+def _each_once(classes: list[str]) -> list[str]:
+    if len(set(classes)) < len(classes):
+        raise ValueError("a class occurs more than once")
+    return classes
+
+
+def _known_files(files: dict[str, str]) -> dict[str, str]:
+    if unknown := sorted(set(files) - set(FILES)):
+        raise ValueError(f"{unknown[0]!r} is not a file of a model")
+    return files
+
+
+Name = Annotated[str, StringConstraints(min_length=1)]
+Hash = Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
 
 
 class ModelCard(BaseModel):
@@ -30,25 +55,26 @@ class ModelCard(BaseModel):
     classes : list of str
         The taxa that the class head was trained on.
     fingerprint : str
-        A hash of everything that changes an identification: weights, references, calibration.
+        A hash of everything that changes an identification: weights, network, classes, references,
+        calibration.
     files : dict of str to str
         The SHA-256 of each file of the folder.
     """
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     format: int
     made_by: dict[str, str]
     backbone: str
-    dimensions: int
-    classes: list[str]
+    dimensions: Annotated[int, Field(ge=1)]
+    classes: Annotated[list[Name], AfterValidator(_each_once)]
     recipe: Recipe
     seed: int
     data: dict[str, Any]
     training: dict[str, Any]
     licence: dict[str, str]
     fingerprint: str = ""
-    files: dict[str, str] = {}
+    files: Annotated[dict[str, Hash], AfterValidator(_known_files)] = {}
 
     @property
     def title(self) -> str:
@@ -111,11 +137,14 @@ class ModelCard(BaseModel):
                 f"Update Forametric, or train the model again."
             )
         try:
-            return cls.model_validate(data)
+            card = cls.model_validate(data)
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"])
             raise ModelError(f"{folder / FILE} is damaged: {where}: {first['msg']}.") from None
+        if missing := {WEIGHTS, REFERENCES} - set(card.files):
+            raise ModelError(f"{folder / FILE} is damaged: it does not list {min(missing)}.")
+        return card
 
     def readme(self, references: Mapping[str, int], calibration: str) -> str:
         """The model card in the form that Hugging Face reads.

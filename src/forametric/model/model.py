@@ -22,8 +22,8 @@ from forametric._typing import FloatArray, IntArray, NameArray, PathLike
 from forametric._version import __version__
 from forametric.data.collection import Collection
 from forametric.data.embeddings import Embeddings, skipped_table
-from forametric.data.importers.table import read_results
 from forametric.data.sources import ImageSource, list_images
+from forametric.data.tables import Column, read_table
 from forametric.data.taxonomy import Taxonomy
 from forametric.embedding.embedder import Embedder
 from forametric.embedding.recipe import Recipe
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from forametric.embedding.network import SpecimenNetwork
 
 logger = logging.getLogger(__name__)
+SKIPPED = [Column("image", required=True), Column("reason", required=True)]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -137,8 +138,15 @@ class Model(Result):
 
     @cached_property
     def fingerprint(self) -> str:
-        """A hash of everything that changes an identification: weights, references, calibration."""
+        """A hash of everything that changes an identification.
+
+        The weights, the network and its classes, the references and the calibration.
+        """
+        card = self.card
+        network = card.recipe.network.model_dump(mode="json")
+        described = [card.dimensions, card.classes, network, card.recipe.tta_views]
         seen = hashlib.sha256(self.weights_sha256.encode())
+        seen.update(json.dumps(described).encode())
         references = self.references
         seen.update(json.dumps([references.ids, references.taxa.tolist()]).encode())
         seen.update(references.vectors.astype("<f4").tobytes())
@@ -296,7 +304,8 @@ class Model(Result):
         Raises
         ------
         ModelError
-            When a file is missing or damaged, or the format is not known to this version.
+            When a file is missing or damaged, they do not fit each other, or the format is not
+            known to this version.
         """
         folder = Path(folder)
         card = ModelCard.load(folder)
@@ -305,18 +314,36 @@ class Model(Result):
                 raise ModelError(f"the model {folder} lacks its file {name}; copy it again whole.")
             if sha256(folder / name) != expected:
                 raise ModelError(f"{folder / name} is damaged (its hash differs); copy it again.")
-        references = ReferenceSet.load(folder / REFERENCES)
+        try:
+            references = ReferenceSet.load(folder / REFERENCES)
+        except InputError as error:
+            raise ModelError(str(error)) from None
         has_calibration = CALIBRATION in card.files
         calibration = Calibration.load(folder / CALIBRATION) if has_calibration else None
         runtime: Runtime
         if ONNX in card.files and not has_gpu():
             runtime = OpenVinoRuntime(folder / ONNX)
+            widths = tuple(width for width in (card.dimensions, card.n_classes) if width)
+            fits = (runtime.image_size, runtime.widths) == (card.recipe.network.image_size, widths)
         else:
-            runtime = TorchRuntime(read_network(folder, card), card.recipe.tta_views)
+            network = read_network(folder, card)
+            runtime = TorchRuntime(network, card.recipe.tta_views)
+            fits = network.dimensions == card.dimensions
+        if not fits or references.vectors.shape[1] != card.dimensions:
+            raise ModelError(
+                f"{folder / FILE} does not fit the network and the references: image size, "
+                f"dimensions or number of classes differ; copy the folder again whole."
+            )
         identifier = Identifier(references, calibration, card.classes)
         skipped = folder / "skipped.csv"
-        unread = read_results(skipped) if skipped.is_file() else skipped_table()
-        return cls(embedder_for(runtime, card), identifier, card, folder, unread)
+        unread = read_table(skipped, SKIPPED).rows if skipped.is_file() else skipped_table()
+        model = cls(embedder_for(runtime, card), identifier, card, folder, unread)
+        if model.fingerprint != card.fingerprint:
+            raise ModelError(
+                f"{folder / FILE} was changed after the model was saved (its fingerprint "
+                f"differs); copy the folder again whole."
+            )
+        return model
 
     def save(self, folder: PathLike, *, overwrite: bool = False) -> Path:
         """Write the model folder, whole or not at all; returns its path."""

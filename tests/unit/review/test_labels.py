@@ -56,10 +56,10 @@ def test_names_that_are_filled_in_become_labels(shells, store, tmp_path, suffix)
 def test_a_table_that_cannot_be_recorded_is_refused(shells, store):
     ids = shells.specimens["id"]
     for table, message in (
-        (pd.DataFrame({"id": ids}), "column `expert`"),
-        (pd.DataFrame({"expert": ["x"]}), "column `expert`"),
+        (pd.DataFrame({"id": ids}), "lacks the column expert"),
+        (pd.DataFrame({"expert": ["x"]}), "a column `id` or `image`"),
         (pd.DataFrame({"id": ids, "expert": ""}), "empty"),
-        (pd.DataFrame({"id": ["s"], "expert": ["Aa bb"]}), "has no specimen s"),
+        (pd.DataFrame({"id": ["s"], "expert": ["Aa bb"]}), "has no specimen 's'"),
     ):
         with pytest.raises(InputError, match=message):
             read_decisions(table, shells, "A")
