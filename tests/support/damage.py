@@ -8,6 +8,8 @@ from pathlib import Path
 
 from forametric.errors import ForametricError
 
+INSERTED = (b'"', b"\0", b"\xff", b"{", b"]", b"<", b",", b"9e999")
+
 
 def mutations(whole: bytes, count: int, seed: int) -> Iterator[bytes]:
     """Copies of a file with a few bytes changed, removed, repeated or cut off."""

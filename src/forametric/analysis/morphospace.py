@@ -40,6 +40,7 @@ from forametric.identification.references import neighbor_weights
 from forametric.images import load_image
 from forametric.utils.files import atomic_path, refuse_existing
 from forametric.utils.progress import bar
+from forametric.utils.text import first_line
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -280,8 +281,8 @@ class Morphospace:
             raise InputError(f"{path} does not exist.")
         try:
             table = pq.read_table(path)
-        except (pa.ArrowException, OSError) as error:
-            reason = str(error).splitlines()[0]
+        except (pa.ArrowException, OSError, ValueError) as error:
+            reason = first_line(error)
             raise InputError(f"{path} is not a readable Parquet file: {reason}") from None
         metadata = _metadata(table.schema.metadata or {}, path)
         try:

@@ -23,8 +23,8 @@ from forametric.data.verdicts import REVIEWERS_COLUMN, VERDICT_COLUMN
 from forametric.errors import InputError
 from forametric.images.contact_sheet import contact_sheet, spread
 from forametric.utils.files import atomic_folder, read_json, write_json
-from forametric.utils.names import is_valid_text
 from forametric.utils.results import Result
+from forametric.utils.text import is_valid_text
 
 FORMAT = 1
 ID_LENGTH = 16  # leading digits of the file's SHA-256 in an id

@@ -17,9 +17,10 @@ import numpy as np
 import pandas as pd
 
 from forametric._typing import AnyArray, BoolArray, FloatArray, IntArray, PathLike
-from forametric.data.tables import as_text, first_line, is_text
+from forametric.data.tables import as_text, is_text
 from forametric.errors import InputError
 from forametric.utils.files import atomic_path
+from forametric.utils.text import first_line
 
 VECTOR, PROBABILITIES = "vector", "class_probabilities"
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from forametric.errors import InputError
+from forametric.utils.text import first_line
 
 MAX_UNPACKED = 128 * 1024**2  # bytes of XML in a workbook
 MAX_CELLS = 10_000_000  # width times height of the part of a sheet that is filled
@@ -41,8 +42,8 @@ def read_excel_cells(path: Path) -> list[Row]:
         raise InputError(f"{path} does not exist.") from None
     except Exception as error:  # what the readers of ZIP, XML and cells raise for damaged files
         raise InputError(
-            f"{path} cannot be read as an Excel table ({str(error) or type(error).__name__}); open "
-            f"it in a spreadsheet program and save it again as .xlsx or CSV."
+            f"{path} cannot be read as an Excel table ({first_line(error).rstrip('.')}); open it "
+            f"in a spreadsheet program and save it again as .xlsx or CSV."
         ) from None
 
 

@@ -21,7 +21,7 @@ from forametric.data.collection import (
 from forametric.errors import InputError
 from forametric.images.listing import image_files
 from forametric.utils.files import sha256
-from forametric.utils.names import printable
+from forametric.utils.text import printable
 
 ImageSource = Collection | PathLike | Sequence[PathLike | Image.Image | Pixels]
 TABLE_COLUMNS = ("id", "image", "taxon", "sample")

@@ -21,6 +21,7 @@ from forametric.data.tables import Column, read_table
 from forametric.errors import InputError
 from forametric.utils.files import atomic_path, refuse_existing
 from forametric.utils.results import Result
+from forametric.utils.text import printable
 
 SUBSETS = ("train", "val", "test", "unseen", "distractor", "unused")
 # Some published data sets use `unknown` for images of no taxon.
@@ -157,7 +158,7 @@ class Split(Result):
                 f"{str(split)!r} is neither a column of the collection nor a CSV file; "
                 f"draw one with: forametric split COLLECTION -o SPLIT.csv"
             )
-        return cls(collection, subsets.fillna("unused").replace(READ_AS), str(split))
+        return cls(collection, subsets.fillna("unused").replace(READ_AS), printable(str(split)))
 
 
 def make_split(

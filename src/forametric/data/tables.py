@@ -23,6 +23,7 @@ import pandas as pd
 from forametric._typing import PathLike
 from forametric.data.excel import MAX_CELLS, Row, read_excel_cells
 from forametric.errors import InputError
+from forametric.utils.text import first_line
 
 EXCEL = (".xlsx", ".xlsm")
 PARQUET = (".parquet", ".pq")
@@ -196,11 +197,6 @@ def parse_number(text: str) -> float:
     if "_" in plain or not math.isfinite(value):
         raise ValueError(f"{text!r} is not a number")
     return value
-
-
-def first_line(error: Exception) -> str:
-    """What an error of another library says, in one line."""
-    return next(iter(str(error).splitlines()), "") or type(error).__name__
 
 
 def check_header(names: Sequence[str], name: object) -> None:
@@ -388,6 +384,8 @@ def _decoded(path: Path) -> tuple[str, list[str]]:
             ) from None
         text, note = _line_by_line(data.removeprefix(b"\xef\xbb\xbf").split(b"\n"), path)
         notes.append(note)
+    if "\0" in text:  # UTF-32, or a binary file that begins as UTF-16 does
+        raise InputError(f"{path} is not a text table; save it as CSV or .xlsx.")
     return text.replace("\r\n", "\n").replace("\r", "\n"), notes
 
 

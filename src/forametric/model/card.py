@@ -28,6 +28,8 @@ FILE = "model.json"
 WEIGHTS = "weights.safetensors"
 REFERENCES = "references.parquet"
 CALIBRATION = "calibration.json"
+DATA = {"collection": str, "split": str, "split_name": str, "train": int, "val": int,
+        "skipped": int}  # fmt: skip
 FILES = (WEIGHTS, ONNX, REFERENCES, CALIBRATION)
 
 
@@ -41,6 +43,23 @@ def _known_files(files: dict[str, str]) -> dict[str, str]:
     if unknown := sorted(set(files) - set(FILES)):
         raise ValueError(f"{unknown[0]!r} is not a file of a model")
     return files
+
+
+def _wrong_record(card: ModelCard) -> str:
+    """The first entry of `data` and `training` that the README needs and that is wrong."""
+    for key, kind in DATA.items():
+        if not isinstance(card.data.get(key), kind):
+            return f"data.{key}"
+    if not isinstance(card.training.get("seconds", 0), int | float):
+        return "training.seconds"
+    epochs = card.training.get("epochs")
+    numbers = ("epoch", "val_macro_f1")
+    if not isinstance(epochs, list) or not all(
+        isinstance(row, dict) and all(isinstance(row.get(key, 0), int | float) for key in numbers)
+        for row in epochs
+    ):
+        return "training.epochs"
+    return ""
 
 
 Name = Annotated[str, StringConstraints(min_length=1)]
@@ -144,6 +163,8 @@ class ModelCard(BaseModel):
             raise ModelError(f"{folder / FILE} is damaged: {where}: {first['msg']}.") from None
         if missing := {WEIGHTS, REFERENCES} - set(card.files):
             raise ModelError(f"{folder / FILE} is damaged: it does not list {min(missing)}.")
+        if wrong := _wrong_record(card):
+            raise ModelError(f"{folder / FILE} is damaged: {wrong} is missing or of another kind.")
         return card
 
     def readme(self, references: Mapping[str, int], calibration: str) -> str:
@@ -157,6 +178,7 @@ class ModelCard(BaseModel):
             One sentence on the calibration.
         """
         recipe, epochs = self.recipe, self.training.get("epochs", [])
+        last = epochs[-1] if epochs else {}
         scores = [row.get("val_macro_f1", 0.0) for row in epochs]
         replaced = self.backbone != recipe.network.backbone
         added = sorted(set(references) - set(self.classes))
@@ -178,7 +200,7 @@ class ModelCard(BaseModel):
             f"- Trained on {self.data['train']} specimens of {len(self.classes)} taxa; selected "
             f"on {self.data['val']}; {self.data['skipped']} unreadable images skipped",
             f"- Split: {self.data['split_name']} (hash {self.data['split']}); seed {self.seed}",
-            f"- Epochs: {epochs[-1]['epoch'] if epochs else 0}; best macro F1 on validation: "
+            f"- Epochs: {last.get('epoch', 0)}; best macro F1 on validation: "
             + (f"{max(scores):.3f}" if scores else "none"),
             f"- Training time: {self.training.get('seconds', 0):.0f} s",
             f"- Calibration: {calibration}",

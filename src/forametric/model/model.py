@@ -309,34 +309,21 @@ class Model(Result):
         """
         folder = Path(folder)
         card = ModelCard.load(folder)
-        for name, expected in card.files.items():
-            if not (folder / name).is_file():
-                raise ModelError(f"the model {folder} lacks its file {name}; copy it again whole.")
-            if sha256(folder / name) != expected:
-                raise ModelError(f"{folder / name} is damaged (its hash differs); copy it again.")
+        _check_files(folder, card)
         try:
             references = ReferenceSet.load(folder / REFERENCES)
         except InputError as error:
             raise ModelError(str(error)) from None
         has_calibration = CALIBRATION in card.files
         calibration = Calibration.load(folder / CALIBRATION) if has_calibration else None
-        runtime: Runtime
-        if ONNX in card.files and not has_gpu():
-            runtime = OpenVinoRuntime(folder / ONNX)
-            widths = tuple(width for width in (card.dimensions, card.n_classes) if width)
-            fits = (runtime.image_size, runtime.widths) == (card.recipe.network.image_size, widths)
-        else:
-            network = read_network(folder, card)
-            runtime = TorchRuntime(network, card.recipe.tta_views)
-            fits = network.dimensions == card.dimensions
+        runtime, fits = _load_runtime(folder, card)
         if not fits or references.vectors.shape[1] != card.dimensions:
             raise ModelError(
                 f"{folder / FILE} does not fit the network and the references: image size, "
                 f"dimensions or number of classes differ; copy the folder again whole."
             )
         identifier = Identifier(references, calibration, card.classes)
-        skipped = folder / "skipped.csv"
-        unread = read_table(skipped, SKIPPED).rows if skipped.is_file() else skipped_table()
+        unread = _read_skipped(folder / "skipped.csv")
         model = cls(embedder_for(runtime, card), identifier, card, folder, unread)
         if model.fingerprint != card.fingerprint:
             raise ModelError(
@@ -388,6 +375,31 @@ class Model(Result):
             )
             return [WEIGHTS]
         return [WEIGHTS, ONNX]
+
+
+def _check_files(folder: Path, card: ModelCard) -> None:
+    for name, expected in card.files.items():
+        if not (folder / name).is_file():
+            raise ModelError(f"the model {folder} lacks its file {name}; copy it again whole.")
+        if sha256(folder / name) != expected:
+            raise ModelError(f"{folder / name} is damaged (its hash differs); copy it again.")
+
+
+def _load_runtime(folder: Path, card: ModelCard) -> tuple[Runtime, bool]:
+    """The network, and whether it has the image size and the widths that the card states."""
+    if ONNX in card.files and not has_gpu():
+        graph = OpenVinoRuntime(folder / ONNX)
+        widths = tuple(width for width in (card.dimensions, card.n_classes) if width)
+        stated = card.recipe.network.image_size, widths
+        return graph, (graph.image_size, graph.widths) == stated
+    network = read_network(folder, card)
+    return TorchRuntime(network, card.recipe.tta_views), network.dimensions == card.dimensions
+
+
+def _read_skipped(path: Path) -> pd.DataFrame:
+    if not path.is_file():
+        return skipped_table()
+    return read_table(path, SKIPPED).rows.reset_index(drop=True)
 
 
 def embedder_for(runtime: Runtime, card: ModelCard) -> Embedder:

@@ -157,7 +157,7 @@ def parse_verdict(text: str) -> tuple[Verdict, str]:
     verdict = WRITTEN_VERDICTS.get(text.lower())
     if verdict is not None:
         return verdict, ""
-    if NOT_NAME.fullmatch(text) or not any(map(str.isalpha, text)):
+    if text and (NOT_NAME.fullmatch(text) or not any(map(str.isalpha, text))):
         raise InputError(
             f"{text!r} is not the name of a taxon; write a name, or one of "
             f"{', '.join(WRITTEN_VERDICTS)}."

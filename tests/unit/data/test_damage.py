@@ -1,6 +1,5 @@
 """Damaged files end in one sentence: seeded mutations of every kind of file that users give."""
 
-import json
 import shutil
 import zipfile
 
@@ -9,7 +8,6 @@ import pytest
 
 from forametric.data.collection import Collection
 from forametric.data.embeddings import Embeddings
-from forametric.data.importers import import_collection
 from forametric.data.importers.archive import unpack
 from forametric.data.importers.ecotaxa import read_ecotaxa
 from forametric.data.importers.particle_trieur import read_particle_trieur

@@ -15,6 +15,7 @@ from pathlib import Path, PureWindowsPath
 
 from forametric.errors import InputError
 from forametric.utils.progress import bar
+from forametric.utils.text import first_line
 
 MAX_RATIO = 200  # compression ratio; images compress little, decompression bombs over 1000
 ALWAYS_ALLOWED = 256 * 1024**2  # unpacked bytes; smaller archives may have any ratio
@@ -72,8 +73,9 @@ def _named_damage(what: str) -> Iterator[None]:
     except RuntimeError as error:  # encrypted, or a method of compression that is not known
         raise InputError(f"{what} cannot be unpacked: {error}.") from None
     except DAMAGED as error:
-        reason = str(error) or type(error).__name__
-        raise InputError(f"{what} is damaged: {reason}. Copy the ZIP archive again.") from None
+        raise InputError(
+            f"{what} is damaged: {first_line(error)}. Copy the ZIP archive again."
+        ) from None
     except OSError as error:
         if error.errno not in (None, errno.EINVAL, errno.ENAMETOOLONG, errno.ENOTDIR,
                                errno.EISDIR, errno.EEXIST):  # fmt: skip

@@ -46,9 +46,9 @@ from forametric.utils.files import (
     resumable_folder,
     sha256,
 )
-from forametric.utils.names import is_valid_text, printable
 from forametric.utils.progress import in_parallel
 from forametric.utils.results import Result
+from forametric.utils.text import is_valid_text, printable
 
 # Functions that list a source. Archives are unpacked below the second argument; the third is the
 # folder of the images of a source that names them by paths.
