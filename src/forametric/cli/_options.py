@@ -66,6 +66,10 @@ Names = Annotated[
 Source = Annotated[Path, Argument(help="A folder, a table, a project or a ZIP.")]
 Format = Annotated[SourceFormat, Option("--source", help="The format of the source.")]
 BarUm = Annotated[float | None, _number(LENGTH, "Length of the scale bar on each label strip, µm.")]
+ImagesRoot = Annotated[
+    Path | None,
+    Option(help="The folder below which the images of a table lie; paths may then be absolute."),
+]
 Slides = Annotated[list[Path], Argument(help="Images of slides, or folders of them.")]
 UmPerPx = Annotated[float | None, _number(LENGTH, "µm per pixel; else what a TIFF file states.")]
 MinDiameter = Annotated[
