@@ -13,7 +13,7 @@ import uvicorn
 
 from forametric.errors import InputError
 from forametric.server.app import STATIC, make_app
-from forametric.server.security import LOOPBACK
+from forametric.server.request_checks import LOOPBACK
 from forametric.server.session import ReviewSession
 
 MIN_TOKEN = 12  # characters, on a host that others can reach

@@ -7,8 +7,8 @@ from starlette.testclient import TestClient
 
 from forametric.errors import InputError
 from forametric.server.app import make_app
+from forametric.server.request_checks import LOOPBACK, MAX_BYTES
 from forametric.server.run import checked_token
-from forametric.server.security import LOOPBACK, MAX_BYTES
 from tests.support.serving import ADDRESS, TOKEN
 
 
