@@ -6,14 +6,13 @@ import tempfile
 from pathlib import Path
 from typing import Annotated
 
-from fastapi import APIRouter, BackgroundTasks, Response
+from fastapi import APIRouter, BackgroundTasks, Query, Response
 from fastapi.responses import FileResponse
-from pydantic import Field
 
 from forametric.server import schemas
 from forametric.server.dependencies import Session
 from forametric.server.responses import PAGE, binary
-from forametric.server.schemas import JobStarted, ModelNumber, SwitchRequest
+from forametric.server.schemas import JobStarted, ModelNumber, SampleName, SwitchRequest
 
 router = APIRouter(tags=["results"])
 
@@ -42,10 +41,8 @@ def count(session: Session) -> JobStarted:
     return JobStarted(started=session.count())
 
 
-@router.get("/samples/{sample:path}/precision")
-def precision(
-    session: Session, sample: Annotated[str, Field(max_length=200)]
-) -> schemas.SamplePrecision:
+@router.get("/samples/precision")
+def precision(session: Session, sample: Annotated[SampleName, Query()]) -> schemas.SamplePrecision:
     """How precisely the abundances of a sample are known now."""
     return session.precision(sample)
 

@@ -40,7 +40,7 @@ def status(session: Session) -> schemas.Status:
 
 @router.get("/map", response_class=Response, responses=binary("x and y, float32"))
 def coordinates(session: Session) -> Response:
-    """The coordinates of all specimens in the order of the sheets, packed as `/columns` describes.
+    """The coordinates of all specimens in the order of the sheets, packed as `/column` describes.
 
     The JSON text has `ids`, and `model`, the number of the model whose map it is.
     """
@@ -48,8 +48,8 @@ def coordinates(session: Session) -> Response:
     return pack_binary({"ids": layout.ids, "model": layout.model}, layout.coordinates, "<f4")
 
 
-@router.get("/columns/{name:path}", response_class=Response, responses=binary("codes or numbers"))
-def column(session: Session, name: str) -> Response:
+@router.get("/column", response_class=Response, responses=binary("codes or numbers"))
+def column(session: Session, name: Annotated[str, Query(max_length=1000)]) -> Response:
     """A column by which to color the map, in the order of `/map`.
 
     First the length of a JSON text (uint32); the text with `levels`, filled up with blanks to a
@@ -76,9 +76,11 @@ def sheet(
     return Response(data, media_type="image/jpeg")
 
 
-@router.get("/images/{specimen}", response_class=Response, responses=JPEG)
+@router.get("/image", response_class=Response, responses=JPEG)
 def image(
-    session: Session, specimen: SpecimenId, size: Literal["96", "160", "320", "640"] = "320"
+    session: Session,
+    specimen: Annotated[SpecimenId, Query()],
+    size: Literal["96", "160", "320", "640"] = "320",
 ) -> Response:
     """The image of a specimen or of a reference specimen, as a square JPEG."""
     return cached_jpeg(session.image(specimen, int(size)))
@@ -93,14 +95,14 @@ def search(
     return schemas.SearchResult(count=len(ids), ids=ids)
 
 
-@router.get("/specimens/{specimen}", response_model=schemas.Specimen)
-def specimen(session: Session, specimen: SpecimenId) -> SpecimenView:
+@router.get("/specimen", response_model=schemas.Specimen)
+def specimen(session: Session, specimen: Annotated[SpecimenId, Query()]) -> SpecimenView:
     """Everything known about a specimen, with its history of decisions."""
     return session.workspace.specimen(specimen)
 
 
-@router.get("/specimens/{specimen}/similar", response_model=list[schemas.SimilarSpecimen])
-def similar(session: Session, specimen: SpecimenId) -> list[SimilarSpecimen]:
+@router.get("/specimen/similar", response_model=list[schemas.SimilarSpecimen])
+def similar(session: Session, specimen: Annotated[SpecimenId, Query()]) -> list[SimilarSpecimen]:
     """The specimens most similar to one of the collection, the most similar first."""
     return session.workspace.similar_to(specimen)
 
