@@ -66,7 +66,9 @@ def test_search_by_taxon_id_sample_and_similarity(client, session):
     assert client.get("/api/specimen/similar?specimen=nobody").status_code == 404
 
 
-ODD_IDS = ["a/b c%é.png", "..", "../x", "a/similar", "?a=1&b#c", "x" * 1000, " a ", "a\nb", "%2e%2e"]
+ODD_IDS = [
+    "a/b c%é.png", "..", "../x", "a/similar", "?a=1&b#c", "x" * 1000, " a ", "a\nb", "%2e%2e",
+]  # fmt: skip
 
 
 @pytest.fixture
