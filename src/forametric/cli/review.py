@@ -104,6 +104,7 @@ def review(
     host: opt.Host = "127.0.0.1",
     port: opt.Port = 8765,
     browser: opt.Browser = True,
+    proxy: opt.Proxy = "",
 ) -> None:
     """Open the review page: map, queue, morphotypes, samples. Ctrl-C stops it; nothing is lost.
 
@@ -114,10 +115,12 @@ def review(
     The next time: forametric review core-review
     """
     from forametric.review.project import open_or_create
+    from forametric.server.request_checks import PublicAddress
     from forametric.server.run import checked_token, serve
     from forametric.server.session import ReviewSession
 
-    token = checked_token(host, os.environ.get("FORAMETRIC_TOKEN", ""))
+    public = PublicAddress.parse(proxy)
+    token = checked_token(host, os.environ.get("FORAMETRIC_TOKEN", ""), public)
     opened, store = open_or_create(
         project,
         collection=collection,
@@ -133,4 +136,4 @@ def review(
     def report(link: str) -> None:
         say(f"The review page is at {link}\nCtrl-C stops it.")
 
-    serve(session, host=host, port=port, token=token, browser=browser, report=report)
+    serve(session, host=host, port=port, token=token, browser=browser, report=report, proxy=public)

@@ -13,9 +13,9 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from forametric.errors import ForametricError, NotFoundError
+from forametric.server.bounded_work import BusyError
 from forametric.server.responses import Refusal, busy, problem
 
-DATABASE_SECONDS = 5  # until a request is worth repeating
 # The library of the map generates code ('unsafe-eval') and works in a thread (blob:); everything
 # must come from this server.
 HEADERS = {
@@ -98,6 +98,9 @@ def add_handlers(app: FastAPI) -> None:
         logger.warning("the database of decisions: %s", error.__cause__ or error)
         return busy(
             "the database of decisions is busy or not reachable. Send this again in a few seconds; "
-            "nothing is recorded twice.",
-            DATABASE_SECONDS,
+            "nothing is recorded twice."
         )
+
+    @app.exception_handler(BusyError)
+    async def _busy(_: Request, error: BusyError) -> Refusal:
+        return busy(str(error))

@@ -32,14 +32,16 @@ class PublicAddress:
     host: str
 
     @classmethod
-    def parse(cls, address: str) -> PublicAddress:
-        """Read an address.
+    def parse(cls, address: str) -> PublicAddress | None:
+        """Read an address; None for "".
 
         Raises
         ------
         InputError
             When it is not the address of a site.
         """
+        if not address:
+            return None
         try:
             parts = urlsplit(address)
             port = parts.port

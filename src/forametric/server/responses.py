@@ -15,6 +15,7 @@ from forametric._typing import AnyArray
 from forametric.server.schemas import InvalidRequest, Problem
 
 Responses = dict[int | str, dict[str, Any]]  # as FastAPI takes the description of responses
+BUSY_SECONDS = 5  # until a request that was refused for now is worth repeating
 
 PROBLEMS: Responses = {
     400: {"model": Problem, "description": "cannot be done; the sentence says why"},
@@ -47,9 +48,9 @@ def problem(status: int, detail: str, headers: Mapping[str, str] | None = None) 
     return Refusal({"detail": detail}, status, headers)
 
 
-def busy(detail: str, seconds: int) -> Refusal:
+def busy(detail: str) -> Refusal:
     """The answer to a request that can be repeated after some seconds."""
-    return problem(503, detail, {"Retry-After": str(seconds)})
+    return problem(503, detail, {"Retry-After": str(BUSY_SECONDS)})
 
 
 def binary(description: str) -> Responses:

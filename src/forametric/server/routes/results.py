@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import Annotated
 
-from fastapi import APIRouter, BackgroundTasks, Query, Response
+from fastapi import APIRouter, BackgroundTasks, Query, Request, Response
 from fastapi.responses import FileResponse
 
 from forametric.server import schemas
@@ -48,13 +48,20 @@ def precision(session: Session, sample: Annotated[SampleName, Query()]) -> schem
 
 
 @router.get("/exports/{kind}", response_class=Response, responses=binary("the file"))
-def export(session: Session, kind: str, background: BackgroundTasks) -> Response:
+async def export(
+    session: Session, kind: str, request: Request, background: BackgroundTasks
+) -> Response:
     """A file to download: specimens in a format of another program, counts, or the history."""
     name = session.export_name(kind)
     folder = tempfile.TemporaryDirectory()
     background.add_task(folder.cleanup)
     path = Path(folder.name) / name
-    session.write_export(kind, path)
+    try:
+        with session.exporting.place():
+            await session.exporting.run(request, lambda: session.write_export(kind, path))
+    except BaseException:
+        folder.cleanup()
+        raise
     return FileResponse(path, filename=name, background=background)
 
 

@@ -8,7 +8,6 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, HTTPException, Query, Request, Response
 from pydantic import Field
-from starlette.concurrency import run_in_threadpool
 
 from forametric.errors import InputError
 from forametric.review.views import IdentifiedImage, SimilarSpecimen, SpecimenView
@@ -110,14 +109,11 @@ def similar(session: Session, specimen: Annotated[SpecimenId, Query()]) -> list[
 @router.post("/identifications", response_model=schemas.Identification, openapi_extra=IMAGE_BODY)
 async def identify(request: Request, session: Session) -> IdentifiedImage:
     """Identify an image, sent as the body, and place it on the map."""
-    data = await request.body()
-    if not data:
-        raise InputError("the image is empty (0 bytes).")
-
-    def work() -> IdentifiedImage:
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "image"
-            path.write_bytes(data)
-            return session.identify(path)
-
-    return await run_in_threadpool(work)
+    with session.uploads.place(), tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "image"
+        with path.open("wb") as file:
+            async for part in request.stream():
+                file.write(part)
+        if not path.stat().st_size:
+            raise InputError("the image is empty (0 bytes).")
+        return await session.uploads.run(request, lambda: session.identify(path))
