@@ -57,6 +57,7 @@ class LimitedProtocol(H11Protocol):
     _write_timer: asyncio.TimerHandle | None = None
     _awaited = ""  # what the client has to send: "head", "body", or nothing
     _since = 0.0
+    _refused = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Make room for a connection, or refuse it."""
@@ -73,8 +74,7 @@ class LimitedProtocol(H11Protocol):
             crowd = [other for other in waiting if counts[other.peer] == most]
             min(crowd, key=lambda other: other._since)._drop()
         else:
-            transport.write(REFUSAL)
-            transport.close()
+            self._refused = True
 
     @property
     def peer(self) -> str:
@@ -98,6 +98,10 @@ class LimitedProtocol(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take data, and note what is still to come."""
+        if self._refused:  # once it has asked: what is not read would undo the answer
+            self.transport.write(REFUSAL)
+            self.transport.close()
+            return
         super().data_received(data)
         if self._is_idle():
             self._expect("head", HEAD_SECONDS)
