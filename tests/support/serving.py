@@ -105,11 +105,12 @@ def unpack(response) -> tuple[dict, bytes]:
 
 @contextmanager
 def running(
-    project: Path, token: str, *arguments: str, open_files: int = 0
+    project: Path, token: str, *arguments: str, open_files: int = 0, address: str = ""
 ) -> Iterator[tuple[str, subprocess.Popen]]:
     """Serve a project on a free port, in a process of its own that may be killed.
 
-    Gives its address and the process, which may have a limit of open files.
+    Gives its address and the process, which may have a limit of open files. Behind a proxy it
+    prints another address than that at which it listens.
     """
     limited = ["sh", "-c", f'ulimit -n {open_files}; exec "$@"', "sh"] if open_files else []
     process = subprocess.Popen(
@@ -120,9 +121,9 @@ def running(
     )  # fmt: skip
     try:
         line = process.stdout.readline()
-        found = re.search(r"http://[\w.:\[\]]+", line)
+        found = re.search(r"https?://[\w.:\[\]]+", line)
         assert found, line + process.stderr.read()
-        address = found.group()
+        address = address or found.group()
         _wait_until_it_answers(address)
         yield address, process
     finally:

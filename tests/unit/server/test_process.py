@@ -4,12 +4,14 @@ import contextlib
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 
 import httpx
 import pytest
 
+from tests.support.nginx import NAME, free_port, nginx
 from tests.support.serving import HEADERS, TOKEN, running, wait_until
 
 pytestmark = [
@@ -71,3 +73,45 @@ def _is_running(process: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+def test_a_page_behind_nginx_with_https_works_and_those_of_others_do_not(folder, tmp_path):
+    """Once the server refused the proxy's name, and every POST that came through it."""
+    port, server_port = free_port(), free_port()
+    public, address = f"https://{NAME}:{port}", f"http://127.0.0.1:{server_port}"
+    arguments = ["--port", str(server_port), "--proxy", public]
+    with running(folder, TOKEN, *arguments, address=address):
+        with nginx(tmp_path, port, server_port) as trusted, _client(port, trusted) as client:
+            opened = wait_until(lambda: _answer(client, f"/?token={TOKEN}"))
+            cookie = opened.headers["set-cookie"].lower()
+            assert opened.status_code == 303
+            assert "secure" in cookie.split("; ")
+            client.headers["Cookie"] = cookie.split(";")[0]
+            assert client.get("/").status_code == 200
+            own = {"Origin": public, "Sec-Fetch-Site": "same-origin"}
+            undo = {"url": "/api/decisions/undo", "json": {"reviewer": "A"}}
+            assert client.post(**undo, headers=own).status_code == 200
+            for origin in ("https://evil.example", public.replace("https", "http"), "null"):
+                assert client.post(**undo, headers={"Origin": origin}).status_code == 403
+            upload = client.post("/api/identifications", content=bytes(2**21), headers=own)
+            assert upload.status_code == 400
+            assert "image" in upload.json()["detail"]
+        direct = httpx.get(f"{address}/", headers={"Host": "evil.example"})
+        assert direct.status_code == 403
+        assert "has to pass the header Host on" in direct.json()["detail"]
+
+
+def _client(port: int, trusted: ssl.SSLContext) -> httpx.Client:
+    """A client that takes this machine for the public name."""
+    client = httpx.Client(
+        base_url=f"https://127.0.0.1:{port}", headers={"Host": f"{NAME}:{port}"}, verify=trusted
+    )
+    client.event_hooks["request"] = [lambda request: request.extensions.update(sni_hostname=NAME)]
+    return client
+
+
+def _answer(client: httpx.Client, path: str) -> httpx.Response | None:
+    try:
+        return client.get(path)
+    except httpx.ConnectError:  # nginx is starting
+        return None
