@@ -176,6 +176,10 @@ ReviewModel = Annotated[
 Database = Annotated[str, Option(help="Keep decisions in postgresql://…, not in the project.")]
 Host = Annotated[str, Option(help="Address to serve on; others than this machine need a token.")]
 Port = Annotated[int, _number(PORT, "0 takes any free port.")]
+Proxy = Annotated[
+    str,
+    Option(metavar="URL", help="Address of a proxy in front, e.g. https://review.example.org."),
+]
 Browser = Annotated[bool, Option(help="Open the page in the browser.")]
 
 # Examples
