@@ -89,8 +89,11 @@ class AccessDatabase:
         url = sql.URL.create("sqlite", database=os.fspath(self.path.absolute()))
         self._engine = sql.create_engine(url)
         sql.event.listen(self._engine, "connect", _configure)
-        with self._refusing(), self.writing() as database:
-            self._create(database)
+        with self._refusing():
+            with self.writing() as database:
+                self._create(database)
+            with self.reading() as database:  # readers do not wait for writers
+                database.exec_driver_sql("PRAGMA journal_mode=WAL")
 
     @classmethod
     def open(cls, path: PathLike) -> AccessDatabase:
@@ -165,8 +168,6 @@ class AccessDatabase:
 def _configure(connection: Any, _: Any) -> None:
     connection.isolation_level = None  # transactions begin where `writing` begins them
     cursor = connection.cursor()
-    for pragma in (
-        "busy_timeout=10000", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON",
-    ):  # fmt: skip
+    for pragma in ("busy_timeout=10000", "synchronous=FULL", "foreign_keys=ON"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
