@@ -132,6 +132,10 @@ ReviewModel = Annotated[
 Database = Annotated[str, Option(help="Keep decisions in postgresql://…, not in the project.")]
 Host = Annotated[str, Option(help="Address to serve on; others than this machine need a token.")]
 Port = Annotated[int, Option(min=0, max=65535, help="0 takes any free port.")]
+Proxy = Annotated[
+    str,
+    Option(metavar="URL", help="Address of a proxy in front, e.g. https://review.example.org."),
+]
 Browser = Annotated[bool, Option(help="Open the page in the browser.")]
 Projects = Annotated[Path, Argument(help="A folder of review projects, or one of them.")]
 ACCOUNTS = Path("accounts.sqlite")

@@ -104,6 +104,7 @@ def review(
     host: opt.Host = "127.0.0.1",
     port: opt.Port = 8765,
     browser: opt.Browser = True,
+    proxy: opt.Proxy = "",
 ) -> None:
     """Open the review page: map, queue, morphotypes, samples. Ctrl-C stops it; nothing is lost.
 
@@ -115,9 +116,11 @@ def review(
     """
     from forametric.review.project import open_or_create
     from forametric.server import run
+    from forametric.server.request_checks import PublicAddress
     from forametric.server.session import ReviewSession
 
-    token = run.checked_token(host, os.environ.get("FORAMETRIC_TOKEN", ""))
+    public = PublicAddress.parse(proxy)
+    token = run.checked_token(host, os.environ.get("FORAMETRIC_TOKEN", ""), public)
     opened, store = open_or_create(
         project,
         collection=collection,
@@ -133,7 +136,9 @@ def review(
     def report(link: str) -> None:
         say(f"The review page is at {link}\nThe link opens one browser. Ctrl-C stops the server.")
 
-    run.serve(session, host=host, port=port, token=token, browser=browser, report=report)
+    run.serve(
+        session, host=host, port=port, token=token, browser=browser, report=report, proxy=public
+    )
 
 
 def serve(
@@ -141,18 +146,21 @@ def serve(
     accounts: opt.AccountsFile = opt.ACCOUNTS,
     host: opt.LabHost = "127.0.0.1",
     port: opt.Port = 8765,
+    proxy: opt.Proxy = "",
 ) -> None:
     """Serve review projects to several people, who log in. Ctrl-C stops it; nothing is lost.
 
     Make their accounts with: forametric users add
 
-    Example: forametric serve projects --accounts accounts.sqlite --host 0.0.0.0
+    Example: forametric serve projects --accounts accounts.sqlite --proxy https://review.example.org
     """
     from forametric.server import run
     from forametric.server.access.accounts import Accounts
     from forametric.server.access.database import AccessDatabase
     from forametric.server.lab import open_projects
+    from forametric.server.request_checks import PublicAddress
 
+    public = PublicAddress.parse(proxy)
     known = Accounts(AccessDatabase.open(accounts))
     run.refuse_without_users(known)
     sessions = open_projects(projects)
@@ -160,4 +168,4 @@ def serve(
     def report(address: str) -> None:
         say(f"{', '.join(sessions)}: {address}\nCtrl-C stops the server.")
 
-    run.serve_lab(sessions, known, host=host, port=port, report=report)
+    run.serve_lab(sessions, known, host=host, port=port, report=report, proxy=public)

@@ -6,28 +6,31 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fastapi import APIRouter, FastAPI, Request
+from fastapi import APIRouter, FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 from fastapi.staticfiles import StaticFiles
-from starlette.responses import Response
 
 from forametric._version import __version__
-from forametric.errors import ForametricError, NotFoundError
-from forametric.server.access.middleware import Access, Authentication, too_many_attempts
+from forametric.server.access.middleware import Access, Authentication
 from forametric.server.access.requirements import requirements
-from forametric.server.access.roles import ForbiddenError
-from forametric.server.access.throttle import TooManyAttemptsError
-from forametric.server.responses import PROBLEMS, problem
+from forametric.server.problems import LastResort, add_handlers
+from forametric.server.request_checks import PublicAddress, RequestChecks
+from forametric.server.responses import PROBLEMS
 from forametric.server.routes import accounts, decisions, morphotypes, results, specimens
 from forametric.server.schemas import ProjectLink
-from forametric.server.security import RequestChecks
 from forametric.server.session import ReviewSession
 
 STATIC = Path(__file__).parent / "static"
 
 
-def make_app(session: ReviewSession, access: Access, *, loopback: bool = True) -> FastAPI:
+def make_app(
+    session: ReviewSession,
+    access: Access,
+    *,
+    loopback: bool = True,
+    proxy: PublicAddress | None = None,
+) -> FastAPI:
     """The application for one session.
 
     Parameters
@@ -36,14 +39,20 @@ def make_app(session: ReviewSession, access: Access, *, loopback: bool = True) -
         Who may use it.
     loopback : bool
         Whether it answers only to the names of this machine.
+    proxy : PublicAddress, optional
+        Where a proxy serves the page.
     """
     app = _with_page(make_interface(), access)
     app.state.session = session
-    return _protected(app, access, loopback)
+    return _protected(app, access, loopback, proxy)
 
 
 def make_lab_app(
-    sessions: Mapping[str, ReviewSession], access: Access, *, loopback: bool = True
+    sessions: Mapping[str, ReviewSession],
+    access: Access,
+    *,
+    loopback: bool = True,
+    proxy: PublicAddress | None = None,
 ) -> FastAPI:
     """The application for several projects: a page that lists them, and the page of each.
 
@@ -60,7 +69,7 @@ def make_lab_app(
         project = _with_page(make_interface(), access)
         project.state.session = session
         app.mount(f"/projects/{name}", project)
-    return _protected(_with_page(app, access), access, loopback)
+    return _protected(_with_page(app, access), access, loopback, proxy)
 
 
 def make_interface() -> FastAPI:
@@ -101,29 +110,17 @@ def _with_page(app: FastAPI, access: Access) -> FastAPI:
     if STATIC.is_dir():
         app.mount("/", StaticFiles(directory=STATIC, html=True))
 
-    @app.exception_handler(ForametricError)
-    async def _refused(_: Request, error: ForametricError) -> Response:
-        return problem(400, str(error))
-
-    @app.exception_handler(ForbiddenError)
-    async def _forbidden(_: Request, error: ForbiddenError) -> Response:
-        return problem(403, str(error))
-
-    @app.exception_handler(NotFoundError)
-    async def _not_found(_: Request, error: NotFoundError) -> Response:
-        return problem(404, str(error))
-
-    @app.exception_handler(TooManyAttemptsError)
-    async def _wait(_: Request, error: TooManyAttemptsError) -> Response:
-        return too_many_attempts(error)
-
+    add_handlers(app)
     return app
 
 
-def _protected(app: FastAPI, access: Access, loopback: bool) -> FastAPI:
+def _protected(
+    app: FastAPI, access: Access, loopback: bool, proxy: PublicAddress | None
+) -> FastAPI:
     """The application behind the checks; the one added last is the first to see a request."""
     app.add_middleware(Authentication, access=access)
-    app.add_middleware(RequestChecks, loopback=loopback)
+    app.add_middleware(RequestChecks, loopback=loopback, proxy=proxy)
+    app.add_middleware(LastResort)
     return app
 
 

@@ -15,8 +15,8 @@ from forametric.server.access.sessions import Sessions
 from forametric.server.access.throttle import ADDRESS as BY_ADDRESS
 from forametric.server.access.throttle import MOST_COUNTERS, PAIR, Throttle, TooManyAttemptsError
 from forametric.server.app import make_app
+from forametric.server.request_checks import LOOPBACK
 from forametric.server.run import checked_token
-from forametric.server.security import LOOPBACK
 from tests.support.serving import ADDRESS, HEADERS, TOKEN, access
 
 UNDO = "/api/decisions/undo"
@@ -135,8 +135,13 @@ def test_the_cookie_alone_shows_images_and_permits_nothing_else(session):
     visitor = browser_of(session)
     key = key_of(visitor.post("/login", data={"password": TOKEN}))
     specimen = str(session.workspace.ids[0])
-    assert visitor.get(f"/api/images/{specimen}").status_code == 200
-    for path in ("/api/status", "/api/map", f"/api/specimens/{specimen}", "/api/exports/history"):
+    assert visitor.get(f"/api/image?specimen={specimen}").status_code == 200
+    for path in (
+        "/api/status",
+        "/api/map",
+        f"/api/specimen?specimen={specimen}",
+        "/api/exports/history",
+    ):
         assert visitor.get(path).status_code == 401, path
         assert visitor.get(path, headers=key).status_code == 200, path
     body = {"reviewer": "A"}

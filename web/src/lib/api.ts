@@ -112,5 +112,5 @@ export type ImageSize = 96 | 160 | 320 | 640;
 
 /** The address of a specimen's image. */
 export function imageUrl(id: string, size: ImageSize = 160): string {
-  return `${BASE}/api/images/${encodeURIComponent(id)}?size=${size}`;
+  return `${BASE}/api/image?specimen=${encodeURIComponent(id)}&size=${size}`;
 }
