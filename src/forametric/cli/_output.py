@@ -76,7 +76,12 @@ def warn(text: str, label: str = "") -> None:
 
 
 def _console(stderr: bool = False) -> Console:
-    return Console(stderr=stderr, quiet=os.environ.get("RANK", "0") != "0", highlight=False)
+    return Console(stderr=stderr, quiet=not _is_first(), highlight=False)
+
+
+def _is_first() -> bool:
+    """Whether this is the first of the processes that `torchrun` has started, or the only one."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 class _Unprinted(Exception):
@@ -202,7 +207,8 @@ def refuse_file(
     for output in (path, skipped_file(path) if skipped and path else None):
         if output is not None:
             check_output_file(output, overwrite, *inputs)
-            _locks.enter_context(one_writer(output))
+            if _is_first():
+                _locks.enter_context(one_writer(output))
 
 
 def refuse_folder(path: Path | None, overwrite: bool, *inputs: Path | str | None) -> None:
@@ -215,7 +221,8 @@ def refuse_folder(path: Path | None, overwrite: bool, *inputs: Path | str | None
 
     if path is not None:
         check_output_folder(path, overwrite, *inputs)
-        _locks.enter_context(writing(path))
+        if _is_first():
+            _locks.enter_context(writing(path))
 
 
 def skipped_file(output: Path) -> Path:
