@@ -58,8 +58,9 @@ def lying_jpeg(tmp_path: Path) -> bytes:
 
 
 HOSTILE = {
-    "float64 RGB": lambda p: write_tiff(p / "a.tif", zlib.compress(b""), 9999, 9999, tag_259=8, bits=64, samples=3,
-                                        photometric=2, sample_format=3),
+    "float64 RGB": lambda p: write_tiff(
+        p / "a.tif", zlib.compress(b""), 9999, 9999, bits=64, samples=3, photometric=2,
+        sample_format=3, tag_259=8),
     "many planes": lambda p: many_planes(p / "a.tif"),
     "huge tile": lambda p: write_tiff(p / "a.tif", zlib.compress(bytes(99)), 64, 64, tag_259=8,
                                       tag_322=60_000, tag_323=60_000, tag_324=8, tag_325=20),
