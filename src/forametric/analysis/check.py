@@ -23,6 +23,7 @@ from sklearn.model_selection import KFold
 from forametric._typing import AnyArray, Float64Array, FloatArray, IntArray, NameArray, PathLike
 from forametric.data.collection import Collection, content_hash
 from forametric.data.embeddings import Embeddings
+from forametric.data.inputs import check_output_folder
 from forametric.data.sources import open_collection
 from forametric.data.splits import READ_AS, SUBSETS, small_taxa
 from forametric.data.thumbnails import thumbnail_url
@@ -30,8 +31,8 @@ from forametric.errors import InputError
 from forametric.identification.references import ReferenceSet
 from forametric.images import crop_plate, decoding, preprocess
 from forametric.model.model import Model
-from forametric.utils.files import atomic_folder
 from forametric.utils.html import write_page
+from forametric.utils.outputs import atomic_folder
 from forametric.utils.progress import in_parallel
 from forametric.utils.results import Result
 
@@ -135,6 +136,7 @@ class CheckReport(Result):
     def save(self, folder: PathLike, *, overwrite: bool = False) -> Path:
         """Write `findings.csv`, and `check.html` with images of the first of each kind."""
         folder = Path(folder)
+        check_output_folder(folder, overwrite, self.collection)
         with atomic_folder(folder, overwrite) as temporary:
             self.table.to_csv(temporary / "findings.csv", index=False)
             self.to_html(temporary / "check.html")

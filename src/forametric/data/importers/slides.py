@@ -16,21 +16,17 @@ from PIL import Image
 from forametric._typing import PathLike, Pixels
 from forametric._version import __version__
 from forametric.data.collection import CORE_COLUMNS, ID_LENGTH, Collection, deduplicate_ids
+from forametric.data.inputs import check_output_folder
 from forametric.errors import ImageError, InputError
 from forametric.images import decoding
 from forametric.images.formats import OTHER_FORMATS, refusal
 from forametric.images.listing import image_files
 from forametric.images.pixel_size import um_per_px_of
 from forametric.images.segment import Slide, crop, find_specimens, overlay
-from forametric.utils.files import (
-    RUN_FILE,
-    atomic_path,
-    refuse_existing,
-    replace_folder,
-    resumable_folder,
-    sha256,
-)
+from forametric.utils.files import atomic_path, sha256
+from forametric.utils.outputs import put_in_place, remove_working_folder, resumable_folder
 from forametric.utils.progress import bar
+from forametric.utils.ranges import LENGTH
 from forametric.utils.results import Result
 
 
@@ -107,19 +103,15 @@ def segment_slides(
         When there is no slide, two have the same name, or none has a specimen.
     """
     output = Path(output)
-    refuse_existing(output, overwrite)
     slides = [slides] if isinstance(slides, str | os.PathLike) else list(slides)
-    for value, name in ((um_per_px, "the µm per pixel"), (min_diameter, "the least diameter")):
-        if value is not None and not 0 < value < float("inf"):
-            raise InputError(f"{name} must be above 0, not {value}.")
+    check_output_folder(output, overwrite, *slides)
+    LENGTH.check(um_per_px=um_per_px, min_diameter=min_diameter)
     paths, skipped = _listed(slides)
-    work = output.with_name(f"{output.name}.unfinished")
     stamps = {p.name: [p.lstat().st_size, p.lstat().st_mtime_ns] for p in paths}
-    resumable_folder(work, {"slides": stamps, "um_per_px": um_per_px, "least": min_diameter})
-    for name in ("images", "overlays", "parts"):
-        (work / name).mkdir(exist_ok=True)
-
-    with bar("segmenting slides", len(paths)) as advance:
+    run = {"slides": stamps, "um_per_px": um_per_px, "least": min_diameter}
+    with resumable_folder(output, run) as work, bar("segmenting slides", len(paths)) as advance:
+        for name in ("images", "overlays", "parts"):
+            (work / name).mkdir(exist_ok=True)
         for path in paths:
             part = work / "parts" / f"{path.stem}.parquet"
             if not part.is_file():
@@ -128,7 +120,7 @@ def segment_slides(
                 except ImageError as error:
                     skipped.append((path.name, str(error)))
             advance(1, path.name)
-    return _gather(work, output, paths, skipped)
+        return _gather(work, output, paths, skipped)
 
 
 def _listed(slides: Sequence[PathLike]) -> tuple[list[Path], list[tuple[str, str]]]:
@@ -209,7 +201,7 @@ def _gather(
     parts = [work / "parts" / f"{path.stem}.parquet" for path in paths]
     tables = [pd.read_parquet(part) for part in parts if part.is_file()]
     if not tables:
-        shutil.rmtree(work)  # it has nothing to resume from
+        remove_working_folder(output)  # it has nothing to resume from
         raise InputError(
             f"no specimen was found on any of {len(paths)} slides; the first: "
             f"{skipped[0][0]}: {skipped[0][1]}."
@@ -236,6 +228,5 @@ def _gather(
     if len(lost):
         lost.to_csv(work / "skipped.csv", index=False)
     shutil.rmtree(work / "parts")
-    (work / RUN_FILE).unlink()
-    replace_folder(work, output)
+    put_in_place(work, output)
     return SegmentReport(Collection.open(output), slides.reset_index(), lost)
