@@ -147,7 +147,7 @@ def import_collection(
     if bar_um is not None and not 0 < bar_um < float("inf"):
         raise InputError(f"the length of the scale bar must be above 0 µm, not {bar_um}.")
     settings = {"source": str(source.absolute()), "kind": kind, "bar_um": bar_um}
-    with resumable_folder(output, settings) as work:
+    with resumable_folder(output, settings, overwrite) as work:
         try:
             return _import(source, output, kind, bar_um, work)
         except InputError:
