@@ -111,13 +111,15 @@ def test_a_match_needs_half_of_the_union() -> None:
 
 
 def test_slides_become_a_collection_with_measures_in_um(tmp_path: Path) -> None:
+    slides = tmp_path / "slides"
+    slides.mkdir()
     picture = discs((100, 100, 40), (300, 150, 40))
-    Image.fromarray(picture).save(tmp_path / "tray 1.png")
+    Image.fromarray(picture).save(slides / "tray 1.png")
     tifffile.imwrite(
-        tmp_path / "tray2.tif", picture, imagej=True, resolution=(0.5, 0.5), metadata={"unit": "um"}
+        slides / "tray2.tif", picture, imagej=True, resolution=(0.5, 0.5), metadata={"unit": "um"}
     )
-    (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff")
-    got = segment_slides(str(tmp_path), str(tmp_path / "out"))
+    (slides / "broken.jpg").write_bytes(b"\xff\xd8\xff")
+    got = segment_slides(str(slides), str(tmp_path / "out"))
     table = got.collection.specimens.set_index("sample")
     assert got.skipped["image"].tolist() == ["broken.jpg"]
     assert got.slides["specimens"].tolist() == [2, 2]
@@ -137,10 +139,11 @@ def test_slides_become_a_collection_with_measures_in_um(tmp_path: Path) -> None:
 def test_wrong_input_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="does not exist"):
         segment_slides([tmp_path / "absent.png"], tmp_path / "out")
-    with pytest.raises(InputError, match="no image"):
-        segment_slides([tmp_path], tmp_path / "out")
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
+    with pytest.raises(InputError, match="no image"):
+        segment_slides([tmp_path / "a"], tmp_path / "out")
+    for folder in ("a", "b"):
         Image.fromarray(discs((100, 100, 40))).save(tmp_path / folder / "tray.png")
     with pytest.raises(InputError, match="two slides are named tray"):
         segment_slides([tmp_path / "a", tmp_path / "b"], tmp_path / "out")
@@ -150,9 +153,10 @@ def test_wrong_input_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.process
 def test_a_killed_run_resumes_after_the_last_finished_slide(tmp_path: Path) -> None:
+    (tmp_path / "slides").mkdir()
     for n in range(3):
         picture = discs((100, 100, 40 + n), (300, 150, 40))
-        Image.fromarray(picture).save(tmp_path / f"tray{n}.png")
+        Image.fromarray(picture).save(tmp_path / "slides" / f"tray{n}.png")
     script = (
         "import os, signal, sys\nfrom pathlib import Path\n"
         "from forametric.data.importers import slides\n"
@@ -163,7 +167,7 @@ def test_a_killed_run_resumes_after_the_last_finished_slide(tmp_path: Path) -> N
         "    return real(path)\n"
         "slides.decode = decode\n"
         "folder = Path(sys.argv[1])\n"
-        "slides.segment_slides([folder], folder / 'out')\n"
+        "slides.segment_slides([folder / 'slides'], folder / 'out')\n"
     )
     asked = [sys.executable, "-c", script, str(tmp_path)]
     killed = subprocess.run([*asked, "die"], capture_output=True, text=True)
