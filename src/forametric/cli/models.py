@@ -90,14 +90,14 @@ def evaluate(
     result = fm.evaluate(fm.Model.load(model), made)
     result.save(output, overwrite=overwrite)
     for warning in result.metrics["warnings"]:
-        warn(f"[yellow]warning:[/] {warning}")
+        warn(warning, "warning:")
     finish(result, output / "report.html", as_json, listed=output / "skipped.csv")
 
 
 def benchmark(
     collection: opt.CollectionPath,
     output: opt.Output,
-    recipes: opt.Recipes = "default,karaderi2022,softmax,frozen",
+    recipes: opt.Recipes = "default,frozen",
     splits: opt.Splits = "",
     repeats: opt.Repeats = 3,
     held_out_taxa: opt.BenchTaxa = None,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
+from dataclasses import asdict
 
 import typer
 
@@ -13,7 +15,7 @@ from forametric.cli._output import finish, refuse_file, refuse_folder, say, warn
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
-    for command in (queue, record, decisions, apply_decisions, review):
+    for command in (queue, record, decisions, backup, restore, apply_decisions, review, serve):
         app.command(rich_help_panel=opt.REVIEW)(command)
 
 
@@ -56,8 +58,7 @@ def record(
     """
     given = fm.read_decisions(table, fm.Collection.open(collection), reviewer)
     kept = fm.DecisionStore(store)
-    new = kept.without_repeats(given)
-    kept.record(new)
+    new = kept.record(given)
     finish({"recorded": len(new), "repeated": len(given) - len(new)}, kept.place, as_json)
 
 
@@ -76,6 +77,27 @@ def decisions(
     if output:
         kept.write_csv(output)
     finish(kept.summary(), output or kept.place, as_json)
+
+
+def backup(store: opt.StorePlace, output: opt.StoreCopy, as_json: opt.Json = False) -> None:
+    """Copy a store of decisions, which may be in use; an earlier copy is brought up to date.
+
+    Example: forametric backup core-review/decisions.sqlite -o backup.sqlite
+    """
+    _copy(store, output, as_json)
+
+
+def restore(copy: opt.StorePlace, output: opt.StoreCopy, as_json: opt.Json = False) -> None:
+    """Bring a copy of decisions back; refuses a store with decisions that the copy lacks.
+
+    Example: forametric restore backup.sqlite -o core-review/decisions.sqlite
+    """
+    _copy(copy, output, as_json)
+
+
+def _copy(source: str, target: str, as_json: bool) -> None:
+    figures = asdict(fm.copy_decisions(source, target))
+    finish(figures, figures.pop("place"), as_json)
 
 
 def apply_decisions(
@@ -105,24 +127,27 @@ def review(
     host: opt.Host = "127.0.0.1",
     port: opt.Port = 8765,
     browser: opt.Browser = True,
+    proxy: opt.Proxy = "",
 ) -> None:
     """Open the review page: map, queue, morphotypes, samples. Ctrl-C stops it; nothing is lost.
 
-    The token in the link is new each time, unless the variable FORAMETRIC_TOKEN sets one.
+    The link opens one browser. Scripts send the token in the variable FORAMETRIC_TOKEN, if any.
 
     Example: forametric review core-review --collection core --model model
 
     The next time: forametric review core-review
     """
     from forametric.review.project import open_or_create
-    from forametric.server.run import checked_token, serve
+    from forametric.server import run
+    from forametric.server.request_checks import PublicAddress
     from forametric.server.session import ReviewSession
     from forametric.utils.locks import one_writer
 
-    token = checked_token(host, os.environ.get("FORAMETRIC_TOKEN", ""))
+    public = PublicAddress.parse(proxy)
+    token = run.checked_token(host, os.environ.get("FORAMETRIC_TOKEN", ""), public)
 
     def report(link: str) -> None:
-        say(f"The review page is at {link}\nCtrl-C stops it.")
+        say(f"The review page is at {link}\nThe link opens one browser. Ctrl-C stops the server.")
 
     with one_writer(project):
         opened, store = open_or_create(
@@ -135,5 +160,47 @@ def review(
         )
         session = ReviewSession.open(opened, store)
         if lost := len(session.skipped):
-            warn(f"[yellow]warning:[/] {lost} images cannot be read and are not shown")
-        serve(session, host=host, port=port, token=token, browser=browser, report=report)
+            warn(f"{lost} images cannot be read and are not shown", "warning:")
+        run.serve(
+            session,
+            host=host,
+            port=port,
+            token=token,
+            browser=browser,
+            report=report,
+            proxy=public,
+        )
+
+
+def serve(
+    projects: opt.Projects,
+    accounts: opt.AccountsFile = opt.ACCOUNTS,
+    host: opt.LabHost = "127.0.0.1",
+    port: opt.Port = 8765,
+    proxy: opt.Proxy = "",
+) -> None:
+    """Serve review projects to several people, who log in. Ctrl-C stops it; nothing is lost.
+
+    Make their accounts with: forametric users add
+
+    Example: forametric serve projects --accounts accounts.sqlite --proxy https://review.example.org
+    """
+    from forametric.server import run
+    from forametric.server.access.accounts import Accounts
+    from forametric.server.access.database import AccessDatabase
+    from forametric.server.lab import open_projects
+    from forametric.server.request_checks import PublicAddress
+    from forametric.utils.locks import one_writer
+
+    public = PublicAddress.parse(proxy)
+    known = Accounts(AccessDatabase.open(accounts))
+    run.refuse_without_users(known)
+    sessions = open_projects(projects)
+
+    def report(address: str) -> None:
+        say(f"{', '.join(sessions)}: {address}\nCtrl-C stops the server.")
+
+    with ExitStack() as locks:
+        for session in sessions.values():
+            locks.enter_context(one_writer(session.project.folder))
+        run.serve_lab(sessions, known, host=host, port=port, report=report, proxy=public)

@@ -45,6 +45,7 @@ from forametric.utils.outputs import (
     writing,
 )
 from forametric.utils.progress import bar
+from forametric.utils.ranges import COUNT, NUMBER
 from forametric.utils.results import Result
 
 MARKER, RUN, FAILED = "benchmark.json", "run.json", "failed.txt"
@@ -170,6 +171,8 @@ def benchmark(
         When a finished run in `output` was made with other settings or data; when `output` has
         other files in it.
     """
+    COUNT.check(repeats=repeats, seeds=seeds)
+    NUMBER.check(held_out_taxa=held_out_taxa)
     collection = collection if isinstance(collection, Collection) else Collection.open(collection)
     loaded = [r if isinstance(r, Recipe) else Recipe.load(r) for r in recipes]
     output = Path(output)
@@ -352,7 +355,7 @@ def _row(run: Run, output: Path, paper: bool) -> dict[str, Any]:
     training = read_json(run.folder / "training.json")
     if paper:
         metrics |= karaderi2022.without_dominant(results, metrics)
-    flat = pd.json_normalize(metrics).iloc[0].to_dict()
+    flat = pd.json_normalize(metrics).iloc[0].fillna(np.nan).to_dict()  # null: not a number
     return {
         **row,
         "backbone": metrics["model"]["backbone"],

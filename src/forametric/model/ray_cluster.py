@@ -8,7 +8,6 @@ at most one part, which another makes again. A killed command resumes with the m
 from __future__ import annotations
 
 import logging
-import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,6 +28,7 @@ from forametric.model.embed_collection import (
 )
 from forametric.model.model import Model
 from forametric.utils.files import write_json
+from forametric.utils.offline import switch_reports_off
 from forametric.utils.outputs import put_in_place, resumable_folder
 from forametric.utils.progress import bar, in_parallel
 
@@ -69,7 +69,7 @@ def embed_on_cluster(
     MissingExtraError
         When Ray is not installed.
     """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent anywhere
+    switch_reports_off()
     try:
         import ray
         import ray.data

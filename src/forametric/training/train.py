@@ -49,6 +49,7 @@ from forametric.training.sampling import epoch_batches
 from forametric.utils.files import disk_array
 from forametric.utils.outputs import remove_working_folder, resumable_folder, working_folder
 from forametric.utils.progress import bar
+from forametric.utils.ranges import SEED
 
 VALIDATION_REFERENCES = 8  # references per taxon at selection; the saved model has all specimens
 CHECKPOINT_SECONDS = 60
@@ -106,6 +107,7 @@ def train(
     --------
     >>> model = train(make_split(collection), "default", "model")  # doctest: +SKIP
     """
+    SEED.check(seed=seed)
     recipe = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
     output = Path(output)
     with tuned_malloc():
@@ -126,7 +128,7 @@ def train(
             size = recipe.network.image_size
             data, validation, classes, skipped = _load(fabric, split, size, work)
             torch.manual_seed(seed)
-            network, backbone = build(recipe.network, len(classes))
+            network, backbone = build(recipe.network, len(classes), pretrained=not init_from)
             if init_from:
                 network.backbone.load_state_dict(init_from.network.backbone.state_dict())
             run = TrainingRun(fabric, network, recipe, data, validation, seed, work)

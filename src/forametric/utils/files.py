@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from forametric.errors import InputError
+from forametric.utils.text import to_json
 
 
 def unique() -> str:
@@ -67,16 +68,19 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, data: Any) -> None:
-    """Write JSON atomically, indented, keys in the order given."""
-    write_text(path, json.dumps(data, indent=2, ensure_ascii=False) + "\n")
+    """Write strict JSON atomically, indented, keys in the order given; NaN is null."""
+    write_text(path, to_json(data) + "\n")
 
 
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object; `InputError` if the file is missing or damaged."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
+        json.dumps(data, ensure_ascii=False).encode()  # a text that is not valid Unicode
     except FileNotFoundError:
         raise InputError(f"{path} does not exist.") from None
+    except RecursionError:
+        raise InputError(f"{path} cannot be read as JSON: it is nested too deep.") from None
     except (ValueError, OSError) as error:
         raise InputError(f"{path} cannot be read as JSON: {error}") from None
     if not isinstance(data, dict):
