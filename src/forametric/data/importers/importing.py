@@ -166,7 +166,7 @@ def import_collection(
         "bar_um": bar_um,
         "images_root": root and printable(str(root.absolute())),
     }
-    with resumable_folder(output, settings) as work:
+    with resumable_folder(output, settings, overwrite) as work:
         try:
             return _import(IMPORTERS[kind](source, work, root), source, output, kind, bar_um, work)
         except InputError:

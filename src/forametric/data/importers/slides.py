@@ -109,7 +109,10 @@ def segment_slides(
     paths, skipped = _listed(slides)
     stamps = {p.name: [p.lstat().st_size, p.lstat().st_mtime_ns] for p in paths}
     run = {"slides": stamps, "um_per_px": um_per_px, "least": min_diameter}
-    with resumable_folder(output, run) as work, bar("segmenting slides", len(paths)) as advance:
+    with (
+        resumable_folder(output, run, overwrite) as work,
+        bar("segmenting slides", len(paths)) as advance,
+    ):
         for name in ("images", "overlays", "parts"):
             (work / name).mkdir(exist_ok=True)
         for path in paths:
