@@ -33,7 +33,8 @@ from forametric.identification.identifier import UNKNOWN
 from forametric.model.identify import Identifications
 from forametric.model.model import Model
 from forametric.utils.excel import write_sheets
-from forametric.utils.files import atomic_folder, atomic_path, write_json
+from forametric.utils.files import atomic_path, write_json
+from forametric.utils.outputs import atomic_folder
 from forametric.utils.results import Result
 
 if TYPE_CHECKING:

@@ -7,8 +7,9 @@ from typing import Annotated
 import typer
 
 from forametric._version import __version__
-from forametric.cli import analysis, data, examples, models, review
+from forametric.cli import analysis, data, examples, models, review, users
 from forametric.cli._output import run
+from forametric.utils.verb import verb
 
 app = typer.Typer(
     name="forametric",
@@ -18,7 +19,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Identify, map and discover microfossils from microscope images.",
 )
-for module in (data, models, analysis, review, examples):
+for module in (data, models, analysis, review, users, examples):
     module.register(app)
 
 
@@ -30,11 +31,12 @@ def _version(asked: bool) -> None:
 
 @app.callback()
 def _program(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    pass
+    verb.set(context.invoked_subcommand or "")
 
 
 def main() -> None:

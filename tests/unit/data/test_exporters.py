@@ -191,5 +191,5 @@ def test_names_of_other_specimens_are_refused(core, tmp_path):
     foreign = pd.DataFrame({"image": ["no.png"], "taxon": ["x"]})
     with pytest.raises(InputError, match="none of this collection"):
         export(core, tmp_path / "o.csv", identifications=foreign)
-    with pytest.raises(InputError, match="lack the column taxon"):
+    with pytest.raises(InputError, match="lacks the column taxon"):
         export(core, tmp_path / "o.csv", identifications=foreign[["image"]])
