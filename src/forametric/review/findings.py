@@ -10,7 +10,7 @@ import pandas as pd
 from forametric.analysis.check import COLUMNS, check_embedded
 from forametric.data.tables import Column, read_table
 from forametric.review.workspace import ReviewWorkspace
-from forametric.utils.files import write_csv
+from forametric.utils.outputs import write_csv
 
 FILE = "findings.csv"
 TABLE = [Column(c, "number" if c == "score" else "text", required=True) for c in COLUMNS]

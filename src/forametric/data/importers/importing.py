@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from forametric.data.collection import (
     content_hash,
     deduplicate_ids,
     inside,
+    refuse_to_replace,
     taxon_of,
 )
 from forametric.data.importers.ecotaxa import ecotaxa_archives, ecotaxa_tables, read_ecotaxa
@@ -34,19 +35,17 @@ from forametric.data.importers.listing import SourceListing
 from forametric.data.importers.particle_trieur import read_particle_trieur
 from forametric.data.importers.paths import refusal
 from forametric.data.importers.table import read_image_table
+from forametric.data.inputs import check_output_folder
 from forametric.data.tables import parse_number
 from forametric.errors import ImageError, InputError
-from forametric.images import decode
+from forametric.images import decoding
+from forametric.images.formats import open_image
 from forametric.images.pixel_size import um_per_px_of
 from forametric.images.plate import read_plate
-from forametric.utils.files import (
-    RUN_FILE,
-    refuse_existing,
-    replace_folder,
-    resumable_folder,
-    sha256,
-)
+from forametric.utils.files import sha256
+from forametric.utils.outputs import put_in_place, remove_working_folder, resumable_folder
 from forametric.utils.progress import in_parallel
+from forametric.utils.ranges import LENGTH
 from forametric.utils.results import Result
 from forametric.utils.text import is_valid_text, printable
 
@@ -150,30 +149,29 @@ def import_collection(
     Raises
     ------
     InputError
-        When the source, or every image in it, cannot be read.
+        When the source, or every image in it, cannot be read; when the output lies inside the
+        source, or contains some of it.
     """
     source, output = Path(source), Path(output)
-    refuse_existing(output, overwrite)
+    check_output_folder(output, overwrite, source)
     kind = _format_of(source) if format == "auto" else format
     if kind not in IMPORTERS:
         raise InputError(f"no source format {kind!r}; the formats are {', '.join(IMPORTERS)}.")
-    if bar_um is not None and not 0 < bar_um < float("inf"):
-        raise InputError(f"the length of the scale bar must be above 0 µm, not {bar_um}.")
+    LENGTH.check(bar_um=bar_um)
     root = None if images_root is None else Path(images_root)
     _check_root(root, kind)
-    work = output.with_name(f"{output.name}.unfinished")
     settings = {
         "source": printable(str(source.absolute())),
         "kind": kind,
         "bar_um": bar_um,
         "images_root": root and printable(str(root.absolute())),
     }
-    resumable_folder(work, settings)
-    try:
-        return _import(IMPORTERS[kind](source, work, root), source, output, kind, bar_um, work)
-    except InputError:
-        shutil.rmtree(work)  # it has nothing to resume from
-        raise
+    with resumable_folder(output, settings) as work:
+        try:
+            return _import(IMPORTERS[kind](source, work, root), source, output, kind, bar_um, work)
+        except InputError:
+            remove_working_folder(output)  # it has nothing to resume from
+            raise
 
 
 def _check_root(root: Path | None, kind: str) -> None:
@@ -196,6 +194,7 @@ def _import(
     if not is_valid_text(str(listing.folder)):
         raise InputError(f"the folder {printable(str(listing.folder))} is not UTF-8; rename it.")
     rows = listing.rows.reset_index(drop=True)
+    refuse_to_replace((listing.folder / name for name in rows["image"]), output)
     checks = _check_images(rows["image"].tolist(), listing.folder, bar_um, work / PROGRESS_FILE)
     readable = pd.Series(["id" in c for c in checks], index=rows.index)
     skipped = pd.DataFrame(
@@ -228,9 +227,8 @@ def _import(
     for name, table in tables.items():
         if len(table):
             table.to_csv(work / f"{name}.csv", index=False)
-    for name in (PROGRESS_FILE, RUN_FILE):
-        (work / name).unlink(missing_ok=True)
-    replace_folder(work, output)
+    (work / PROGRESS_FILE).unlink(missing_ok=True)
+    put_in_place(work, output)
     notes = listing.notes + scale_notes
     return ImportReport(Collection.open(output), skipped, duplicates, notes, kind)
 
@@ -281,14 +279,13 @@ def _check_images(
             if not is_valid_text(name):
                 raise ImageError("its name is not UTF-8; rename the file or its folder")
             path = inside(folder, name)
-            if not path.is_file():
-                raise ImageError("the file does not exist")
-            state = path.stat()
+            with open_image(path) as file:
+                state = os.fstat(file.fileno())
             stamp = [name, state.st_size, state.st_mtime_ns]
             if (earlier := known.get(json.dumps(stamp))) is not None:
                 return earlier
-            image = decode(path)
-            scale = um_per_px_of(path) or read_plate(image, bar_um).um_per_px
+            with decoding(path) as image:
+                scale = um_per_px_of(path) or read_plate(image, bar_um).um_per_px
             return {"stamp": stamp, "id": sha256(path)[:ID_LENGTH], "um_per_px": scale}
         except InputError as error:
             return {"reason": str(error)}
