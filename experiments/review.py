@@ -148,7 +148,7 @@ def many_reviewers(
                     for queued in batch.json()["specimens"]:
                         decision = {"specimen": queued["id"], "verdict": "unlisted"}
                         requests += [
-                            ("GET", f"/api/images/{queued['id']}?size=320", None),
+                            ("GET", f"/api/image?specimen={queued['id']}&size=320", None),
                             ("POST", "/api/decisions", reviewer | {"decisions": [decision]}),
                         ]
                     requests += [
@@ -192,7 +192,9 @@ def frames(address: str, count: int) -> dict[str, Any]:
         page = browser.new_page(viewport={"width": 1280, "height": 800})
         page.set_default_timeout(300_000)
         begun = time.monotonic()
-        page.goto(f"{address}/?token={TOKEN}")
+        page.goto(f"{address}/login")
+        page.get_by_label("token that the server was given").fill(TOKEN)
+        page.get_by_role("button", name="Log in").click()
         page.get_by_label("Your name").fill("A")
         page.keyboard.press("Enter")
         page.wait_for_function(f"window.forametricMap?.count() === {count}")
@@ -260,7 +262,7 @@ def main() -> None:
             with httpx.Client(base_url=address, headers=HEADERS, timeout=600) as client:
                 for name, path in (
                     ("map", "/api/map"),
-                    ("names", "/api/columns/taxon"),
+                    ("names", "/api/column?name=taxon"),
                     ("sheet_first", "/api/sheets/3"),
                     ("sheet_again", "/api/sheets/3"),
                     ("search", "/api/specimens?text=core 1"),
