@@ -31,6 +31,8 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
+# A database that is locked or not reachable; no connection that became free.
+DATABASE_ERRORS = (exc.OperationalError, exc.TimeoutError)
 logger = logging.getLogger(__name__)
 
 
@@ -65,6 +67,9 @@ class LastResort:
             await self.app(scope, receive, send_with_headers)
         except ClientDisconnect:
             return
+        except DATABASE_ERRORS as error:  # of who has access, or before a route is reached
+            if not begun:
+                await _database_busy(error)(scope, receive, send_with_headers)
         except Exception:
             number = secrets.token_hex(4)
             path = scope["path"].encode("unicode_escape").decode()
@@ -102,15 +107,19 @@ def add_handlers(app: FastAPI) -> None:
         ]
         return Refusal({"detail": fields}, 422)
 
-    @app.exception_handler(exc.OperationalError)  # locked, or not reachable
-    @app.exception_handler(exc.TimeoutError)  # no connection became free
-    async def _database_busy(_: Request, error: exc.SQLAlchemyError) -> Refusal:
-        logger.warning("the database of decisions: %s", error.__cause__ or error)
-        return busy(
-            "the database of decisions is busy or not reachable. Send this again in a few seconds; "
-            "nothing is recorded twice."
-        )
+    @app.exception_handler(exc.OperationalError)
+    @app.exception_handler(exc.TimeoutError)
+    async def _busy_database(_: Request, error: exc.SQLAlchemyError) -> Refusal:
+        return _database_busy(error)
 
     @app.exception_handler(BusyError)
     async def _busy(_: Request, error: BusyError) -> Refusal:
         return busy(str(error))
+
+
+def _database_busy(error: exc.SQLAlchemyError) -> Refusal:
+    logger.warning("a database: %s", error.__cause__ or error)
+    return busy(
+        "the database is busy or not reachable. Send this again in a few seconds; nothing is "
+        "recorded twice."
+    )

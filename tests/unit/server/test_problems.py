@@ -51,7 +51,7 @@ def test_a_locked_database_asks_to_send_again(client, session, monkeypatch):
     got = client.post("/api/decisions/undo", json={"reviewer": "A"})
     assert got.status_code == 503
     assert int(got.headers["retry-after"]) > 0
-    assert "database of decisions" in got.json()["detail"]
+    assert "the database is busy" in got.json()["detail"]
 
 
 def test_an_unexpected_error_is_logged_once_with_the_id_that_the_client_is_told(
