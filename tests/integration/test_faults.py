@@ -11,7 +11,9 @@ import pytest
 from forametric.data.collection import Collection
 from forametric.data.embeddings import read_vectors
 from forametric.data.importers import import_collection
-from tests.support.cli import QUICK, forametric
+from forametric.errors import InputError, StoreBusyError
+from forametric.review import Decision, DecisionStore
+from tests.support.cli import QUICK, forametric, forametric_process
 from tests.support.shared import write_noise
 
 
@@ -26,7 +28,8 @@ def _mounted(folder, options):
     try:
         yield place
     finally:
-        subprocess.run(["umount", str(place)], check=True)
+        # lazily: a failed test may still have a file open
+        subprocess.run(["umount", "-l", str(place)], check=True)
 
 
 @pytest.fixture
@@ -81,8 +84,57 @@ def test_a_read_only_disk_ends_in_a_sentence(verb, read_only_disk, shells_folder
     output = read_only_disk / {"map": "map.png"}.get(verb, "out")
     done = forametric(verb, model_folder, shells_folder, "-o", output)
     assert done.returncode == 2, done.stderr
-    assert "Read-only file system" in done.stderr
+    assert "is read-only" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.process
+def test_an_excel_file_on_a_full_disk_is_one_sentence_and_nothing_besides(full_disk, shells_folder):
+    """Also where the folder of temporary files is full; what destructors print counts as well."""
+    for environment in ({}, {"TMPDIR": str(full_disk)}):
+        output = full_disk / "out.xlsx"
+        done = forametric_process(
+            "export", shells_folder, "--format", "excel", "-o", output,
+            env=os.environ | environment,
+        )  # fmt: skip
+        assert done.returncode == 2
+        assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+        assert [p.name for p in full_disk.iterdir()] == ["filler"]
+
+
+def test_a_store_on_a_full_disk_says_so_and_keeps_what_it_had(full_disk):
+    (full_disk / "filler").unlink()
+    store = DecisionStore(full_disk / "d.sqlite")
+    store.record([Decision("s1", "unlisted", "", "A")])
+    with contextlib.suppress(OSError), (full_disk / "filler").open("wb", buffering=0) as filler:
+        while filler.write(bytes(4096)):
+            pass
+    many = [Decision(f"s{n}", "unlisted", "", "A") for n in range(2, 3000)]
+    with pytest.raises(StoreBusyError, match=r"disk of .* is full, and nothing"):
+        store.record(many)
+    assert store.history()["specimen"].tolist() == ["s1"]
+    done = forametric("backup", store.place, "-o", full_disk / "b.sqlite")
+    assert done.returncode == 2
+    assert "full" in done.stderr
+    assert not (full_disk / "b.sqlite").exists()
+    (full_disk / "filler").unlink()
+    assert len(store.record(many)) == 2998
+
+
+def test_a_store_on_a_read_only_disk_can_be_read(tmp_path):
+    with _mounted(tmp_path, "size=4m") as place:
+        store = DecisionStore(place / "d.sqlite")
+        store.record([Decision("s1", "unlisted", "", "A")])
+        store.close()
+        subprocess.run(["mount", "-o", "remount,ro", place], check=True)
+        assert forametric("decisions", "--store", place / "d.sqlite").returncode == 0
+        for write in (
+            lambda: DecisionStore(place / "d.sqlite"),
+            lambda: DecisionStore(place / "new" / "d.sqlite"),
+            lambda: DecisionStore.open(place / "d.sqlite").undo("A"),
+        ):
+            with pytest.raises(InputError, match=r"(?i)read-only"):
+                write()
 
 
 @pytest.fixture(scope="module")

@@ -28,14 +28,17 @@ from forametric.analysis.clustering import (
 )
 from forametric.data.collection import Collection
 from forametric.data.embeddings import Embeddings, skipped_table
+from forametric.data.inputs import check_output_folder
 from forametric.data.sources import ImageSource, open_collection
+from forametric.data.tables import Column, read_table
 from forametric.data.thumbnails import table_with_thumbnails, thumbnail_url
 from forametric.errors import InputError
 from forametric.identification.identifier import Identifier
 from forametric.identification.open_set import probability_known
 from forametric.model.model import Model
-from forametric.utils.files import atomic_folder
 from forametric.utils.html import write_page
+from forametric.utils.outputs import atomic_folder
+from forametric.utils.ranges import COUNT
 from forametric.utils.results import Result
 
 MIN_SPECIMENS = 4  # that can be clustered at all
@@ -44,6 +47,10 @@ MAX_CLUSTERED = 5000  # specimens clustered with each other; of more, the rest a
 EXEMPLARS = 10
 SEED = 0
 NAMES_FILE = "morphotypes.csv"
+NAMES_TABLE = [
+    Column("morphotype", "number", required=True, filled=True, unique=True),
+    Column("name", required=True),
+]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -129,6 +136,7 @@ class Morphotypes(Result):
         columns = {name: self.table[name].to_numpy() for name in ("morphotype", "novelty", "best")}
         table = part.specimens.assign(**columns)
         part = Collection(table, part.images, {**part.info, "made_by": self.model})
+        check_output_folder(folder, overwrite, whole)
         with atomic_folder(folder, overwrite) as temporary:
             part.write_into(temporary, folder)
             table.to_csv(temporary / "specimens.csv", index=False)
@@ -229,6 +237,7 @@ def discover_unknown(
     InputError
         When too few are given no name, or the model has no calibration to tell which.
     """
+    COUNT.check(n_groups=n_groups)
     if model.calibration is None and not include_known:
         raise InputError(
             "this model has no calibration, so it calls nothing unknown; calibrate it, or group "
@@ -322,11 +331,10 @@ def named_morphotypes(folder: PathLike) -> Collection:
     collection = Collection.open(folder)
     if not (folder / NAMES_FILE).is_file():
         return collection
-    try:
-        table = pd.read_csv(folder / NAMES_FILE, dtype=str, keep_default_na=False)
-        names = dict(zip(table["morphotype"].astype(int), table["name"].str.strip(), strict=True))
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{folder / NAMES_FILE} cannot be read as morphotypes: {error}.") from None
+    table = read_table(folder / NAMES_FILE, NAMES_TABLE).rows
+    if "morphotype" not in collection.specimens:
+        raise InputError(f"{folder} has no column morphotype; make it again with: discover.")
+    names = dict(zip(table["morphotype"], table["name"].str.strip(), strict=True))
     taxa = collection.specimens["morphotype"].map(names).astype(object).fillna("")
     if not (taxa != "").any():
         raise InputError(

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import typer
 
 import forametric as fm
 from forametric.cli import _options as opt
-from forametric.cli._output import finish, refuse, warn
+from forametric.cli._output import finish, refuse_file, refuse_folder, warn
 
 
 def register(app: typer.Typer) -> None:
@@ -23,19 +21,25 @@ def import_(
     output: opt.Output,
     format: opt.Format = opt.SourceFormat.auto,
     bar_um: opt.BarUm = None,
+    images_root: opt.ImagesRoot = None,
     overwrite: opt.Overwrite = False,
     as_json: opt.Json = False,
 ) -> None:
     """Make a collection from images and what is known about them.
 
-    Reads a folder (one subfolder for each taxon, or flat), a CSV or Excel table, the Endless Forams
-    library as downloaded, an EcoTaxa export (folder or ZIP), a ParticleTrieur project (XML). The
-    source is never changed. After an interruption, repeat the command to resume.
+    Reads a folder (one subfolder for each taxon, or flat), a table (CSV, Excel or Parquet), the
+    Endless Forams library as downloaded, an EcoTaxa export (folder or ZIP), a ParticleTrieur
+    project (XML). The source is never changed. After an interruption, repeat the command to resume.
 
     Example: forametric import plates/ -o collections/plates
     """
     report = fm.import_collection(
-        source, output, format=format.value, bar_um=bar_um, overwrite=overwrite
+        source,
+        output,
+        format=format.value,
+        bar_um=bar_um,
+        images_root=images_root,
+        overwrite=overwrite,
     )
     for note in report.notes:
         warn(note)
@@ -84,7 +88,7 @@ def taxonomy(
 
     Example: forametric taxonomy --refresh -o names.csv
     """
-    refuse(output, overwrite)
+    refuse_file(output, overwrite)
     names = fm.Taxonomy.load()
     names = names.refreshed() if refresh else names
     names.to_csv(output, overwrite=overwrite)
@@ -104,8 +108,12 @@ def check(
 
     Example: forametric check collections/plates --model models/plates -o check --fix clean
     """
-    refuse(output, overwrite)
-    refuse(fix, overwrite)
+    from forametric.data.inputs import refuse_overlap
+
+    refuse_folder(output, overwrite, collection, model)
+    refuse_folder(fix, overwrite, collection, model)
+    if output and fix:
+        refuse_overlap(output, fix)
     report = fm.check(collection, fm.Model.load(model) if model else None)
     if output:
         report.save(output, overwrite=overwrite)
@@ -129,7 +137,7 @@ def split(
 
     Example: forametric split collections/plates --held-out-taxa 5 --seed 1 -o splits/open.csv
     """
-    refuse(output, overwrite)
+    refuse_file(output, overwrite, collection)
     specimens = fm.Collection.open(collection)
     made = fm.make_split(specimens, held_out_taxa=held_out_taxa, test=test, val=val, seed=seed)
     made.to_csv(output, overwrite=overwrite)
@@ -152,6 +160,7 @@ def export(
 
     Example: forametric export core --identifications names.csv --format darwin-core -o core.zip
     """
+    refuse_file(output, overwrite, collection, identifications, model, taxonomy)
     report = fm.export(
         collection,
         output,
@@ -169,4 +178,4 @@ def info(folder: opt.Folder = None, as_json: opt.Json = False) -> None:
 
     Example: forametric info models/plates
     """
-    finish(fm.describe(folder), Path(), as_json)
+    finish(fm.describe(folder), None, as_json)

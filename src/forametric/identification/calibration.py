@@ -9,15 +9,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from scipy.optimize import brentq, minimize
 from scipy.special import logsumexp, softmax
 
 from forametric._typing import AnyArray, BoolArray, Float64Array, FloatArray, IntArray
 from forametric.errors import InputError, ModelError
 from forametric.utils.files import read_json, write_json
+from forametric.utils.ranges import SHARE
 
 FORMAT = 1
 FLOOR = 1e-4  # added to scores before the logarithm
@@ -26,6 +28,7 @@ REJECTION_RATE = 0.05  # share of known validation specimens above the novelty t
 MAX_LOG_WEIGHT = 7.0  # limit of the logarithm of both weights
 MIN_SPECIMENS = 20  # least number of validation specimens
 MAX_QUANTILES = 1000  # values saved of each distribution over the validation specimens
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 @dataclass(frozen=True)
@@ -81,19 +84,19 @@ class Calibration(BaseModel):
         The number of validation specimens.
     """
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     format: int = FORMAT
-    specimens: int
-    temperature: float
-    distance_weight: float
+    specimens: Annotated[int, Field(ge=1)]
+    temperature: Annotated[float, Field(gt=0)]
+    distance_weight: Annotated[float, Field(ge=0)]
     shift: dict[str, float]
     novelty_threshold: float
-    rejection_rate: float
-    novelty: list[float]
-    novelty_leave_class_out: list[float]
-    prior: dict[str, float]
-    nonconformity: list[float]
+    rejection_rate: Share
+    novelty: Annotated[list[float], Field(min_length=1)]
+    novelty_leave_class_out: Annotated[list[float], Field(min_length=1)]
+    prior: dict[str, Share]
+    nonconformity: list[Share]
 
     def probabilities(
         self, scores: FloatArray, centroid_distances: FloatArray, taxa: Sequence[str]
@@ -129,8 +132,7 @@ class Calibration(BaseModel):
         InputError
             When `error` is not between 0 and 1, or too small for the number of specimens.
         """
-        if not 0 < error < 1:
-            raise InputError(f"the error rate of a prediction set is between 0 and 1, not {error}.")
+        SHARE.check(error=error)
         share = np.ceil((self.specimens + 1) * (1 - error)) / self.specimens
         if share > 1:
             raise InputError(
@@ -153,10 +155,14 @@ class Calibration(BaseModel):
         if data.get("format") != FORMAT:
             raise ModelError(f"{path} has calibration format {data.get('format')!r}, not {FORMAT}.")
         try:
-            return cls.model_validate(data)
+            calibration = cls.model_validate(data)
         except ValidationError as error:
             first = error.errors()[0]
-            raise ModelError(f"{path} is damaged: {first['loc']}: {first['msg']}.") from None
+            where = ".".join(str(part) for part in first["loc"])
+            raise ModelError(f"{path} is damaged: {where}: {first['msg']}.") from None
+        if not calibration.nonconformity:
+            raise ModelError(f"{path} is damaged: nonconformity is empty.")
+        return calibration
 
 
 def fit_calibration(

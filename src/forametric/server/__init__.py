@@ -31,8 +31,18 @@ def serve(
     from forametric.server.request_checks import PublicAddress
     from forametric.server.run import checked_token, serve
     from forametric.server.session import ReviewSession
+    from forametric.utils.locks import one_writer
 
     public = PublicAddress.parse(proxy)
     token = checked_token(host, token, public)
-    session = ReviewSession.open(review.project, review.store)
-    serve(session, host=host, port=port, token=token, browser=browser, report=print, proxy=public)
+    with one_writer(review.project.folder):
+        session = ReviewSession.open(review.project, review.store)
+        serve(
+            session,
+            host=host,
+            port=port,
+            token=token,
+            browser=browser,
+            report=print,
+            proxy=public,
+        )

@@ -10,6 +10,7 @@ from typing import Literal
 
 from forametric.errors import ForametricError
 from forametric.server.workers import Workers
+from forametric.utils.crash import report_crash
 
 State = Literal["idle", "waiting", "running", "done", "failed"]
 logger = logging.getLogger(__name__)
@@ -56,8 +57,7 @@ class Jobs:
             except ForametricError as error:
                 job.message, job.state = str(error), "failed"
             except Exception as error:
-                logger.exception("%s failed", kind)
-                job.message, job.state = f"{type(error).__name__}: {error}", "failed"
+                job.message, job.state = report_crash(error), "failed"
 
         (self._long_worker if long else self._worker).submit(run)
         return True

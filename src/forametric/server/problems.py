@@ -12,7 +12,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from forametric.errors import ForametricError, NotFoundError
+from forametric.errors import ForametricError, NotFoundError, StoreBusyError
 from forametric.server.access.roles import ForbiddenError
 from forametric.server.access.throttle import TooManyAttemptsError
 from forametric.server.bounded_work import BusyError
@@ -31,7 +31,7 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
-# A database that is locked or not reachable; no connection that became free.
+# The database of those who have access is locked.
 DATABASE_ERRORS = (exc.OperationalError, exc.TimeoutError)
 logger = logging.getLogger(__name__)
 
@@ -69,7 +69,7 @@ class LastResort:
             return
         except DATABASE_ERRORS as error:  # of who has access, or before a route is reached
             if not begun:
-                await _database_busy(error)(scope, receive, send_with_headers)
+                await _locked(error)(scope, receive, send_with_headers)
         except Exception:
             number = secrets.token_hex(4)
             path = scope["path"].encode("unicode_escape").decode()
@@ -107,19 +107,21 @@ def add_handlers(app: FastAPI) -> None:
         ]
         return Refusal({"detail": fields}, 422)
 
+    @app.exception_handler(StoreBusyError)  # nothing is recorded twice when it is sent again
+    async def _store_busy(_: Request, error: StoreBusyError) -> Refusal:
+        logger.warning("%s", error)
+        return busy(str(error))
+
     @app.exception_handler(exc.OperationalError)
     @app.exception_handler(exc.TimeoutError)
-    async def _busy_database(_: Request, error: exc.SQLAlchemyError) -> Refusal:
-        return _database_busy(error)
+    async def _access_busy(_: Request, error: exc.SQLAlchemyError) -> Refusal:
+        return _locked(error)
 
     @app.exception_handler(BusyError)
     async def _busy(_: Request, error: BusyError) -> Refusal:
         return busy(str(error))
 
 
-def _database_busy(error: exc.SQLAlchemyError) -> Refusal:
-    logger.warning("a database: %s", error.__cause__ or error)
-    return busy(
-        "the database is busy or not reachable. Send this again in a few seconds; nothing is "
-        "recorded twice."
-    )
+def _locked(error: exc.SQLAlchemyError) -> Refusal:
+    logger.warning("the database of sessions is busy: %s", error.__cause__ or error)
+    return busy("the database of sessions is busy; try again in a few seconds.")

@@ -7,6 +7,7 @@ import pytest
 import sqlalchemy as sql
 from starlette.testclient import TestClient
 
+from forametric.errors import StoreBusyError
 from forametric.server.app import make_app
 from tests.support.serving import ADDRESS, HEADERS, access, client_of
 
@@ -45,13 +46,25 @@ def test_a_body_of_another_type_is_refused(client):
 
 def test_a_locked_database_asks_to_send_again(client, session, monkeypatch):
     def locked(*_):
-        raise sql.exc.OperationalError("INSERT", {}, Exception("database is locked"))
+        raise StoreBusyError("the store of decisions is busy")
 
     monkeypatch.setattr(session.store, "undo", locked)
     got = client.post("/api/decisions/undo", json={"reviewer": "A"})
     assert got.status_code == 503
     assert int(got.headers["retry-after"]) > 0
-    assert "the database is busy" in got.json()["detail"]
+    assert "busy" in got.json()["detail"]
+
+
+def test_a_locked_database_of_sessions_asks_to_try_again(session, monkeypatch):
+    def locked(*_):
+        raise sql.exc.OperationalError("SELECT", {}, Exception("database is locked"))
+
+    known = access()
+    monkeypatch.setattr(known.sessions, "find", locked)
+    visitor = TestClient(make_app(session, known), base_url=ADDRESS)
+    got = visitor.get("/api/status", headers={"Cookie": "forametric-8765=x"})
+    assert got.status_code == 503
+    assert "busy" in got.json()["detail"]
 
 
 def test_an_unexpected_error_is_logged_once_with_the_id_that_the_client_is_told(
