@@ -2,11 +2,12 @@
 
 python experiments/fuzz.py --minutes 10 --seed 1                 # every kind of input
 python experiments/fuzz.py --minutes 2 --seed 1 --kind images,xml
-python experiments/fuzz.py --replay images:1:417                 # one input again, with its traceback
+python experiments/fuzz.py --replay images:1:417                 # one input again
 
 Every input is read by the functions of the library, and every third by a command line as well. The
-rules are those of tests/support/rules.py, and two that are watched from outside: an input takes at
-most 10 seconds and at most 2 GiB beyond the idle process. Kind, seed and number name an input.
+rules are those of tests/support/rules.py, and two that are watched from outside: each reading and
+each command takes at most 10 seconds of processor time (or a minute of waiting), and at most 2 GiB
+beyond the idle process. Kind, seed and number name an input.
 
 The first inputs of each failure are kept in tests/corpus, where a test reads them from then on.
 Counts and failures are written to experiments/results/fuzz.json and fuzz.md; exit status 1 when
@@ -29,7 +30,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -43,7 +44,8 @@ from tests.support.inputs import KINDS, Case, make_case  # noqa: E402
 from tests.support.rules import Failure, try_case  # noqa: E402
 from tests.support.tiny import Tiny, make_tiny  # noqa: E402
 
-SECONDS = 10.0
+SECONDS = 10.0  # of processor time
+WAITING = 60.0  # seconds by the clock: more than SECONDS, for a machine with other work
 MEMORY = 2 << 30  # bytes beyond the idle process
 RECYCLE = 400  # inputs of one process
 EVERY = 3  # of so many inputs one is also given to a command line
@@ -82,11 +84,16 @@ def work(lane: int, lanes: int, start: int, plan: Plan, clock: Any) -> None:
     printed = (place / "printed.txt").open("wb", buffering=0)
     os.dup2(printed.fileno(), 2)  # what libraries in C print
     stuck = (place / "stuck.txt").open("w")
+    faulthandler.register(signal.SIGUSR1, file=stuck)
     _warm_up(plan.tiny, place)
     idle = memory()
     clock[2] = idle
     limit = _virtual() + 2 * MEMORY  # beyond this an allocation fails before the machine suffers
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+    def step() -> None:
+        clock[4], clock[0] = time.process_time(), time.time()
+
     with (plan.place / f"{lane}.jsonl").open("a", buffering=1) as out:
         for number in range(start, start + RECYCLE * lanes, lanes):
             if time.time() > plan.until or number >= plan.most:
@@ -94,12 +101,10 @@ def work(lane: int, lanes: int, start: int, plan: Plan, clock: Any) -> None:
             kind = plan.kinds[number % len(plan.kinds)]
             _reset_peak()
             stuck.truncate(0)
-            faulthandler.dump_traceback_later(SECONDS * 0.95, file=stuck)
-            clock[1], clock[0] = number, time.time()
-            failures = _try(kind, number, plan, place)
-            seconds = time.time() - clock[0]
+            clock[1], began = number, time.time()
+            failures = _try(kind, number, plan, place, step)
+            seconds = time.time() - began
             clock[0] = 0.0
-            faulthandler.cancel_dump_traceback_later()
             peak = memory("VmHWM") - idle
             if peak > MEMORY:
                 failures.append(Failure("memory", "GiB", kind, "", f"{peak / GIB:.1f} GiB"))
@@ -110,9 +115,11 @@ def work(lane: int, lanes: int, start: int, plan: Plan, clock: Any) -> None:
     clock[3] = 1.0
 
 
-def _try(kind: str, number: int, plan: Plan, place: Path) -> list[Failure]:
+def _try(
+    kind: str, number: int, plan: Plan, place: Path, step: Callable[[], None]
+) -> list[Failure]:
     case, command = case_of(kind, plan.seed, number, plan.tiny)
-    return try_case(case, plan.tiny, place, command)
+    return try_case(case, plan.tiny, place, command, step)
 
 
 def _warm_up(tiny: Tiny, place: Path) -> None:
@@ -126,6 +133,15 @@ def memory(what: str = "VmRSS", process: str = "self") -> int:
     text = Path(f"/proc/{process}/status").read_text()
     found = re.search(rf"{what}:\s+(\d+)", text)
     return int(found[1]) * 1024 if found else 0
+
+
+def _processor_time(process: int | None) -> float:
+    """Seconds of processor time of a process with its threads."""
+    try:
+        fields = Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _virtual() -> int:
@@ -161,23 +177,32 @@ class Lane:
         self._start()
 
     def _start(self) -> None:
-        # since when an input runs, its number, memory when idle, whether all is done
-        self.clock = multiprocessing.RawArray("d", [0.0, self.next - self.lanes, 0.0, 0.0])
+        # since when a step runs, the number of its input, memory when idle, whether all is done,
+        # and the processor time when the step began
+        self.clock = multiprocessing.RawArray("d", [0.0, self.next - self.lanes, 0.0, 0.0, 0.0])
         arguments = (self.lane, self.lanes, self.next, self.plan, self.clock)
         self.process = multiprocessing.get_context("fork").Process(target=work, args=arguments)
         self.process.start()
+        self.ended = False
+
+    def _is_stuck(self, began: float) -> bool:
+        waited = time.time() - began
+        used = _processor_time(self.process.pid) - self.clock[4] if waited > SECONDS / 4 else 0
+        return waited > WAITING or used > SECONDS
 
     def watch(self) -> bool:
         """End a process that breaks a limit, start the next; False when all is done."""
         began, number = self.clock[0], int(self.clock[1])
         if self.process.is_alive():
-            if began and time.time() - began > SECONDS:
+            if began and self._is_stuck(began):
+                os.kill(self.process.pid or 0, signal.SIGUSR1)  # writes where it is
+                time.sleep(0.5)
                 self._end("hang", number, _stuck(self.plan.place / str(self.lane) / "stuck.txt"))
             elif began and self._beyond() > MEMORY:
                 self._end("memory", number, f"{self._beyond() / GIB:.1f} GiB")
             return True
         self.process.join()
-        if not self.clock[3] and self.process.exitcode:
+        if not self.clock[3] and self.process.exitcode and not self.ended:
             self._note("died", number, f"exit status {self.process.exitcode}")
         self.next = max(number, self.lane - self.lanes) + self.lanes
         if time.time() > self.plan.until or self.next >= self.plan.most:
@@ -195,6 +220,7 @@ class Lane:
         assert self.process.pid
         os.kill(self.process.pid, signal.SIGKILL)
         self.process.join()
+        self.ended = True
         self._note(rule, number, message)
 
     def _note(self, rule: str, number: int, message: str) -> None:
@@ -271,7 +297,8 @@ def report(counts: dict[str, Counter[str]], found: dict[str, Found], seed: int) 
     total = sum(count["inputs"] for count in counts.values())
     lines = [
         "# Fuzzing", "",
-        f"{total:,} damaged inputs, seed {seed}, commit {_commit()}. {len(found)} different failures.",
+        f"{total:,} damaged inputs, seed {seed}, commit {_commit()}. "
+        f"{len(found)} different failures.",
         "", "| kind | inputs | inputs with a failure | mean, ms | most memory beyond idle, MB |",
         "|---|---|---|---|---|",
     ]  # fmt: skip
@@ -351,6 +378,7 @@ def _load_code(kinds: list[str], tiny: Tiny) -> None:
     import forametric as fm
     import forametric.cli
     import forametric.embedding.runtime
+    import tests.support.requests  # noqa: F401
     from tests.support.inputs import seeds_of
 
     for name in fm.__all__:

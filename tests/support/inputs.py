@@ -1,7 +1,7 @@
 """Every kind of file that Forametric reads: valid ones made by code, and what reads them.
 
-A `Case` is one input: the files of a valid seed, some of which have other bytes. `experiments/fuzz.py`
-makes cases at random, and those that broke a rule are kept in `tests/corpus`.
+A `Case` is one input: the files of a valid seed, some of which have other bytes.
+`experiments/fuzz.py` makes cases at random; those that broke a rule are kept in `tests/corpus`.
 """
 
 from __future__ import annotations
@@ -196,7 +196,8 @@ def image_files() -> Files:
         f"tif-pillow-{name}.tif": _saved(rgb.convert(mode), "TIFF", compression=how)
         for name, mode, how in (
             ("lzw", "RGB", "tiff_lzw"), ("packbits", "P", "packbits"), ("fax", "1", "group4"),
-            ("jpeg", "RGB", "jpeg"), ("cmyk", "CMYK", "tiff_adobe_deflate"), ("alpha", "RGBA", None),
+            ("jpeg", "RGB", "jpeg"), ("cmyk", "CMYK", "tiff_adobe_deflate"),
+            ("alpha", "RGBA", None),
         )
     }  # fmt: skip
     return files
@@ -340,8 +341,14 @@ def _archives(_: Tiny) -> dict[str, Seed]:
     return {"flat": Seed({"e.zip": flat}, ("e.zip",)), "below": Seed({"e.zip": below}, ("e.zip",))}
 
 
-SPECIES = ("Globigerina bulloides", "Orbulina universa", "Globigerinella siphonifera",
-           "Globigerinoides ruber", "Neogloboquadrina dutertrei", "Turborotalita quinqueloba")  # fmt: skip
+SPECIES = (
+    "Globigerina bulloides",
+    "Orbulina universa",
+    "Globigerinella siphonifera",
+    "Globigerinoides ruber",
+    "Neogloboquadrina dutertrei",
+    "Turborotalita quinqueloba",
+)
 
 
 def _libraries(_: Tiny) -> dict[str, Seed]:
@@ -696,7 +703,7 @@ LONG_WORK = (("post", "/api/models"), ("post", "/api/models/current"))
 BODY = {
     "reviewer": "A", "specimens": ["598c2ea21c81e6e6"], "source": 0, "target": 1, "name": "x",
     "numbers": [0, 1], "number": 0,
-    "decisions": [{"specimen": "598c2ea21c81e6e6", "verdict": "taxon", "taxon": "Orbulina universa"}],
+    "decisions": [{"specimen": "598c2ea21c81e6e6", "verdict": "taxon", "taxon": "Orbulina"}],
 }  # fmt: skip
 
 
@@ -707,10 +714,11 @@ def _send(folder: Path, _out: Path, tiny: Tiny) -> None:
 
 
 RAW = {
-    "get": b"GET /api/status HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nAuthorization: Bearer {token}\r\n"
-    b"Connection: close\r\n\r\n",
-    "post": b"POST /api/decisions HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nAuthorization: Bearer {token}"
-    b"\r\nContent-Type: application/json\r\nContent-Length: 34\r\nConnection: close\r\n\r\n"
+    "get": b"GET /api/status HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n"
+    b"Authorization: Bearer {token}\r\nConnection: close\r\n\r\n",
+    "post": b"POST /api/decisions HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n"
+    b"Authorization: Bearer {token}\r\nContent-Type: application/json\r\n"
+    b"Content-Length: 34\r\nConnection: close\r\n\r\n"
     b'{"reviewer": "A", "decisions": []}',
     "login": b"POST /login HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Length: 11\r\n"
     b"Content-Type: application/x-www-form-urlencoded\r\nConnection: close\r\n\r\ntoken=wrong",

@@ -257,7 +257,7 @@ def _json_value(data: bytes, rng: Random) -> bytes:
     """Replace, drop or add a value somewhere in a JSON text."""
     try:
         tree = json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         return _insert(data, rng)
     places: list[tuple[Any, Any]] = []
     _collect(tree, places)
@@ -325,8 +325,8 @@ def _xml_tag(data: bytes, rng: Random) -> bytes:
 def _toml_value(data: bytes, rng: Random) -> bytes:
     """Replace the value behind an equals sign."""
     found = list(re.finditer(rb"= *([^\n]*)", data))
-    texts = ("0", "-1", "1e400", "nan", "inf", "true", "''", "'x'", "[]", "[0, 0]", "{}", "1979-05-27",
-             "[" * 2000, "'" + "A" * 300 + "'", "9" * 30, "")  # fmt: skip
+    texts = ("0", "-1", "1e400", "nan", "inf", "true", "''", "'x'", "[]", "[0, 0]", "{}",
+             "1979-05-27", "[" * 2000, "'" + "A" * 300 + "'", "9" * 30, "")  # fmt: skip
     return _replace(data, rng, found, texts)
 
 

@@ -22,6 +22,10 @@ from tests.support.tiny import Tiny
 TOKEN = "a-token-for-tests"
 ADDRESS = "http://127.0.0.1:8765"
 SECONDS = 10
+RIGHT = (
+    "GET /api/status HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nAuthorization: Bearer {token}\r\n"
+    "Connection: close\r\n\r\n"
+)
 
 
 class ServerError(Exception):

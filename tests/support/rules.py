@@ -16,7 +16,7 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,7 +65,13 @@ class Failure:
         return f"{self.rule} {self.kind} {self.where}"
 
 
-def try_case(case: Case, tiny: Tiny, work: Path, commands: str | None = "all") -> list[Failure]:
+def try_case(
+    case: Case,
+    tiny: Tiny,
+    work: Path,
+    commands: str | None = "all",
+    step: Callable[[], None] = lambda: None,
+) -> list[Failure]:
     """Read one input below `work` and return the rules that were broken.
 
     Parameters
@@ -73,6 +79,8 @@ def try_case(case: Case, tiny: Tiny, work: Path, commands: str | None = "all") -
     commands : str or None
         "all" runs every command line of the kind too, None none of them, and any other text one
         that it chooses: the commands before it in a chain run as well.
+    step : function
+        Called before each reading and each command.
     """
     folder, out = work / "in", work / "out"
     clear(folder)
@@ -81,8 +89,10 @@ def try_case(case: Case, tiny: Tiny, work: Path, commands: str | None = "all") -
     before = _state(folder)
     kind, failures = KINDS[case.kind], []
     with chdir(out), writes_outside(work / "out", work / "tmp") as outside:
+        step()
         failures += _read(lambda: kind.read(folder, out, tiny))
         for command in _chosen(kind.commands(folder, out, tiny), commands):
+            step()
             failures += _run(command)
     if _state(folder) != before:
         failures.append(
