@@ -9,9 +9,9 @@ rules are those of tests/support/rules.py, and two that are watched from outside
 each command takes at most 10 seconds of processor time (or a minute of waiting), and at most 2 GiB
 beyond the idle process. Kind, seed and number name an input.
 
-The first inputs of each failure are kept in tests/corpus, where a test reads them from then on.
-Counts and failures are written to experiments/results/fuzz.json and fuzz.md; exit status 1 when
-there is any failure.
+With --keep the first input of each failure is kept in tests/corpus, where a test reads it from then
+on. With --write counts and failures go to experiments/results/fuzz.json and fuzz.md. Exit status 1
+when there is any failure.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ WAITING = 60.0  # seconds by the clock: more than SECONDS, for a machine with ot
 MEMORY = 2 << 30  # bytes beyond the idle process
 RECYCLE = 400  # inputs of one process
 EVERY = 3  # of so many inputs one is also given to a command line
-KEPT = 2  # inputs of each failure
+NAMED = 2  # inputs of each failure that are named
 MAX_KEPT = 16_000  # bytes of a kept input
 CORPUS = ROOT / "tests" / "corpus"
 RESULTS = ROOT / "experiments" / "results"
@@ -270,22 +270,20 @@ def gather(
             failure = Failure(**known)
             one = found.setdefault(f"{row['kind']} {failure.key}", Found(failure))
             one.count += 1
-            if len(one.inputs) < KEPT:
+            if len(one.inputs) < NAMED:
                 one.inputs.append(f"{row['kind']}:{seed}:{row['number']}")
     return counts, found
 
 
 def keep(found: dict[str, Found], tiny: Tiny) -> int:
-    """Save the first inputs of each failure in the corpus; returns how many are new."""
+    """Save the first input of each failure in the corpus; returns how many are new."""
     new = 0
     for one in found.values():
-        for name in one.inputs:
-            kind, seed, number = name.split(":")
-            case, _ = case_of(kind, int(seed), int(number), tiny)
-            text = case.to_json(f"{one.failure.key} ({one.failure.how})")
-            path = CORPUS / kind / f"{seed}-{number}.json"
-            if len(text) > MAX_KEPT or path.exists():
-                continue
+        kind, seed, number = one.inputs[0].split(":")
+        case, _ = case_of(kind, int(seed), int(number), tiny)
+        text = case.to_json(one.failure.key, one.failure.how)
+        path = CORPUS / kind / f"{seed}-{number}.json"
+        if len(text) <= MAX_KEPT and not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
             new += 1

@@ -49,24 +49,25 @@ class Case:
     seed: str
     changed: dict[str, bytes | None] = field(default_factory=dict)
 
-    def to_json(self, reason: str) -> str:
-        """The case as text, with the reason why it is kept."""
+    def to_json(self, reason: str, how: str) -> str:
+        """The case as text, with why it is kept and what broke the rule: `read` or a verb."""
         packed = {
             name: None if data is None else base64.b85encode(zlib.compress(data, 9)).decode()
             for name, data in self.changed.items()
         }
-        known = {"kind": self.kind, "seed": self.seed, "reason": reason, "changed": packed}
+        known = {"kind": self.kind, "seed": self.seed, "reason": reason, "how": how}
+        known |= {"changed": packed}
         return json.dumps(known, indent=1) + "\n"
 
     @classmethod
-    def from_json(cls, text: str) -> Case:
-        """Read what `to_json` wrote."""
+    def from_json(cls, text: str) -> tuple[Case, str]:
+        """Read what `to_json` wrote: the case, and what broke the rule."""
         known = json.loads(text)
         changed = {
             name: None if data is None else zlib.decompress(base64.b85decode(data))
             for name, data in known["changed"].items()
         }
-        return cls(known["kind"], known["seed"], changed)
+        return cls(known["kind"], known["seed"], changed), known["how"]
 
 
 @dataclass(frozen=True)

@@ -77,8 +77,8 @@ def try_case(
     Parameters
     ----------
     commands : str or None
-        "all" runs every command line of the kind too, None none of them, and any other text one
-        that it chooses: the commands before it in a chain run as well.
+        "all" runs every command line of the kind too, None none of them, a verb that one, and any
+        other text one that it chooses. An import that the command needs runs as well.
     step : function
         Called before each reading and each command.
     """
@@ -109,7 +109,8 @@ def _chosen(commands: list[Command], which: str | None) -> list[Command]:
         return []
     if which == "all":
         return commands
-    chosen = Random(which).choice(commands)
+    named = [command for command in commands if command[0] == which]
+    chosen = named[0] if named else Random(which).choice(commands)
     makes = commands[0][0] == "import" and chosen is not commands[0]
     recorded = commands[0][0] == "record" and chosen[0] == "decisions"
     return [commands[0], chosen] if makes or recorded else [chosen]

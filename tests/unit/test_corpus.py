@@ -1,9 +1,11 @@
 """Every input that fuzzing has found to break a rule is read again, and holds it now."""
 
+import tempfile
 import warnings
 from pathlib import Path
 from random import Random
 
+import matplotlib.pyplot  # noqa: F401  lists the fonts, once, before writing is watched
 import pytest
 
 from tests.support.inputs import KINDS, Case, make_case
@@ -13,6 +15,12 @@ CORPUS = Path(__file__).parents[1] / "corpus"
 KEPT = sorted(CORPUS.rglob("*.json"))
 PENDING: dict[str, str] = {}
 SLOW_KINDS = ("http", "raw")
+
+
+@pytest.fixture(autouse=True)
+def _own_temporary_files(tmp_path, monkeypatch):
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
 
 
 def _name(path):
@@ -27,9 +35,9 @@ def _marked(path):
 
 @pytest.mark.parametrize("path", [_marked(path) for path in KEPT])
 def test_what_once_broke_a_rule_holds_it(path, tiny, tmp_path):
-    case = Case.from_json(path.read_text(encoding="utf-8"))
+    case, how = Case.from_json(path.read_text(encoding="utf-8"))
     with warnings.catch_warnings(action="ignore"):  # libraries' own, about damaged files
-        failures = try_case(case, tiny, tmp_path)
+        failures = try_case(case, tiny, tmp_path, how if how not in ("", "read") else None)
     assert not failures, "\n".join(f"{f.key} ({f.how})\n{f.message}" for f in failures)
 
 
@@ -49,4 +57,4 @@ def test_the_same_numbers_make_the_same_input(kind, tiny):
 
 def test_a_case_is_kept_as_text_and_read_again(tiny):
     case = make_case("models", tiny, Random(3))
-    assert Case.from_json(case.to_json("a reason")) == case
+    assert Case.from_json(case.to_json("a reason", "identify")) == (case, "identify")
