@@ -6,6 +6,7 @@ ForametricError
 │   ├── ImageError      one image cannot be read; work on many images lists it and continues
 │   └── RecipeError     a recipe file or one of its settings is invalid
 ├── ModelError          a model folder is damaged, or of an unknown format
+├── StoreBusyError      a store of decisions cannot answer now; the same request may succeed later
 └── MissingExtraError   an optional dependency is missing; the message has the install command
 """
 
@@ -34,6 +35,10 @@ class RecipeError(InputError):
 
 class ModelError(ForametricError):
     """A saved model is damaged or of an unknown format."""
+
+
+class StoreBusyError(ForametricError):
+    """A store of decisions is locked, full or cut off; the same request may succeed later."""
 
 
 class MissingExtraError(ForametricError):

@@ -13,20 +13,23 @@ playwright = pytest.importorskip("playwright.sync_api")
 pytestmark = pytest.mark.slow
 
 
-def draw_lasso(visit: Visit, radius: int = 120) -> None:
-    """Draw a lasso around the middle of the map."""
+def draw_lasso(visit: Visit, radius: int = 100) -> None:
+    """Draw a lasso around a specimen of the map and its neighbours, starting towards the middle."""
     page = visit.page
     button = page.get_by_role("button", name="Lasso")
     button.click()
     playwright.expect(button).to_have_attribute("aria-pressed", "true", timeout=60_000)
     box = page.locator("canvas.points").bounding_box()
     assert box is not None
-    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
-    page.mouse.move(x + radius, y)
-    page.mouse.down()
+    left, top = page.evaluate("window.forametricMap.plot.getScreenPosition(0)")
+    start = math.atan2(box["height"] / 2 - top, box["width"] / 2 - left)
     for step in range(41):
-        angle = step / 40 * 2 * math.pi
-        page.mouse.move(x + radius * math.cos(angle), y + radius * math.sin(angle))
+        angle = start + step / 40 * 2 * math.pi
+        page.mouse.move(
+            box["x"] + left + radius * math.cos(angle), box["y"] + top + radius * math.sin(angle)
+        )
+        if step == 0:
+            page.mouse.down()
         page.wait_for_timeout(12)
     page.mouse.up()
 

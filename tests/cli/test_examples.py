@@ -21,7 +21,7 @@ def test_simulate_writes_shells_and_their_truth(tmp_path, monkeypatch):
     assert forametric(*asked).returncode == 2
     few = forametric("simulate", "--total", 0, "-o", tmp_path / "t")
     assert few.returncode == 2
-    assert "give 1 or more" in few.stderr
+    assert "between 1 and" in few.stderr
 
 
 @pytest.mark.slow

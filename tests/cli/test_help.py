@@ -6,6 +6,7 @@ import json
 import re
 import tomllib
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pytest
 import typer
@@ -28,7 +29,7 @@ VERBS = {
     "import", "segment", "download", "taxonomy", "check", "split", "export", "info",
     "train", "evaluate", "benchmark", "calibrate", "add", "recipes",
     "identify", "embed", "discover", "assemblage", "map",
-    "queue", "record", "decisions", "apply-decisions", "review",
+    "queue", "record", "decisions", "backup", "restore", "apply-decisions", "review",
     "demo", "simulate",
 }  # fmt: skip
 
@@ -141,3 +142,46 @@ def test_expected_failures_are_sentences_and_others_are_not_hidden():
     full = failure(OSError(errno.ENOSPC, "No space left on device", "a.png"))
     assert full == "the disk is full (a.png); nothing half-written was kept."
     assert failure(ZeroDivisionError("a programming error")) is None
+
+
+# Numbers
+
+
+NUMBERS = sorted(
+    (verb, p.opts[-1])
+    for verb, command in COMMANDS.items()
+    for p in command.params
+    if {int, float} & {t := get_type_hints(command.callback).get(p.name), *get_args(t)}
+)
+
+
+def test_the_numbers_of_the_command_line_are_found():
+    assert {("split", "--seed"), ("identify", "--min-probability"), ("review", "--port")} <= {
+        *NUMBERS
+    }
+
+
+@pytest.mark.parametrize(("verb", "option"), NUMBERS)
+@pytest.mark.parametrize(
+    "number", ["-1", "nan", "inf", "1e999", "99999999999999999999", "x", "1,5"]
+)
+def test_a_number_out_of_range_is_refused_by_one_sentence(verb, option, number, tmp_path):
+    """Negative seeds and counts, and shares that are no number, once ended in tracebacks."""
+    required = [p for p in COMMANDS[verb].params if p.required and p.opts[-1] != option]
+    given = [
+        word
+        for p in required
+        for word in ([p.opts[-1]] if p.param_type_name == "option" else []) + ["nowhere"]
+    ]
+    done = forametric(verb, *given, option, number, cwd=tmp_path)
+    assert done.returncode == 2
+    assert option in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("output", [".", "..", "/", "x/.."])
+def test_a_folder_in_use_is_not_an_output(output, shells_folder, tmp_path):
+    done = forametric("split", shells_folder, "-o", output, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "name a new file or folder" in done.stderr

@@ -52,7 +52,7 @@ def test_train_names_a_wrong_recipe_and_setting(shells_folder, split_file, tmp_p
     for options, words in (
         (["--recipe", "defualt"], "karaderi2022"),
         (["--set", "network.bone=1"], "network.bone"),
-        (["--init-from", tmp_path], "is not a model"),
+        (["--init-from", tmp_path / "none"], "is not a model"),
     ):
         asked = ["--split", split_file, "-o", tmp_path / "m", *options]
         done = forametric("train", shells_folder, *asked)

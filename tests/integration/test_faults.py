@@ -11,6 +11,8 @@ import pytest
 from forametric.data.collection import Collection
 from forametric.data.embeddings import read_vectors
 from forametric.data.importers import import_collection
+from forametric.errors import InputError, StoreBusyError
+from forametric.review import Decision, DecisionStore
 from tests.support.cli import QUICK, forametric
 from tests.support.shared import write_noise
 
@@ -26,7 +28,8 @@ def _mounted(folder, options):
     try:
         yield place
     finally:
-        subprocess.run(["umount", str(place)], check=True)
+        # lazily: a failed test may still have a file open
+        subprocess.run(["umount", "-l", str(place)], check=True)
 
 
 @pytest.fixture
@@ -83,6 +86,41 @@ def test_a_read_only_disk_ends_in_a_sentence(verb, read_only_disk, shells_folder
     assert done.returncode == 2, done.stderr
     assert "Read-only file system" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_store_on_a_full_disk_says_so_and_keeps_what_it_had(full_disk):
+    (full_disk / "filler").unlink()
+    store = DecisionStore(full_disk / "d.sqlite")
+    store.record([Decision("s1", "unlisted", "", "A")])
+    with contextlib.suppress(OSError), (full_disk / "filler").open("wb", buffering=0) as filler:
+        while filler.write(bytes(4096)):
+            pass
+    many = [Decision(f"s{n}", "unlisted", "", "A") for n in range(2, 3000)]
+    with pytest.raises(StoreBusyError, match=r"disk of .* is full, and nothing"):
+        store.record(many)
+    assert store.history()["specimen"].tolist() == ["s1"]
+    done = forametric("backup", store.place, "-o", full_disk / "b.sqlite")
+    assert done.returncode == 2
+    assert "full" in done.stderr
+    assert not (full_disk / "b.sqlite").exists()
+    (full_disk / "filler").unlink()
+    assert len(store.record(many)) == 2998
+
+
+def test_a_store_on_a_read_only_disk_can_be_read(tmp_path):
+    with _mounted(tmp_path, "size=4m") as place:
+        store = DecisionStore(place / "d.sqlite")
+        store.record([Decision("s1", "unlisted", "", "A")])
+        store.close()
+        subprocess.run(["mount", "-o", "remount,ro", place], check=True)
+        assert forametric("decisions", "--store", place / "d.sqlite").returncode == 0
+        for write in (
+            lambda: DecisionStore(place / "d.sqlite"),
+            lambda: DecisionStore(place / "new" / "d.sqlite"),
+            lambda: DecisionStore.open(place / "d.sqlite").undo("A"),
+        ):
+            with pytest.raises(InputError, match=r"(?i)read-only"):
+                write()
 
 
 @pytest.fixture(scope="module")

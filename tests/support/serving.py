@@ -42,7 +42,7 @@ def folder(prepared_project, tmp_path_factory) -> Iterator[Path]:
     copy = prepared_project.with_name(tmp_path_factory.mktemp("p").name)
     shutil.copytree(prepared_project, copy)
     yield copy
-    shutil.rmtree(copy)
+    shutil.rmtree(copy, ignore_errors=True)  # SQLite may be removing its log
 
 
 @pytest.fixture

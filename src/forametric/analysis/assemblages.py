@@ -32,7 +32,8 @@ from forametric.identification.calibration import Calibration
 from forametric.identification.identifier import UNKNOWN
 from forametric.model.identify import Identifications
 from forametric.model.model import Model
-from forametric.utils.files import atomic_folder, write_json
+from forametric.utils.files import write_json
+from forametric.utils.outputs import atomic_folder
 from forametric.utils.results import Result
 
 if TYPE_CHECKING:

@@ -7,12 +7,15 @@ specimen that it was found against: the table can be acted on, and its page show
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import KFold
@@ -20,20 +23,21 @@ from sklearn.model_selection import KFold
 from forametric._typing import AnyArray, Float64Array, FloatArray, IntArray, NameArray, PathLike
 from forametric.data.collection import Collection, content_hash
 from forametric.data.embeddings import Embeddings
+from forametric.data.inputs import check_output_folder
 from forametric.data.sources import open_collection
 from forametric.data.splits import READ_AS, SUBSETS, small_taxa
 from forametric.data.thumbnails import thumbnail_url
-from forametric.errors import ImageError, InputError
+from forametric.errors import InputError
 from forametric.identification.references import ReferenceSet
-from forametric.images import crop_plate, decode, preprocess
+from forametric.images import crop_plate, decoding, preprocess
 from forametric.model.model import Model
-from forametric.utils.files import atomic_folder
 from forametric.utils.html import write_page
+from forametric.utils.outputs import atomic_folder
 from forametric.utils.progress import in_parallel
 from forametric.utils.results import Result
 
 THUMBNAIL = 32  # px, the side of the image by which near copies are recognised
-BLOCK = 2048  # images compared with as many others at once
+BLOCK = 1024  # images compared with as many others at once
 NEAR_COPY = 0.99  # correlation of two such images above which they are near copies
 OFF_SCALE = 4.0  # times larger or smaller than the median of its taxon
 NEIGHBORS, FOLDS = 10, 5
@@ -132,6 +136,7 @@ class CheckReport(Result):
     def save(self, folder: PathLike, *, overwrite: bool = False) -> Path:
         """Write `findings.csv`, and `check.html` with images of the first of each kind."""
         folder = Path(folder)
+        check_output_folder(folder, overwrite, self.collection)
         with atomic_folder(folder, overwrite) as temporary:
             self.table.to_csv(temporary / "findings.csv", index=False)
             self.to_html(temporary / "check.html")
@@ -203,15 +208,14 @@ def check_embedded(collection: Collection, embeddings: Embeddings | None = None)
     for row, other, conflict in pairs:
         kind = "conflict" if conflict else "duplicate"
         add(kind, row, other, 1.0, KINDS[kind])
-    contents = content_hash(table["id"]).tolist()
-    same = {(a, b) for a, b, _ in pairs}
-    near = [
-        (later, earlier, correlation)
-        for earlier, later, correlation in near_copies(thumbs, deviations)
-        if (later, earlier) not in same and contents[later] != contents[earlier]
-    ]
-    for row, other, correlation in near:
-        add("near copy", row, other, correlation, f"correlation {correlation:.3f}")
+    # A file that occurs again is compared once.
+    compared = (deviations >= 2) & ~content_hash(table["id"]).duplicated().to_numpy()
+    near = near_copies(thumbs, np.flatnonzero(compared))
+    together = Counter(earlier for earlier, _, _ in near)
+    for earlier, later, correlation in near:
+        number = together[earlier] + 1
+        many = f", one of {number} near copies" if number > 2 else ""
+        add("near copy", later, earlier, correlation, f"correlation {correlation:.3f}{many}")
     copies = [(row, other) for row, other, _ in [*pairs, *near]]
     for row, other, message in _leaks(table, copies):
         add("leak", row, other, 1.0, message)
@@ -225,32 +229,51 @@ def check_embedded(collection: Collection, embeddings: Embeddings | None = None)
     return CheckReport(_findings(rows, table), counts, collection, embeddings is not None)
 
 
-def near_copies(thumbs: AnyArray, deviations: FloatArray) -> list[tuple[int, int, float]]:
-    """Pairs (earlier, later, correlation) of images that are nearly the same.
+def near_copies(thumbs: AnyArray, compared: IntArray) -> list[tuple[int, int, float]]:
+    """(earlier, later, correlation) for each image that is nearly the same as an earlier one.
+
+    Each image is named once as the later one, so that thousands of nearly equal images give as
+    many rows, not millions of pairs. The earlier one is the first that has no near copy before
+    itself, where there is one; so all of a group name the same image.
 
     Parameters
     ----------
     thumbs : ndarray of uint16, shape (n, THUMBNAIL * THUMBNAIL)
         Images in shades of grey; the scale does not matter.
-    deviations : ndarray of float32, shape (n,)
-        The standard deviation of each in grey levels of 256; images of nearly one grey are not
-        compared.
+    compared : ndarray of int
+        The rows to compare, ascending; none of them of one grey only.
     """
-    compared = np.flatnonzero(deviations >= 2)
     found: list[tuple[int, int, float]] = []
-    # Only what comes later in the table: each pair once, and never a full matrix.
+    first, copies = compared[:0], compared[:0]
     for start in range(0, len(compared), BLOCK):
         rows = compared[start : start + BLOCK]
-        these = _standardised(thumbs[rows])
-        for later in range(start, len(compared), BLOCK):
-            others = compared[later : later + BLOCK]
-            correlation = these @ _standardised(thumbs[others]).T
-            found += [
-                (int(rows[i]), int(others[j]), float(correlation[i, j]))
-                for i, j in zip(*np.nonzero(correlation > NEAR_COPY), strict=True)
-                if others[j] > rows[i]
-            ]
+        vectors = _standardised(thumbs[rows])
+        matches = dict[int, tuple[int, float]]()
+        for earlier in (first, copies):
+            for part in range(0, len(earlier), BLOCK):
+                others = earlier[part : part + BLOCK]
+                left = [i for i in range(len(rows)) if i not in matches]
+                near = vectors[left] @ _standardised(thumbs[others]).T
+                matches |= _first_of(near, left, others)
+        near = np.tril(vectors @ vectors.T, -1)
+        near[list(matches)] = 0
+        matches |= _first_of(near, list(range(len(rows))), rows)
+        found += [(matches[i][0], int(rows[i]), matches[i][1]) for i in sorted(matches)]
+        is_copy = np.isin(np.arange(len(rows)), list(matches))
+        first, copies = np.append(first, rows[~is_copy]), np.append(copies, rows[is_copy])
     return found
+
+
+def _first_of(
+    correlation: FloatArray, left: list[int], others: IntArray
+) -> dict[int, tuple[int, float]]:
+    """The first of `others` with which each of `left` has a high correlation, and how high."""
+    near = correlation > NEAR_COPY
+    return {
+        left[i]: (int(others[at]), float(correlation[i, at]))
+        for i, at in enumerate(near.argmax(1))
+        if near[i, at]
+    }
 
 
 def _standardised(thumbs: AnyArray) -> FloatArray:
@@ -355,12 +378,13 @@ def _read(
 
     def read(row: int) -> str | None:
         try:
-            photo = crop_plate(decode(collection.path(row)))
-        except (ImageError, InputError) as error:
+            with decoding(collection.path(row)) as image:
+                photo = crop_plate(image)
+                grey = preprocess(photo, THUMBNAIL).mean(2, dtype=np.float32).ravel()
+                sides[row] = max(photo.shape[:2])
+        except InputError as error:
             return str(error)
-        grey = preprocess(photo, THUMBNAIL).mean(2, dtype=np.float32).ravel()
         thumbs[row], deviations[row] = (grey * 256).round(), grey.std()
-        sides[row] = max(photo.shape[:2])
         return None
 
     results = enumerate(in_parallel("reading images", read, range(len(sides))))
@@ -379,7 +403,8 @@ def _exact(table: pd.DataFrame) -> list[tuple[int, int, bool]]:
 def _leaks(table: pd.DataFrame, copies: list[tuple[int, int]]) -> list[tuple[int, int, str]]:
     """Copies and specimens of one group that a split puts on different sides.
 
-    The sides are learnt (train, val) and held out (test, unseen, distractor).
+    The sides are learnt (train, val) and held out (test, unseen, distractor). Each specimen that is
+    held out is named once, with the first that is learnt of its group.
     """
     side = {"train": "learnt", "val": "learnt"} | dict.fromkeys(
         ("test", "unseen", "distractor", "unknown"), "held"
@@ -391,17 +416,30 @@ def _leaks(table: pd.DataFrame, copies: list[tuple[int, int]]) -> list[tuple[int
         and len(table[c].dropna())
         and set(table[c].dropna()) <= {*SUBSETS, *READ_AS}
     ]
-    mates = table.reset_index().dropna(subset=["group"]).groupby("group")["index"]
-    grouped = [(int(b), int(rows.iloc[0])) for _, rows in mates for b in rows.iloc[1:]]
+    links = {
+        "a copy": pd.Series(_connected(len(table), copies)),
+        "the same group": table["group"].reset_index(drop=True),
+    }
     found = []
     for column in columns:
-        sides = table[column].map(side).to_numpy(dtype=object)
-        for why, pairs in (("a copy", copies), ("the same group", grouped)):
-            for row, other in pairs:
-                if {sides[row], sides[other]} == {"learnt", "held"}:
-                    subsets = f"{table[column].iloc[row]} and {table[column].iloc[other]}"
-                    found.append((row, other, f"{why} in {column}: {subsets}"))
+        subsets = table[column].reset_index(drop=True)
+        sides = subsets.map(side)
+        for why, groups in links.items():
+            learnt = groups[sides == "learnt"].dropna().drop_duplicates()
+            first = pd.Series(learnt.index, index=learnt.to_numpy(), dtype=object)
+            others = groups[sides == "held"].dropna().map(first).dropna()
+            found += [
+                (int(row), int(other), f"{why} in {column}: {subsets[row]} and {subsets[other]}")
+                for row, other in others.items()
+            ]
     return found
+
+
+def _connected(count: int, pairs: list[tuple[int, int]]) -> IntArray:
+    """A number for each row; rows that are connected by pairs have the same."""
+    rows = np.array(pairs, np.int64).reshape(-1, 2)
+    links = coo_array((np.ones(len(rows), bool), (rows[:, 0], rows[:, 1])), (count, count))
+    return np.asarray(connected_components(links, directed=False)[1], dtype=np.int64)
 
 
 def _off_scale(table: pd.DataFrame, sides: IntArray, readable: IntArray) -> list[tuple[int, float]]:

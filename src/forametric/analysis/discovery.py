@@ -28,14 +28,16 @@ from forametric.analysis.clustering import (
 )
 from forametric.data.collection import Collection
 from forametric.data.embeddings import Embeddings, skipped_table
+from forametric.data.inputs import check_output_folder
 from forametric.data.sources import ImageSource, open_collection
 from forametric.data.thumbnails import table_with_thumbnails, thumbnail_url
 from forametric.errors import InputError
 from forametric.identification.identifier import Identifier
 from forametric.identification.open_set import probability_known
 from forametric.model.model import Model
-from forametric.utils.files import atomic_folder
 from forametric.utils.html import write_page
+from forametric.utils.outputs import atomic_folder
+from forametric.utils.ranges import COUNT
 from forametric.utils.results import Result
 
 MIN_SPECIMENS = 4  # that can be clustered at all
@@ -129,6 +131,7 @@ class Morphotypes(Result):
         columns = {name: self.table[name].to_numpy() for name in ("morphotype", "novelty", "best")}
         table = part.specimens.assign(**columns)
         part = Collection(table, part.images, {**part.info, "made_by": self.model})
+        check_output_folder(folder, overwrite, whole)
         with atomic_folder(folder, overwrite) as temporary:
             part.write_into(temporary, folder)
             table.to_csv(temporary / "specimens.csv", index=False)
@@ -229,6 +232,7 @@ def discover_unknown(
     InputError
         When too few are given no name, or the model has no calibration to tell which.
     """
+    COUNT.check(n_groups=n_groups)
     if model.calibration is None and not include_known:
         raise InputError(
             "this model has no calibration, so it calls nothing unknown; calibrate it, or group "

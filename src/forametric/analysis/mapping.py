@@ -13,11 +13,11 @@ from forametric.analysis.morphospace import Morphospace
 from forametric.analysis.plots.morphospace_figure import SUFFIXES
 from forametric.data.collection import Collection
 from forametric.data.embeddings import Embeddings
+from forametric.data.inputs import check_output_file
 from forametric.data.sources import open_collection
 from forametric.errors import InputError
 from forametric.model.embed_collection import embeddings_of
 from forametric.model.model import Model
-from forametric.utils.files import refuse_existing
 from forametric.utils.results import Result
 
 UNLABELLED = "unnamed"
@@ -104,9 +104,10 @@ def map_images(
         raise InputError(f"{output} should end in .html, {', '.join(SUFFIXES)}.")
     if onto and suffix == ".html":
         raise InputError("only PNG, PDF and SVG show specimens placed onto a map.")
-    refuse_existing(output, overwrite)
+    sources = (model.folder if isinstance(model, Model) else model, images, onto, embeddings)
+    check_output_file(output, overwrite, *sources)
     if onto is None:
-        refuse_existing(layout, overwrite)
+        check_output_file(layout, overwrite, *sources)
     known = Morphospace.load(onto) if onto else None
     model = model if isinstance(model, Model) else Model.load(model)
     made = embeddings_of(model, open_collection(images), embeddings)

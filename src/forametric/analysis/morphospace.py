@@ -38,8 +38,10 @@ from forametric.errors import InputError
 from forametric.identification.index import Index
 from forametric.identification.references import neighbor_weights
 from forametric.images import load_image
-from forametric.utils.files import atomic_path, refuse_existing
+from forametric.utils.files import atomic_path
+from forametric.utils.outputs import check_file
 from forametric.utils.progress import bar
+from forametric.utils.ranges import COUNT, SEED
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -98,6 +100,8 @@ class Morphospace:
     def __init__(
         self, *, seed: int = 0, perplexity: float = 30.0, max_landmarks: int = MAX_LANDMARKS
     ) -> None:
+        SEED.check(seed=seed)
+        COUNT.check(max_landmarks=max_landmarks)
         self.seed = seed
         self.perplexity = perplexity
         self.max_landmarks = max_landmarks
@@ -252,7 +256,7 @@ class Morphospace:
         import pyarrow.parquet as pq
 
         path = Path(path)
-        refuse_existing(path, overwrite)
+        check_file(path, overwrite)
         flat = pa.array(np.ascontiguousarray(self.vectors_).ravel(), pa.float32())
         table = pa.table(
             {

@@ -9,6 +9,7 @@ import typer
 from forametric._version import __version__
 from forametric.cli import analysis, data, examples, models, review
 from forametric.cli._output import run
+from forametric.utils.verb import verb
 
 app = typer.Typer(
     name="forametric",
@@ -30,11 +31,12 @@ def _version(asked: bool) -> None:
 
 @app.callback()
 def _program(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    pass
+    verb.set(context.invoked_subcommand or "")
 
 
 def main() -> None:

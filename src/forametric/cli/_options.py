@@ -4,9 +4,22 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-from typer import Argument, Option
+from typer import Argument, CallbackParam, Option
+
+from forametric.errors import InputError
+from forametric.utils.ranges import (
+    COUNT,
+    LENGTH,
+    NUMBER,
+    PORT,
+    PROBABILITY,
+    SEED,
+    SHARE,
+    SIDE,
+    Range,
+)
 
 DATA, MODEL, ANALYSIS, REVIEW, EXAMPLES = "Data", "Model", "Analysis", "Review", "Examples"
 SourceFormat = StrEnum(
@@ -16,14 +29,32 @@ ExportFormat = StrEnum(
     "ExportFormat", ["csv", "excel", "ecotaxa", "particle-trieur", "darwin-core"]
 )
 
+
+def _number(limits: Range, text: str, *names: str) -> Any:
+    """An option whose number must be in a range, which the library states for Python too."""
+
+    def check(parameter: CallbackParam, value: float | None) -> float | None:
+        limits.check(**{parameter.opts[-1]: value})
+        return value
+
+    return Option(*names, help=text, callback=check)
+
+
+def _new_path(parameter: CallbackParam, path: Path | None) -> Path | None:
+    """Refuse an output that is a folder in use: ".", ".." and "/"."""
+    if path is not None and path.name in ("", ".."):
+        raise InputError(f"{parameter.opts[-1]} {path}: name a new file or folder.")
+    return path
+
+
 # Every command
 Json = Annotated[bool, Option("--json", help="Print the result as JSON.")]
 Overwrite = Annotated[bool, Option("--overwrite", help="Replace an existing output.")]
-Output = Annotated[Path, Option("-o", "--output", help="Where to write.")]
+Output = Annotated[Path, Option("-o", "--output", help="Where to write.", callback=_new_path)]
 ModelPath = Annotated[Path, Argument(help="A model folder.")]
 CollectionPath = Annotated[Path, Argument(help="A collection folder.")]
 Images = Annotated[Path, Argument(help="A collection, a folder of images, or one image.")]
-Seed = Annotated[int, Option(help="Seed of all random draws.")]
+Seed = Annotated[int, _number(SEED, "Seed of all random draws.")]
 SplitName = Annotated[
     str, Option("--split", help="A column of the collection, or a CSV (id, subset).")
 ]
@@ -34,10 +65,12 @@ Names = Annotated[
 # Data
 Source = Annotated[Path, Argument(help="A folder, a table, a project or a ZIP.")]
 Format = Annotated[SourceFormat, Option("--source", help="The format of the source.")]
-BarUm = Annotated[float | None, Option(help="Length of the scale bar on each label strip, µm.")]
+BarUm = Annotated[float | None, _number(LENGTH, "Length of the scale bar on each label strip, µm.")]
 Slides = Annotated[list[Path], Argument(help="Images of slides, or folders of them.")]
-UmPerPx = Annotated[float | None, Option(help="µm per pixel; else what a TIFF file states.")]
-MinDiameter = Annotated[float | None, Option(help="Least diameter, µm (pixels without a scale).")]
+UmPerPx = Annotated[float | None, _number(LENGTH, "µm per pixel; else what a TIFF file states.")]
+MinDiameter = Annotated[
+    float | None, _number(LENGTH, "Least diameter, µm (pixels without a scale).")
+]
 Refresh = Annotated[bool, Option("--refresh", help="Ask WoRMS for AphiaIDs and families.")]
 CheckModel = Annotated[
     Path | None, Option("--model", help="Also check the labels with this model.")
@@ -46,9 +79,9 @@ CheckOutput = Annotated[
     Path | None, Option("-o", "--output", help="Folder for check.html and findings.csv.")
 ]
 Fix = Annotated[Path | None, Option(help="Write a new collection without what is certainly wrong.")]
-HeldOutTaxa = Annotated[int, Option(help="Number of taxa to hold out whole.")]
-TestShare = Annotated[float, Option("--test", help="Share of each known taxon for the test.")]
-ValShare = Annotated[float, Option("--val", help="Share for selection and calibration.")]
+HeldOutTaxa = Annotated[int, _number(NUMBER, "Number of taxa to hold out whole.")]
+TestShare = Annotated[float, _number(SHARE, "Share of each known taxon for the test.", "--test")]
+ValShare = Annotated[float, _number(SHARE, "Share for selection and calibration.", "--val")]
 ToFormat = Annotated[ExportFormat, Option("--format", help="The format to write.")]
 NamesFile = Annotated[
     Path | None, Option("--identifications", help="Names from identify (CSV) to export.")
@@ -71,12 +104,16 @@ Decisions = Annotated[
 Extra = Annotated[
     list[Path] | None, Option("--extra-collection", help="Another labelled collection to train on.")
 ]
-TrainSeed = Annotated[int | None, Option("--seed", help="Seed of all random draws, 0 by default.")]
+TrainSeed = Annotated[
+    int | None, _number(SEED, "Seed of all random draws, 0 by default.", "--seed")
+]
 Recipes = Annotated[str, Option(help="Recipes or TOML files, separated by commas.")]
 Splits = Annotated[str, Option(help="Columns or CSV files, separated by commas; else --repeats.")]
-Repeats = Annotated[int, Option(help="Number of splits to draw.")]
-BenchTaxa = Annotated[int | None, Option("--held-out-taxa", help="Held out whole; else a quarter.")]
-Seeds = Annotated[int, Option(help="Trainings of each recipe on each split.")]
+Repeats = Annotated[int, _number(COUNT, "Number of splits to draw.")]
+BenchTaxa = Annotated[
+    int | None, _number(NUMBER, "Held out whole; else a quarter.", "--held-out-taxa")
+]
+Seeds = Annotated[int, _number(COUNT, "Trainings of each recipe on each split.")]
 Against = Annotated[str, Option(help="The recipe to compare the others with; else the first.")]
 Paper = Annotated[
     bool, Option("--endless-forams", help="Splits and figures of Karaderi et al. 2022.")
@@ -86,10 +123,10 @@ Labelled = Annotated[
 ]
 
 # Analysis
-MinProbability = Annotated[float, Option(help="Minimum probability for reporting a name.")]
+MinProbability = Annotated[float, _number(PROBABILITY, "Minimum probability for reporting a name.")]
 Alpha = Annotated[
     float | None,
-    Option("--conformal-alpha", help="Also report conformal sets, error rate e.g. 0.05."),
+    _number(SHARE, "Also report conformal sets, error rate e.g. 0.05.", "--conformal-alpha"),
 ]
 Neighbors = Annotated[
     Path | None, Option(help="Also find the ten most similar specimens in this output of embed.")
@@ -102,7 +139,7 @@ Cluster = Annotated[
 ]
 Store = Annotated[str | None, Option("--images", help="With --cluster: e.g. s3://bucket/plates.")]
 All = Annotated[bool, Option("--all", help="Group all specimens, not only those without a name.")]
-NGroups = Annotated[int | None, Option(help="The number of groups, if known; else estimated.")]
+NGroups = Annotated[int | None, _number(COUNT, "The number of groups, if known; else estimated.")]
 By = Annotated[str, Option(help="The column that names the sample.")]
 Depth = Annotated[str, Option(help="The column with each sample's depth or age.")]
 Onto = Annotated[Path | None, Option(help="A map (.parquet) to place the specimens in.")]
@@ -112,6 +149,10 @@ EmbeddingsFile = Annotated[
 
 # Review
 StoreUrl = Annotated[str, Option("--store", help="Decisions: an SQLite file, or postgresql://….")]
+StorePlace = Annotated[str, Argument(help="Decisions: an SQLite file, or postgresql://….")]
+StoreCopy = Annotated[
+    str, Option("-o", "--output", help="The other store: a file, or postgresql://….")
+]
 Settled = Annotated[str, Option("--store", help="Decisions: what they settle is left out.")]
 ReferenceImages = Annotated[
     list[Path] | None, Option(help="Collections with the images of the references.")
@@ -130,12 +171,11 @@ ReviewModel = Annotated[
 ]
 Database = Annotated[str, Option(help="Keep decisions in postgresql://…, not in the project.")]
 Host = Annotated[str, Option(help="Address to serve on; others than this machine need a token.")]
-Port = Annotated[int, Option(min=0, max=65535, help="0 takes any free port.")]
+Port = Annotated[int, _number(PORT, "0 takes any free port.")]
 Browser = Annotated[bool, Option(help="Open the page in the browser.")]
 
 # Examples
-Total = Annotated[int, Option(help="Total number of shells.")]
+Total = Annotated[int, _number(COUNT, "Total number of shells.")]
 LongTail = Annotated[bool, Option("--long-tail", help="As imbalanced as Endless Forams.")]
-Size = Annotated[int, Option(help="Side of the images in pixels.")]
+Size = Annotated[int, _number(SIDE, "Side of the images in pixels.")]
 Masks = Annotated[bool, Option("--masks", help="Write the outlines too, below masks.")]
-DemoOutput = Annotated[Path, Option("-o", "--output", help="Where to write.")]

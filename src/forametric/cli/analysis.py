@@ -6,7 +6,7 @@ import typer
 
 import forametric as fm
 from forametric.cli import _options as opt
-from forametric.cli._output import finish, refuse, write_skipped
+from forametric.cli._output import finish, refuse_file, refuse_folder, write_skipped
 from forametric.errors import InputError
 
 
@@ -37,9 +37,10 @@ def identify(
     """
     if any("=" not in text for text in where or []) or (where and neighbors is None):
         raise InputError("--where takes COLUMN=VALUE and only goes with --neighbors.")
-    similar = output.with_name(f"{output.stem}.neighbors.csv") if neighbors else None
-    refuse(output, overwrite)
-    refuse(similar, overwrite)
+    similar = output.parent / f"{output.stem}.neighbors.csv" if neighbors else None
+    inputs = (model, images, taxonomy, neighbors)
+    refuse_file(output, overwrite, *inputs, skipped=True)
+    refuse_file(similar, overwrite, *inputs)
     chosen, index = fm.Model.load(model), None
     if neighbors:
         conditions = dict(text.split("=", 1) for text in where or [])
@@ -71,6 +72,8 @@ def embed(
     """
     if store and not cluster:
         raise InputError("--images only goes with --cluster.")
+    if not cluster:
+        refuse_file(output, overwrite, model, images, skipped=True)
     if cluster:
         skipped = fm.embed_on_cluster(
             model, images, output, cluster, images=store, overwrite=overwrite
@@ -93,7 +96,7 @@ def discover(
 
     Example: forametric discover models/plates collections/core -o morphotypes
     """
-    refuse(output, overwrite)
+    refuse_folder(output, overwrite, model, images)
     found = fm.discover_unknown(
         fm.Model.load(model), images, include_known=include_known, n_groups=n_groups
     )
@@ -114,7 +117,7 @@ def assemblage(
 
     Example: forametric assemblage models/plates collections/core --depth depth_cm -o core-counts
     """
-    refuse(output, overwrite)
+    refuse_folder(output, overwrite, model, images)
     found = fm.assemblages_of(fm.Model.load(model), images, by=by, depth=depth)
     found.save(output, overwrite=overwrite)
     finish(found, output, as_json, listed=output / "skipped.csv")
@@ -138,6 +141,7 @@ def map_(
 
     Example: forametric map models/plates collections/plates -o morphospace.png
     """
+    refuse_file(output, overwrite, model, images, skipped=True)
     drawn = fm.map_images(
         model, images, output, onto=onto, embeddings=embeddings, seed=seed, overwrite=overwrite
     )

@@ -8,7 +8,7 @@ import typer
 
 import forametric as fm
 from forametric.cli import _options as opt
-from forametric.cli._output import finish, refuse, warn
+from forametric.cli._output import finish, refuse_file, refuse_folder, warn
 
 
 def register(app: typer.Typer) -> None:
@@ -84,7 +84,7 @@ def taxonomy(
 
     Example: forametric taxonomy --refresh -o names.csv
     """
-    refuse(output, overwrite)
+    refuse_file(output, overwrite)
     names = fm.Taxonomy.load()
     names = names.refreshed() if refresh else names
     names.to_csv(output, overwrite=overwrite)
@@ -104,8 +104,12 @@ def check(
 
     Example: forametric check collections/plates --model models/plates -o check --fix clean
     """
-    refuse(output, overwrite)
-    refuse(fix, overwrite)
+    from forametric.data.inputs import refuse_overlap
+
+    refuse_folder(output, overwrite, collection, model)
+    refuse_folder(fix, overwrite, collection, model)
+    if output and fix:
+        refuse_overlap(output, fix)
     report = fm.check(collection, fm.Model.load(model) if model else None)
     if output:
         report.save(output, overwrite=overwrite)
@@ -129,7 +133,7 @@ def split(
 
     Example: forametric split collections/plates --held-out-taxa 5 --seed 1 -o splits/open.csv
     """
-    refuse(output, overwrite)
+    refuse_file(output, overwrite, collection)
     specimens = fm.Collection.open(collection)
     made = fm.make_split(specimens, held_out_taxa=held_out_taxa, test=test, val=val, seed=seed)
     made.to_csv(output, overwrite=overwrite)
@@ -152,6 +156,7 @@ def export(
 
     Example: forametric export core --identifications names.csv --format darwin-core -o core.zip
     """
+    refuse_file(output, overwrite, collection, identifications, model, taxonomy)
     report = fm.export(
         collection,
         output,

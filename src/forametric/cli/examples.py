@@ -43,7 +43,7 @@ def simulate(
 
 
 def demo(
-    output: opt.DemoOutput = Path("forametric-demo"),
+    output: opt.Output = Path("forametric-demo"),
     overwrite: opt.Overwrite = False,
     as_json: opt.Json = False,
 ) -> None:

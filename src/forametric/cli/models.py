@@ -6,7 +6,14 @@ import typer
 
 import forametric as fm
 from forametric.cli import _options as opt
-from forametric.cli._output import finish, refuse, warn, write_skipped
+from forametric.cli._output import (
+    finish,
+    refuse_file,
+    refuse_folder,
+    skipped_file,
+    warn,
+    write_skipped,
+)
 from forametric.errors import InputError
 
 
@@ -46,6 +53,8 @@ def train(
         raise InputError("--extra-collection only goes with --decisions.")
     if reproduce and (recipe or settings or init_from or seed is not None):
         raise InputError("--reproduce excludes --recipe, --set, --init-from and --seed.")
+    inputs = (collection, split, reproduce, init_from, decisions, *(extra_collection or []))
+    refuse_folder(output, overwrite, *inputs)
     specimens = fm.Collection.open(collection)
     start = fm.Model.load(init_from) if init_from else None
     if reproduce:
@@ -76,19 +85,19 @@ def evaluate(
 
     Example: forametric evaluate models/plates collections/plates --split splits/open.csv -o results
     """
-    refuse(output, overwrite)
+    refuse_folder(output, overwrite, model, collection, split)
     made = fm.Split.load(fm.Collection.open(collection), split)
     result = fm.evaluate(fm.Model.load(model), made)
     result.save(output, overwrite=overwrite)
     for warning in result.metrics["warnings"]:
-        warn(f"[yellow]warning:[/] {warning}")
+        warn(warning, "warning:")
     finish(result, output / "report.html", as_json, listed=output / "skipped.csv")
 
 
 def benchmark(
     collection: opt.CollectionPath,
     output: opt.Output,
-    recipes: opt.Recipes = "default,karaderi2022,softmax,frozen",
+    recipes: opt.Recipes = "default,frozen",
     splits: opt.Splits = "",
     repeats: opt.Repeats = 3,
     held_out_taxa: opt.BenchTaxa = None,
@@ -140,7 +149,8 @@ def calibrate(
 
     Example: forametric calibrate models/old collections/core --split split.csv -o models/new
     """
-    refuse(output, overwrite)
+    refuse_folder(output, overwrite, model, collection, split)
+    refuse_file(skipped_file(output), overwrite, model, collection, split)
     made = fm.Split.load(fm.Collection.open(collection), split)
     calibrated = fm.Model.load(model).calibrate(made.val)
     calibrated.save(output, overwrite=overwrite)
@@ -162,7 +172,8 @@ def add(
 
     Example: forametric add models/plates collections/new-species -o models/plates-2
     """
-    refuse(output, overwrite)
+    refuse_folder(output, overwrite, model, collection)
+    refuse_file(skipped_file(output), overwrite, model, collection)
     before = fm.Model.load(model)
     after = before.add_references(fm.named_morphotypes(collection))
     after.save(output, overwrite=overwrite)

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import os
+from dataclasses import asdict
 
 import typer
 
 import forametric as fm
 from forametric.cli import _options as opt
-from forametric.cli._output import finish, refuse, say, warn
+from forametric.cli._output import finish, refuse_file, refuse_folder, say, warn
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
-    for command in (queue, record, decisions, apply_decisions, review):
+    for command in (queue, record, decisions, backup, restore, apply_decisions, review):
         app.command(rich_help_panel=opt.REVIEW)(command)
 
 
@@ -30,7 +31,7 @@ def queue(
 
     Example: forametric queue models/plates core --reference-images collections/plates -o to-review
     """
-    refuse(output, overwrite)
+    refuse_folder(output, overwrite, model, images, store, *(reference_images or []))
     ranked = fm.rank_for_review(
         fm.Model.load(model),
         fm.open_collection(images),
@@ -56,8 +57,7 @@ def record(
     """
     given = fm.read_decisions(table, fm.Collection.open(collection), reviewer)
     kept = fm.DecisionStore(store)
-    new = kept.without_repeats(given)
-    kept.record(new)
+    new = kept.record(given)
     finish({"recorded": len(new), "repeated": len(given) - len(new)}, kept.place, as_json)
 
 
@@ -71,11 +71,32 @@ def decisions(
 
     Example: forametric decisions --store decisions.sqlite -o history.csv
     """
-    refuse(output, overwrite)
+    refuse_file(output, overwrite, store)
     kept = fm.DecisionStore.open(store)
     if output:
         kept.write_csv(output)
     finish(kept.summary(), output or kept.place, as_json)
+
+
+def backup(store: opt.StorePlace, output: opt.StoreCopy, as_json: opt.Json = False) -> None:
+    """Copy a store of decisions, which may be in use; an earlier copy is brought up to date.
+
+    Example: forametric backup core-review/decisions.sqlite -o backup.sqlite
+    """
+    _copy(store, output, as_json)
+
+
+def restore(copy: opt.StorePlace, output: opt.StoreCopy, as_json: opt.Json = False) -> None:
+    """Bring a copy of decisions back; refuses a store with decisions that the copy lacks.
+
+    Example: forametric restore backup.sqlite -o core-review/decisions.sqlite
+    """
+    _copy(copy, output, as_json)
+
+
+def _copy(source: str, target: str, as_json: bool) -> None:
+    figures = asdict(fm.copy_decisions(source, target))
+    finish(figures, figures.pop("place"), as_json)
 
 
 def apply_decisions(
@@ -89,6 +110,7 @@ def apply_decisions(
 
     Example: forametric apply-decisions core --store decisions.sqlite -o core-reviewed
     """
+    refuse_folder(output, overwrite, collection, store)
     labelled = fm.apply_decisions(fm.Collection.open(collection), fm.DecisionStore.open(store))
     labelled.save(output, overwrite=overwrite)
     finish(labelled, output, as_json)
@@ -116,21 +138,23 @@ def review(
     from forametric.review.project import open_or_create
     from forametric.server.run import checked_token, serve
     from forametric.server.session import ReviewSession
+    from forametric.utils.locks import one_writer
 
     token = checked_token(host, os.environ.get("FORAMETRIC_TOKEN", ""))
-    opened, store = open_or_create(
-        project,
-        collection=collection,
-        model=model,
-        reference_images=reference_images or [],
-        depth=depth,
-        database=database,
-    )
-    session = ReviewSession.open(opened, store)
-    if len(session.skipped):
-        warn(f"[yellow]warning:[/] {len(session.skipped)} images cannot be read and are not shown")
 
     def report(link: str) -> None:
         say(f"The review page is at {link}\nCtrl-C stops it.")
 
-    serve(session, host=host, port=port, token=token, browser=browser, report=report)
+    with one_writer(project):
+        opened, store = open_or_create(
+            project,
+            collection=collection,
+            model=model,
+            reference_images=reference_images or [],
+            depth=depth,
+            database=database,
+        )
+        session = ReviewSession.open(opened, store)
+        if lost := len(session.skipped):
+            warn(f"{lost} images cannot be read and are not shown", "warning:")
+        serve(session, host=host, port=port, token=token, browser=browser, report=report)

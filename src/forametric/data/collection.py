@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +20,8 @@ import pandas as pd
 from forametric._typing import BoolArray, IntArray, NameArray, PathLike
 from forametric.errors import InputError
 from forametric.images.contact_sheet import contact_sheet, spread
-from forametric.utils.files import atomic_folder, read_json, write_json
+from forametric.utils.files import read_json, write_json
+from forametric.utils.outputs import atomic_folder
 from forametric.utils.results import Result
 
 FORMAT = 1
@@ -117,8 +118,15 @@ class Collection(Result):
         return cls(specimens, images, info)
 
     def save(self, folder: PathLike, *, overwrite: bool = False) -> Path:
-        """Write the collection as a folder, atomically; returns its path."""
+        """Write the collection as a folder, atomically; returns its path.
+
+        Raises
+        ------
+        InputError
+            When the folder exists, or holds images of the collection, which would be lost.
+        """
         folder = Path(folder)
+        refuse_to_replace(self.paths(), folder)
         with atomic_folder(folder, overwrite) as temporary:
             self.write_into(temporary, folder)
         return folder
@@ -175,6 +183,21 @@ def inside(folder: Path, name: str) -> Path:
     if not path.is_relative_to(os.path.normpath(folder)):
         raise InputError(f"the path {name} leaves its folder {folder}")
     return path
+
+
+def refuse_to_replace(images: Iterable[Path], output: PathLike) -> None:
+    """Raise `InputError` if an output is one of the images or a folder with one; links count."""
+    if not os.path.lexists(output):
+        return
+    target, folders = Path(os.path.realpath(output)), dict[Path, Path]()
+    for image in images:
+        if image.parent not in folders:
+            folders[image.parent] = Path(os.path.realpath(image.parent))
+        place = Path(os.path.realpath(image)) if image.is_symlink() else folders[image.parent]
+        if place.is_relative_to(target) or place / image.name == target:
+            raise InputError(
+                f"the output {output} contains the input {image}; name another output."
+            )
 
 
 def content_hash(ids: pd.Series) -> pd.Series:

@@ -19,6 +19,7 @@ from forametric.data.collection import (
     deduplicate_ids,
 )
 from forametric.errors import InputError
+from forametric.images.formats import is_read
 from forametric.images.listing import image_files
 from forametric.utils.files import sha256
 
@@ -100,6 +101,9 @@ def _collection_of(files: Sequence[Path], folder: Path) -> Collection:
 
 def _content(file: Path) -> str:
     try:
-        return sha256(file)[:ID_LENGTH]
-    except OSError:  # reading the image will fail and list it as skipped
-        return hashlib.sha256(str(file).encode()).hexdigest()[:ID_LENGTH]
+        if is_read(file):
+            return sha256(file)[:ID_LENGTH]
+    except OSError:
+        pass
+    # Reading the image will fail and list it as skipped.
+    return hashlib.sha256(str(file).encode()).hexdigest()[:ID_LENGTH]

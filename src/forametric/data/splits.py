@@ -18,7 +18,9 @@ import pandas as pd
 from forametric._typing import BoolArray, PathLike
 from forametric.data.collection import Collection, content_hash
 from forametric.errors import InputError
-from forametric.utils.files import atomic_path, refuse_existing
+from forametric.utils.files import atomic_path
+from forametric.utils.outputs import check_file
+from forametric.utils.ranges import NUMBER, SEED, SHARE
 from forametric.utils.results import Result
 
 SUBSETS = ("train", "val", "test", "unseen", "distractor", "unused")
@@ -126,7 +128,7 @@ class Split(Result):
     def to_csv(self, path: PathLike, *, overwrite: bool = False) -> Path:
         """Write as CSV with the columns id and subset; returns the path."""
         path = Path(path)
-        refuse_existing(path, overwrite)
+        check_file(path, overwrite)
         with atomic_path(path) as temporary:
             self.subsets.rename("subset").rename_axis("id").to_csv(temporary)
         return path
@@ -185,7 +187,10 @@ def make_split(
     InputError
         When the shares leave nothing to train on, or fewer than two taxa remain.
     """
-    if not (0 < test < 1 and 0 < val < 1 and test + val < 1):
+    SEED.check(seed=seed)
+    NUMBER.check(held_out_taxa=held_out_taxa)
+    SHARE.check(test=test, val=val)
+    if test + val >= 1:
         raise InputError(f"the shares test={test} and val={val} must leave something to train on.")
     rng = np.random.default_rng(seed)
     table = collection.specimens

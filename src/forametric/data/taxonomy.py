@@ -22,7 +22,7 @@ import pandas as pd
 
 from forametric._typing import PathLike
 from forametric.errors import InputError
-from forametric.utils.files import write_csv
+from forametric.utils.outputs import write_csv
 from forametric.utils.results import Result
 
 COLUMNS = ("name", "genus", "family", "order", "synonyms", "aphia_id")

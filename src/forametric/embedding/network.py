@@ -159,11 +159,16 @@ def _principal_axes(deviations: Float64Array) -> tuple[Float64Array, Float64Arra
     return variances, axes
 
 
-def build(settings: recipes.Network, classes: int) -> tuple[SpecimenNetwork, str]:
-    """A network ready to train, and the name of its backbone: the recipe's, or its fallback."""
+def build(
+    settings: recipes.Network, classes: int, *, pretrained: bool = True
+) -> tuple[SpecimenNetwork, str]:
+    """A network ready to train, and the name of its backbone: the recipe's, or its fallback.
+
+    Without `pretrained`, no weights are looked for, which may be on the hub.
+    """
     backbone = settings.backbone
     network = SpecimenNetwork(settings, backbone, classes)
-    if settings.pretrained:
+    if settings.pretrained and pretrained:
         try:
             load_pretrained(network.backbone, backbone)
         except InputError as error:

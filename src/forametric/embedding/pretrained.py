@@ -44,10 +44,14 @@ def load_pretrained(module: nn.Module, backbone: str) -> None:
 
 @contextmanager
 def _hub_without_waiting() -> Iterator[None]:
-    """Use only the local cache if the hub cannot be reached; its client would try for a minute."""
-    offline = constants.HF_HUB_OFFLINE
+    """Use only the local cache if the hub cannot be reached; its client would try for a minute.
+
+    The hub is asked for the weights, and told nothing of this installation.
+    """
+    offline, silent = constants.HF_HUB_OFFLINE, constants.HF_HUB_DISABLE_TELEMETRY
+    constants.HF_HUB_DISABLE_TELEMETRY = True
     hub = urlsplit(constants.ENDPOINT)
-    if hub.scheme not in getproxies():
+    if not offline and hub.scheme not in getproxies():
         try:
             socket.create_connection((hub.hostname or "", hub.port or 443), timeout=5).close()
         except OSError:
@@ -55,7 +59,7 @@ def _hub_without_waiting() -> Iterator[None]:
     try:
         yield
     finally:
-        constants.HF_HUB_OFFLINE = offline
+        constants.HF_HUB_OFFLINE, constants.HF_HUB_DISABLE_TELEMETRY = offline, silent
 
 
 def pixel_scaling(

@@ -19,6 +19,7 @@ import numpy as np
 
 from forametric._typing import FloatArray, Pixels
 from forametric.errors import ModelError
+from forametric.utils.offline import import_openvino
 
 if TYPE_CHECKING:
     from forametric.embedding.network import SpecimenNetwork
@@ -86,7 +87,7 @@ class OpenVinoRuntime:
 
     def __init__(self, path: Path, precision: str = "f32") -> None:
         try:
-            import openvino
+            openvino = import_openvino()
         except ModuleNotFoundError:
             raise ModelError(
                 "models need OpenVINO, which is not installed: pip install openvino"

@@ -14,7 +14,8 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -25,17 +26,26 @@ import pandas as pd
 from forametric._typing import PathLike
 from forametric._version import __version__
 from forametric.data.collection import Collection
+from forametric.data.inputs import check_output_folder
 from forametric.data.splits import Split, make_split
 from forametric.embedding.recipe import Recipe
 from forametric.errors import InputError
 from forametric.evaluation import karaderi2022
-from forametric.evaluation.benchmark_report import write_benchmark_report
+from forametric.evaluation.benchmark_report import REPORT_FILES, write_benchmark_report
 from forametric.evaluation.evaluate import evaluate
 from forametric.evaluation.measures import MEASURES, hardware, summarise
 from forametric.model.model import Model
 from forametric.training.train import train
-from forametric.utils.files import read_json, refuse_existing, write_json, write_text
+from forametric.utils.files import read_json, write_json, write_text
+from forametric.utils.manifest import adding, remove_folder
+from forametric.utils.outputs import (
+    put_in_place,
+    remove_working_folder,
+    resumable_folder,
+    writing,
+)
 from forametric.utils.progress import bar
+from forametric.utils.ranges import COUNT, NUMBER
 from forametric.utils.results import Result
 
 MARKER, RUN, FAILED = "benchmark.json", "run.json", "failed.txt"
@@ -43,13 +53,17 @@ MARKER, RUN, FAILED = "benchmark.json", "run.json", "failed.txt"
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """One recipe on one split with one seed, and the folder of its results."""
+    """One recipe on one split with one seed.
+
+    `folder` is where it is made, `name` the path of its results below the output.
+    """
 
     recipe: Recipe
     split: Split
     draw: str
     seed: int
     folder: Path
+    name: str
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -109,9 +123,10 @@ class Benchmark(Result):
     def to_html(self) -> Path:
         """Write `benchmark.html`, `summary.csv`, `table.md` and the figures; returns the page."""
         printed = karaderi2022.PRINTED if self.paper else {}
-        return write_benchmark_report(
-            self.runs, self.table, self.against, self.folder, printed, karaderi2022.CAVEAT
-        )
+        with adding(self.folder, *REPORT_FILES):
+            return write_benchmark_report(
+                self.runs, self.table, self.against, self.folder, printed, karaderi2022.CAVEAT
+            )
 
 
 def benchmark(
@@ -128,6 +143,9 @@ def benchmark(
     overwrite: bool = False,
 ) -> Benchmark:
     """Train and evaluate every recipe on every split with every seed.
+
+    Runs are kept in `OUTPUT.unfinished` until all are done. Then they replace an earlier benchmark
+    in `output`, whose runs are among them.
 
     Parameters
     ----------
@@ -150,8 +168,11 @@ def benchmark(
     Raises
     ------
     InputError
-        When a finished run in `output` was made with other settings or data.
+        When a finished run in `output` was made with other settings or data; when `output` has
+        other files in it.
     """
+    COUNT.check(repeats=repeats, seeds=seeds)
+    NUMBER.check(held_out_taxa=held_out_taxa)
     collection = collection if isinstance(collection, Collection) else Collection.open(collection)
     loaded = [r if isinstance(r, Recipe) else Recipe.load(r) for r in recipes]
     output = Path(output)
@@ -163,51 +184,83 @@ def benchmark(
         raise InputError(f"{against} is not one of the recipes {', '.join(names)}.")
     splits = karaderi2022.SPLITS if paper else splits
     drawn = [Split.load(collection, split) for split in splits]
-    if overwrite or not (output / MARKER).is_file():
-        refuse_existing(output, overwrite)
-        shutil.rmtree(output, ignore_errors=True)
-    write_json(output / MARKER, {"made_by": f"forametric {__version__}", "hardware": hardware()})
-    drawn = drawn or _draw_splits(collection, output / "splits", repeats, held_out_taxa)
     stems = [Path(split.name).stem for split in drawn]
     if len(set(stems)) < len(stems):
         raise InputError(
             f"two splits have the same file name: {', '.join(sorted(stems))}; rename one."
         )
-    runs = [
-        Run(r, split, stem, seed, output / "runs" / r.name / f"{stem}-{seed}")
-        for split, stem in zip(drawn, stems, strict=True)
-        for seed in range(seeds)
-        for r in loaded
-    ]
-    missing = [run for run in runs if not _finished(run)]
-    with bar("runs", len(runs)) as advance:
-        advance(len(runs) - len(missing))
-        for run in _carried_out(missing):
-            advance(1, f"{run.recipe.name} {run.draw}-{run.seed}")
-    table = pd.DataFrame([_row(run, paper) for run in runs])
-    if (table["failed"] != "").all():
-        raise InputError(f"every run failed; the first: {table['failed'].iloc[0]}")
-    table.to_csv(output / "runs.csv", index=False)
+    with _working_folder(collection, output, overwrite, splits) as work:
+        drawn = drawn or _draw_splits(collection, work, repeats, held_out_taxa)
+        runs = _planned(loaded, drawn, seeds, work)
+        missing = [run for run in runs if not _finished(run)]
+        with bar("runs", len(runs)) as advance:
+            advance(len(runs) - len(missing))
+            for run in _carried_out(missing):
+                advance(1, f"{run.recipe.name} {run.draw}-{run.seed}")
+        table = pd.DataFrame([_row(run, output, paper) for run in runs])
+        if (table["failed"] != "").all():
+            raise InputError(f"every run failed; the first: {table['failed'].iloc[0]}")
+        table.to_csv(work / "runs.csv", index=False)
+        put_in_place(work, output)
     return Benchmark(table, against, output, paper)
 
 
+@contextmanager
+def _working_folder(
+    collection: Collection, output: Path, overwrite: bool, splits: Sequence[PathLike]
+) -> Iterator[Path]:
+    """The working folder of a benchmark, with the runs of an earlier one in `output`."""
+    extended = not overwrite and (output / MARKER).is_file()
+    files = [split for split in splits if Path(split).is_file()]
+    check_output_folder(output, overwrite or extended, collection, *files)
+    with writing(output):
+        if overwrite:
+            remove_working_folder(output)
+        with resumable_folder(output, {"benchmark": 1}) as work:
+            new = not (work / MARKER).is_file()
+            if new and extended:
+                for name in ("runs", "splits"):
+                    if (output / name).is_dir():
+                        shutil.copytree(output / name, work / name, dirs_exist_ok=True)
+            made_by = {"made_by": f"forametric {__version__}", "hardware": hardware()}
+            write_json(work / MARKER, made_by)
+            try:
+                yield work
+            except InputError:
+                if new:  # it has nothing to resume from
+                    remove_working_folder(output)
+                raise
+
+
+def _planned(
+    recipes: Sequence[Recipe], drawn: Sequence[Split], seeds: int, work: Path
+) -> list[Run]:
+    names = [(split, Path(split.name).stem, seed) for split in drawn for seed in range(seeds)]
+    return [
+        Run(recipe, split, stem, seed, work / name, name)
+        for split, stem, seed in names
+        for recipe in recipes
+        for name in [f"runs/{recipe.name}/{stem}-{seed}"]
+    ]
+
+
 def _draw_splits(
-    collection: Collection, folder: Path, repeats: int, held_out_taxa: int | None
+    collection: Collection, work: Path, repeats: int, held_out_taxa: int | None
 ) -> list[Split]:
     """Draw the splits and write them, so that anyone can use the same ones."""
     taxa = len(set(collection.taxa()) - {""})
     held_out = taxa // 4 if held_out_taxa is None else held_out_taxa
     splits = []
     for number in range(1, repeats + 1):
-        file = folder / f"draw_{number}.csv"
+        name = f"splits/draw_{number}.csv"
+        file = work / name
         drawn = make_split(collection, seed=number, held_out_taxa=held_out)
         if not file.is_file():
-            folder.mkdir(parents=True, exist_ok=True)
             drawn.to_csv(file)
-        split = Split.load(collection, file)
+        split = replace(Split.load(collection, file), name=name)
         if split.hash != drawn.hash:
             raise InputError(
-                f"{file} was drawn with other taxa held out; name another output or pass "
+                f"{name} was drawn with other taxa held out; name another output or pass "
                 f"--overwrite."
             )
         splits.append(split)
@@ -228,7 +281,7 @@ def _finished(run: Run) -> bool:
         return False
     if read_json(run.folder / RUN) != json.loads(json.dumps(_settings(run))):
         raise InputError(
-            f"{run.folder} was run with other settings or data; name another output or pass "
+            f"{run.name} was run with other settings or data; name another output or pass "
             f"--overwrite."
         )
     return True
@@ -267,14 +320,14 @@ def _carry_out(run: Run) -> None:
     run.folder.mkdir(parents=True, exist_ok=True)
     write_json(run.folder / RUN, _settings(run))
     place = run.folder / "model"
-    shutil.rmtree(place, ignore_errors=True)  # of a run that was stopped during evaluation
+    remove_folder(place)  # of a run that was stopped during evaluation
     failed = run.folder / FAILED
     failed.unlink(missing_ok=True)
     try:
         train(run.split, run.recipe, place, seed=run.seed)
     except InputError as error:
         write_text(failed, str(error))
-        shutil.rmtree(f"{place}.unfinished", ignore_errors=True)
+        remove_working_folder(place)
         return
     model = Model.load(place)  # as a user would have it
     seen, seconds = model.card.training["images"], model.card.training["seconds"]
@@ -283,17 +336,17 @@ def _carry_out(run: Run) -> None:
         {"seconds": seconds, "images_per_second": round(seen / max(seconds, 1e-9), 1)},
     )
     evaluate(model, run.split).save(run.folder / "results", overwrite=True)
-    shutil.rmtree(place)  # tens of megabytes each; the same command makes it again
+    remove_folder(place)  # tens of megabytes each; the same command makes it again
 
 
-def _row(run: Run, paper: bool) -> dict[str, Any]:
+def _row(run: Run, output: Path, paper: bool) -> dict[str, Any]:
     results = run.folder / "results"
     row = {
         "recipe": run.recipe.name,
         "backbone": run.recipe.network.backbone,
         "draw": run.draw,
         "seed": run.seed,
-        "folder": str(run.folder),
+        "folder": str(output / run.name),
         "failed": "",
     }
     if not (results / "metrics.json").is_file():
@@ -302,7 +355,7 @@ def _row(run: Run, paper: bool) -> dict[str, Any]:
     training = read_json(run.folder / "training.json")
     if paper:
         metrics |= karaderi2022.without_dominant(results, metrics)
-    flat = pd.json_normalize(metrics).iloc[0].to_dict()
+    flat = pd.json_normalize(metrics).iloc[0].fillna(np.nan).to_dict()  # null is no number
     return {
         **row,
         "backbone": metrics["model"]["backbone"],

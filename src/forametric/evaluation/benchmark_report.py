@@ -14,10 +14,17 @@ from sklearn.metrics import roc_curve
 from forametric._typing import AnyArray
 from forametric.evaluation.measures import MEASURES, digits_of, hardware, measured
 from forametric.utils.html import data_url, write_page
+from forametric.utils.text import literal
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+
+REPORT_FILES = (
+    "benchmark.html", "summary.csv", "table.md",
+    "time.png", "tail.png", "clusters.png", "roc.png", "coverage.png",
+)  # fmt: skip
 
 
 def write_benchmark_report(
@@ -147,7 +154,9 @@ def _against_time(found: pd.DataFrame) -> Figure:
         minutes = of["mean"]["training_seconds"] / 60
         mean, half = of["mean"]["known.macro_f1"], np.nan_to_num(of["half"]["known.macro_f1"])
         axis.errorbar(minutes, mean, half, fmt="o", color=f"C{color}", capsize=3)
-        axis.annotate(str(recipe), (minutes, mean), (6, 4), textcoords="offset points", fontsize=9)
+        axis.annotate(
+            literal(recipe), (minutes, mean), (6, 4), textcoords="offset points", fontsize=9
+        )
     axis.set_xlim(left=0)
     axis.set_xlabel("training, minutes")
     axis.set_ylabel("known species: macro F1")
@@ -163,7 +172,7 @@ def _tail(table: pd.DataFrame) -> Figure:
         species = species[species["test"] > 0]
         bins = np.searchsorted(edges, species["references"])
         means = species.groupby(bins)[["references", "f1"]].mean()
-        axis.plot(means["references"], means["f1"], "o-", label=str(recipe))
+        axis.plot(means["references"], means["f1"], "o-", label=literal(recipe))
     axis.set_xscale("log")
     axis.set_xlabel("reference specimens of the species")
     axis.set_ylabel("F1, mean over species")
@@ -179,7 +188,7 @@ def _clusters(found: pd.DataFrame) -> Figure:
         of = found[found["measure"] == measure].set_index("recipe").loc[recipes]
         places = np.arange(len(recipes)) + 0.25 * (offset - 1)
         axis.bar(places, of["mean"], 0.24, yerr=of["half"].fillna(0), label=MEASURES[measure])
-    axis.set_xticks(range(len(recipes)), recipes, rotation=20, ha="right")
+    axis.set_xticks(range(len(recipes)), [literal(r) for r in recipes], rotation=20, ha="right")
     axis.set_ylim(0, 1)
     if axis.containers:
         axis.legend(fontsize=9)
@@ -232,7 +241,7 @@ def _mean_curves(
     for recipe, part in table.groupby("recipe", sort=False):
         curves = [c for c in map(curve, _read(part, "specimens.csv")) if c is not None]
         if curves:
-            axis.plot(shares, np.mean(curves, axis=0), label=str(recipe))
+            axis.plot(shares, np.mean(curves, axis=0), label=literal(recipe))
     axis.set_xlabel(across)
     axis.set_ylabel(up)
     if axis.lines:
@@ -247,9 +256,9 @@ def _read(part: pd.DataFrame, name: str) -> list[pd.DataFrame]:
 
 
 def _axes() -> tuple[Figure, Axes]:
-    from matplotlib.figure import Figure
+    from forametric.utils.figures import NotebookFigure
 
-    figure = Figure(figsize=(8, 4.6), dpi=110, layout="constrained")
+    figure = NotebookFigure(figsize=(8, 4.6), dpi=110, layout="constrained")
     axis = figure.add_subplot()
     axis.spines[["top", "right"]].set_visible(False)
     axis.grid(alpha=0.25)

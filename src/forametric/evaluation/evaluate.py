@@ -24,6 +24,7 @@ from forametric._typing import AnyArray, FloatArray, NameArray, PathLike
 from forametric.analysis.clustering import cluster, estimate_clusters, unit_length
 from forametric.data.collection import Collection, content_hash
 from forametric.data.embeddings import Embeddings, write_vectors
+from forametric.data.inputs import check_output_folder
 from forametric.data.splits import Split
 from forametric.embedding.recipe import Recipe
 from forametric.errors import InputError
@@ -32,7 +33,8 @@ from forametric.evaluation.report import per_taxon, write_report
 from forametric.identification.identifier import DECISIONS
 from forametric.identification.references import K, ReferenceSet
 from forametric.model.model import Model
-from forametric.utils.files import atomic_folder, read_json, write_json
+from forametric.utils.files import read_json, write_json
+from forametric.utils.outputs import atomic_folder
 from forametric.utils.results import Result
 
 RARE = 13  # references; the four rarest species of Endless Forams have at most 13 images
@@ -108,6 +110,7 @@ class Evaluation(Result):
     def save(self, folder: PathLike, *, overwrite: bool = False) -> Path:
         """Write `metrics.json`, `report.html` and the tables behind them; returns the folder."""
         folder, predictions = Path(folder), self.predictions
+        check_output_folder(folder, overwrite, self.split.collection, self.model.folder)
         with atomic_folder(folder, overwrite) as temporary:
             write_json(temporary / "metrics.json", self.metrics)
             self.split.to_csv(temporary / "split.csv")

@@ -19,6 +19,7 @@ from forametric.identification.references import ReferenceSet
 from forametric.images import load_image
 from forametric.images.contact_sheet import THUMBNAIL
 from forametric.utils.html import data_url, write_page
+from forametric.utils.text import literal
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -150,15 +151,16 @@ def _spread(rows: IntArray, truth: NameArray, count: int) -> IntArray:
 
 
 def _confusion_figure(counts: IntArray, taxa: list[str]) -> Figure:
-    from matplotlib.figure import Figure
+    from forametric.utils.figures import NotebookFigure
 
     side = max(5.0, 0.2 * len(taxa) + 2.5)
-    figure = Figure(figsize=(side, side), layout="constrained")
+    figure = NotebookFigure(figsize=(side, side), layout="constrained")
     axes = figure.subplots()
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     image = axes.imshow(shares, cmap="magma_r", vmin=0, vmax=1)
-    axes.set_xticks(range(len(taxa)), taxa, rotation=90, fontsize=7, style="italic")
-    axes.set_yticks(range(len(taxa)), taxa, fontsize=7, style="italic")
+    names = [literal(taxon) for taxon in taxa]
+    axes.set_xticks(range(len(taxa)), names, rotation=90, fontsize=7, style="italic")
+    axes.set_yticks(range(len(taxa)), names, fontsize=7, style="italic")
     axes.set_xlabel("named")
     axes.set_ylabel("true")
     figure.colorbar(image, ax=axes, shrink=0.5, label="share of the true species")
@@ -166,17 +168,16 @@ def _confusion_figure(counts: IntArray, taxa: list[str]) -> Figure:
 
 
 def _bars_figure(species: pd.DataFrame) -> Figure:
-    from matplotlib.figure import Figure
+    from forametric.utils.figures import NotebookFigure
 
     table = species[species["test"] > 0].sort_values("f1")
-    figure = Figure(figsize=(8, 0.18 * len(table) + 1.2), layout="constrained")
+    figure = NotebookFigure(figsize=(8, 0.18 * len(table) + 1.2), layout="constrained")
     axes = figure.subplots()
-    axes.barh(table["taxon"], table["f1"], color="#2f6f9f")
+    axes.barh(range(len(table)), table["f1"], color="#2f6f9f")
+    names = [literal(taxon) for taxon in table["taxon"]]
+    axes.set_yticks(range(len(table)), names, fontsize=7, style="italic")
     axes.set_xlim(0, 1)
     axes.margins(y=0.01)
-    axes.tick_params(axis="y", labelsize=7)
-    for label in axes.get_yticklabels():
-        label.set_fontstyle("italic")
     axes.set_xlabel("F1 on held-out specimens")
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
@@ -185,9 +186,9 @@ def _bars_figure(species: pd.DataFrame) -> Figure:
 
 def _reliability_figure(confidence: FloatArray, right: BoolArray) -> Figure:
     """Left the reliability diagram, right the accuracy of the most confident names."""
-    from matplotlib.figure import Figure
+    from forametric.utils.figures import NotebookFigure
 
-    figure = Figure(figsize=(9, 4), layout="constrained")
+    figure = NotebookFigure(figsize=(9, 4), layout="constrained")
     left, other = figure.subplots(1, 2)
     mean, hits, counts = metrics.reliability(confidence, right, 10)
     error = 1.96 * np.sqrt(np.maximum(hits * (1 - hits), 0.25 / counts) / counts)

@@ -18,6 +18,7 @@ from scipy.special import logsumexp, softmax
 from forametric._typing import AnyArray, BoolArray, Float64Array, FloatArray, IntArray
 from forametric.errors import InputError, ModelError
 from forametric.utils.files import read_json, write_json
+from forametric.utils.ranges import SHARE
 
 FORMAT = 1
 FLOOR = 1e-4  # added to scores before the logarithm
@@ -129,8 +130,7 @@ class Calibration(BaseModel):
         InputError
             When `error` is not between 0 and 1, or too small for the number of specimens.
         """
-        if not 0 < error < 1:
-            raise InputError(f"the error rate of a prediction set is between 0 and 1, not {error}.")
+        SHARE.check(error=error)
         share = np.ceil((self.specimens + 1) * (1 - error)) / self.specimens
         if share > 1:
             raise InputError(

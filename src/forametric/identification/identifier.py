@@ -16,7 +16,7 @@ import pandas as pd
 from forametric._typing import BoolArray, FloatArray, IntArray, NameArray
 from forametric.data.embeddings import Embeddings
 from forametric.data.taxonomy import Taxonomy
-from forametric.errors import InputError, ModelError
+from forametric.errors import ModelError
 from forametric.identification.calibration import (
     REJECTION_RATE,
     Calibration,
@@ -24,6 +24,7 @@ from forametric.identification.calibration import (
     fit_calibration,
 )
 from forametric.identification.references import K, ReferenceSet
+from forametric.utils.ranges import PROBABILITY
 
 MIN_PROBABILITY = 0.5  # below it a name is more likely wrong than correct
 ACCEPTED, GENUS, AMBIGUOUS, UNKNOWN = "accepted", "genus", "ambiguous", "unknown"
@@ -194,8 +195,7 @@ class Identifier:
         ModelError
             When conformal sets are requested of a model without calibration.
         """
-        if not 0 <= min_probability <= 1:
-            raise InputError(f"min_probability must be between 0 and 1, not {min_probability}.")
+        PROBABILITY.check(min_probability=min_probability)
         if scores is None:
             scores = self.probabilities_or_scores(embeddings)
         novelty = self.novelty(embeddings)

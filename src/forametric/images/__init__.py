@@ -1,6 +1,7 @@
 """Read image files: decode, crop plates, find specimens on slides, preprocess for a network."""
 
-from forametric.images.decode import IMAGE_SUFFIXES, decode
+from forametric.images.decode import decode, decoding
+from forametric.images.formats import IMAGE_SUFFIXES
 from forametric.images.plate import crop_plate
 from forametric.images.preprocess import background, load_image, load_images, preprocess
 
@@ -9,6 +10,7 @@ __all__ = [
     "background",
     "crop_plate",
     "decode",
+    "decoding",
     "load_image",
     "load_images",
     "preprocess",

@@ -1,26 +1,53 @@
 """Decode one image file to 8-bit RGB, and reject damaged files.
 
-EXIF orientation is applied. Grey, palette and CMYK images become RGB. Transparent pixels are shown
-on black. 16-bit and floating-point values are scaled linearly from the darkest to the brightest
-value of the image. A TIFF of several planes (pages, z, channels, time; also OME and ImageJ) becomes
-one image by the rules of `stack`. Of a pyramid the full-size image is used.
+The orientation in EXIF or TIFF is applied. Grey, palette and CMYK images become RGB. Transparent
+pixels are shown on black. Values deeper than 8 bits are scaled by the rule of `tones`. A TIFF of
+several planes (pages, z, channels, time; also OME and ImageJ) becomes one image by the rules of
+`stack`. Of a pyramid the full-size image is used. What cannot be read as it is meant is refused by
+name. The memory that an image needs is estimated from its header, and all threads share a budget.
 """
 
 from __future__ import annotations
 
-import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from forametric._typing import AnyArray, Pixels
 from forametric.errors import ImageError
-from forametric.images.stack import project_stack
+from forametric.images.colors import on_black
+from forametric.images.formats import OTHER_FORMATS, open_image, refusal
+from forametric.images.memory import BUDGET
+from forametric.images.messages import collected
+from forametric.images.tones import fill_8bit
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp"})
 MAX_PIXELS = 100_000_000
 MIN_SIDE = 8
+STRIP = 1 << 20  # pixels that are converted at once
+ORIENTATION = 0x0112  # EXIF
+BLOCK_SIZE = 1 << 26  # bytes; malloc returns blocks of more than 32 MB to the system
+# Memory in bytes for each pixel: what a decoder holds, the result included.
+JPEG_BYTES, PNG_BYTES, BMP_BYTES, WEBP_BYTES = 16, 8, 8, 23
+DEEP_PNG_BYTES = 12  # four samples of 16 bits, and the result
+USE_BYTES = 7  # after decoding: the pixels, and a copy with four channels to be scaled
+USE_SMALL = 60  # to look for the label of a plate, for each pixel of an image that is not reduced
+USE_CONSTANT = 250 * 2**20  # the same, at most
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """The size of an image as stored, what reading it needs, and how to read it."""
+
+    width: int
+    height: int
+    nbytes: int
+    read: Callable[[], Pixels]
 
 
 def decode(path: Path, min_side: int | None = None) -> Pixels:
@@ -41,30 +68,76 @@ def decode(path: Path, min_side: int | None = None) -> Pixels:
     Raises
     ------
     ImageError
-        When the file is missing, empty, truncated, not an image, too small (a side under 8 px)
-        or too large (over 100 million pixels).
+        When the file is missing, not a regular file, empty, truncated, not an image, of a kind
+        that is not supported, too small (a side under 8 px), too large (over 100 million pixels),
+        or needs more memory than `memory.LIMIT`.
     """
-    try:
-        with path.open("rb") as file:
-            head = file.read(4)
-    except OSError as error:
-        raise ImageError(f"cannot be opened: {error.strerror or error}") from None
+    with decoding(path, min_side) as pixels:
+        return pixels
+
+
+@contextmanager
+def decoding(path: Path, min_side: int | None = None) -> Iterator[Pixels]:
+    """As `decode`, for use within a block that holds the image's share of the memory budget.
+
+    Many threads that each work on an image wait for one another where all of them together would
+    need too much. Such blocks must not be nested.
+    """
+    with open_image(path) as file:
+        with _named():
+            plan = _plan(file, path.suffix, min_side)
+        pixels = plan.width * plan.height
+        use = max(pixels * USE_BYTES, pixels * 3 + min(pixels * USE_SMALL, USE_CONSTANT))
+        with BUDGET.reserve(max(plan.nbytes, use)):
+            # Pillow's usual blocks of 16 MB are kept by malloc, in each thread, after their use.
+            Image.core.set_block_size(BLOCK_SIZE)
+            with _named():
+                image = plan.read()
+            file.close()
+            yield image
+
+
+@contextmanager
+def _named() -> Iterator[None]:
+    """Make every failure an `ImageError`; what libraries say goes into its sentence."""
+    with collected() as messages:
+        try:
+            yield
+        except ImageError:
+            raise
+        except Image.DecompressionBombError:  # Pillow's own limit, about twice MAX_PIXELS
+            raise ImageError(f"too large; at most {MAX_PIXELS // 10**6} million pixels") from None
+        except UnidentifiedImageError:
+            raise ImageError("damaged, or of a kind that is not supported") from None
+        except MemoryError:
+            raise ImageError("too large for this machine's memory") from None
+        except Exception as error:  # decoders raise many kinds on damaged files
+            said = " ".join(str(error).split()) or (messages or [type(error).__name__])[0]
+            raise ImageError(f"damaged or truncated: {said[:200]}") from None
+
+
+def _plan(file: BinaryIO, suffix: str, min_side: int | None) -> _Plan:
+    """Look at the header, and choose the decoder."""
+    head = file.read(32)
+    file.seek(0)
     if not head:
         raise ImageError("the file is empty (0 bytes)")
-    try:
-        if head[:2] in (b"II", b"MM"):
-            return _decode_tiff(path)
-        return _decode_with_pillow(path, min_side)
-    except ImageError:
-        raise
-    except Image.DecompressionBombError:  # Pillow's own limit, about twice MAX_PIXELS
-        raise ImageError(f"too large; at most {MAX_PIXELS // 10**6} million pixels") from None
-    except UnidentifiedImageError:
-        raise ImageError("not an image in a supported format") from None
-    except MemoryError:
-        raise ImageError("too large for this machine's memory") from None
-    except Exception as error:  # decoders raise many kinds on damaged files
-        raise ImageError(f"damaged or truncated: {error}") from None
+    if head.startswith((b"II*\0", b"II+\0", b"MM\0*", b"MM\0+")):
+        if OTHER_FORMATS.get(suffix.lower()) == "camera raw":  # its first page is a thumbnail
+            raise refusal(head, suffix)
+        return _plan_tiff(file)
+    if head.startswith(b"\x89PNG\r\n\x1a\n") and len(head) > 24 and head[24] == 16:
+        return _plan_deep_png(file, head)
+    if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
+        return _plan_webp(file, head, min_side)
+    for start, name, nbytes in (
+        (b"\xff\xd8", "JPEG", JPEG_BYTES),
+        (b"\x89PNG", "PNG", PNG_BYTES),
+        (b"BM", "BMP", BMP_BYTES),
+    ):
+        if head.startswith(start):
+            return _plan_with_pillow(file, name, nbytes, min_side)
+    raise refusal(head, suffix)
 
 
 def _check_size(width: int, height: int) -> None:
@@ -76,73 +149,121 @@ def _check_size(width: int, height: int) -> None:
         )
 
 
-def _decode_with_pillow(path: Path, min_side: int | None) -> Pixels:
-    with (
-        warnings.catch_warnings(action="ignore"),
-        Image.open(path, formats=("JPEG", "PNG", "BMP", "WEBP")) as opened,
-    ):
-        _check_size(*opened.size)
-        if min_side:
-            opened.draft(opened.mode, (min_side, min_side))  # has an effect on JPEG only
-        image: Image.Image = opened
-        ImageOps.exif_transpose(image, in_place=True)
-        if image.mode.startswith(("I", "F")):
-            return _rgb(np.asarray(image))
-        if image.has_transparency_data:
-            image = image.convert("RGBA")
-            black = Image.new("RGBA", image.size, (0, 0, 0, 255))
-            image = Image.alpha_composite(black, image)
-        return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+def _upright(width: int, height: int, orientation: int) -> tuple[Pixels, Pixels]:
+    """An empty upright image, and a view of it in which it lies as stored, (height, width, 3)."""
+    turned = orientation >= 5
+    image = np.empty((width, height, 3) if turned else (height, width, 3), np.uint8)
+    view = image.transpose(1, 0, 2) if turned else image
+    if orientation in (3, 4, 6, 7):
+        view = view[::-1]
+    if orientation in (2, 3, 7, 8):
+        view = view[:, ::-1]
+    return image, view
 
 
-def _decode_tiff(path: Path) -> Pixels:
-    import tifffile
-
-    with tifffile.TiffFile(path) as tiff:
-        page, series = tiff.pages[0], tiff.series[0]
-        if not isinstance(page, tifffile.TiffPage):
-            raise ImageError("the first page of the TIFF cannot be read")
-        _check_size(page.imagewidth, page.imagelength)
-        if max(series.size, page.size) > 4 * MAX_PIXELS:
-            raise ImageError(f"a TIFF of {series.size:,} values is too large; save fewer planes")
-        planes = series.size // (page.imagewidth * page.imagelength * page.samplesperpixel)
-        if planes > 1:
-            return _rgb(project_stack(series.asarray(), series.axes))
-        plain = page.photometric in (0, 1, 2) and page.samplesperpixel in (1, 3)
-        if plain and (page.bitspersample in (8, 16) or page.dtype in (np.float32, np.float64)):
-            pixels = page.asarray()
-            if page.planarconfig == 2 and page.samplesperpixel == 3:
-                pixels = np.moveaxis(pixels, 0, -1)
-            if page.photometric == 0:  # MINISWHITE: zero is white
-                top = np.iinfo(pixels.dtype).max if pixels.dtype.kind == "u" else pixels.max()
-                pixels = top - pixels
-            return _rgb(pixels)
-    return _tiff_with_pillow(path)
+def _plan_with_pillow(file: BinaryIO, name: str, nbytes: int, min_side: int | None) -> _Plan:
+    image = Image.open(file, formats=(name,))
+    width, height = image.size
+    _check_size(width, height)
+    nbytes *= width * height
+    if min_side:
+        image.draft(image.mode, (min_side, min_side))  # has an effect on JPEG only
+    return _Plan(width, height, nbytes, lambda: _read_with_pillow(image))
 
 
-def _tiff_with_pillow(path: Path) -> Pixels:
-    """Decode palette, bilevel, CMYK, YCbCr and alpha TIFFs, whose color rules Pillow knows."""
-    with Image.open(path, formats=("TIFF",)) as image:
-        if image.has_transparency_data:
-            rgba = image.convert("RGBA")
-            black = Image.new("RGBA", rgba.size, (0, 0, 0, 255))
-            return np.asarray(Image.alpha_composite(black, rgba).convert("RGB"))
-        return np.asarray(image.convert("RGB"))
+def _read_with_pillow(image: Image.Image) -> Pixels:
+    """Convert in strips, so that a large image is not in memory several times."""
+    image.load()
+    upright, view = _upright(*image.size, _exif_orientation(image))
+    rows = max(1, STRIP // image.width)
+    for top in range(0, image.height, rows):
+        bottom = min(top + rows, image.height)
+        strip = image.crop((0, top, image.width, bottom))
+        if strip.has_transparency_data:
+            rgba = np.asarray(strip.convert("RGBA"), np.uint16)
+            view[top:bottom] = (rgba[..., :3] * rgba[..., 3:] + 127) // 255
+        else:
+            view[top:bottom] = np.asarray(strip.convert("RGB"))
+    image.close()  # its pixels are not needed during the use of ours
+    return upright
 
 
-def _rgb(pixels: AnyArray) -> Pixels:
-    """Scale other types than uint8 by their own range to 8 bits; repeat grey in three channels."""
-    if pixels.dtype != np.uint8:
-        values = pixels.astype(np.float32)
-        if not np.isfinite(values).all():
-            raise ImageError("contains values that are not finite")
-        low, high = float(values.min()), float(values.max())
-        scaled = (values - low) * (255.0 / (high - low)) if high > low else values * 0
-        pixels = np.rint(scaled).astype(np.uint8)
-    if pixels.ndim == 3 and pixels.shape[-1] == 1:
-        pixels = pixels[..., 0]
-    if pixels.ndim == 2:
-        pixels = np.repeat(pixels[..., None], 3, axis=-1)
-    if pixels.ndim != 3 or pixels.shape[-1] != 3:
-        raise ImageError(f"unexpected array shape {pixels.shape}")
-    return np.ascontiguousarray(pixels, dtype=np.uint8)
+def _exif_orientation(image: Image.Image) -> int:
+    try:
+        value = image.getexif().get(ORIENTATION, 1)
+    except Exception:  # the pixels are readable without it
+        return 1
+    return value if value in range(1, 9) else 1
+
+
+def _plan_webp(file: BinaryIO, head: bytes, min_side: int | None) -> _Plan:
+    """Pillow allocates the whole canvas when it opens a WebP: its size is read before."""
+    number = int.from_bytes
+    if head[12:16] == b"VP8X":
+        width, height = number(head[24:27], "little") + 1, number(head[27:30], "little") + 1
+    elif head[12:16] == b"VP8L":
+        bits = number(head[21:25], "little")
+        width, height = (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    else:
+        width, height = (number(head[at : at + 2], "little") & 0x3FFF for at in (26, 28))
+    _check_size(width, height)
+
+    def read() -> Pixels:
+        image = Image.open(file, formats=("WEBP",))
+        if image.size != (width, height):
+            raise ImageError("damaged: the sizes in the header differ")
+        return _read_with_pillow(image)
+
+    return _Plan(width, height, WEBP_BYTES * width * height, read)
+
+
+def _plan_deep_png(file: BinaryIO, head: bytes) -> _Plan:
+    """A PNG of 16 bits, of which Pillow would keep only 8."""
+    width, height = (int.from_bytes(head[at : at + 4], "big") for at in (16, 20))
+    _check_size(width, height)
+
+    def read() -> Pixels:
+        import imagecodecs
+
+        with mmap(file.fileno(), 0, access=ACCESS_READ) as data:
+            pixels = imagecodecs.png_decode(data)
+        if pixels.shape[:2] != (height, width) or pixels.dtype != np.uint16:
+            raise ImageError("damaged: the sizes in the header differ")
+        file.seek(0)
+        with Image.open(file, formats=("PNG",)) as image:
+            orientation = _exif_orientation(image)
+        return _scaled(_without_alpha(pixels), orientation)
+
+    return _Plan(width, height, DEEP_PNG_BYTES * width * height, read)
+
+
+def _without_alpha(pixels: AnyArray) -> AnyArray:
+    """Grey or color with 16 bits, laid on black where a second or fourth channel says so."""
+    if pixels.ndim == 2 or pixels.shape[2] in (1, 3):
+        return pixels
+    colors = on_black(pixels[..., :-1], pixels[..., -1], 65535)
+    return colors[..., 0] if colors.shape[2] == 1 else colors
+
+
+def _plan_tiff(file: BinaryIO) -> _Plan:
+    from forametric.images.tiff import plan_tiff
+
+    plan = plan_tiff(file)
+    _check_size(plan.width, plan.height)
+    nbytes = plan.nbytes + 3 * plan.width * plan.height
+
+    def read() -> Pixels:
+        with collected() as messages:
+            pixels = plan.read()
+        if messages:  # tifffile fills what it cannot read
+            raise ImageError(f"damaged or truncated: {messages[0][:200]}")
+        return _scaled(pixels, plan.orientation)
+
+    return _Plan(plan.width, plan.height, nbytes, read)
+
+
+def _scaled(pixels: AnyArray, orientation: int) -> Pixels:
+    height, width = pixels.shape[:2]
+    upright, view = _upright(width, height, orientation)
+    fill_8bit(pixels, view)
+    return upright

@@ -10,6 +10,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from forametric.images.formats import open_image
+from forametric.images.messages import collected
+
 PER_UM = {"nm": 1e-3, "µm": 1.0, "μm": 1.0, "um": 1.0, "micron": 1.0, "mm": 1e3, "cm": 1e4}
 
 
@@ -20,7 +23,8 @@ def um_per_px_of(path: Path) -> float | None:
     import tifffile
 
     try:
-        with tifffile.TiffFile(path) as tiff:
+        with collected(), open_image(path) as file:
+            tiff = tifffile.TiffFile(file, _multifile=False)
             if tiff.ome_metadata:
                 return _from_ome(tiff.ome_metadata)
             metadata = tiff.imagej_metadata or {}

@@ -31,6 +31,9 @@ BOLD = 120  # least difference of a line of text from its ground, in grey levels
 LINE = 7  # least number of marks in a line of text
 TALLEST = 0.09  # greatest height of a letter, as a share of the image's height
 SMALLEST = 96  # least side of a plate, in pixels
+LONGEST = 4000  # greatest side of the reduced image in which a label is looked for, in pixels
+MANY = 20_000  # marks; more are noise, not a label
+STRIP = 1 << 20  # pixels that are reduced at once
 BORDER = 4  # greatest deviation within a border, in grey levels
 UM_BARS = (100.0, 25.0)  # the lengths of AutoMorph's two bars
 
@@ -98,20 +101,48 @@ def read_plate(image: Pixels, bar_um: float | None = None) -> Plate:
     Plate
         Its box is the whole image if there is neither a label nor a border.
     """
-    height, width = image.shape[:2]
-    whole = Plate((0, height, 0, width))
-    if min(height, width) < SMALLEST:
+    whole = Plate((0, image.shape[0], 0, image.shape[1]))
+    if min(image.shape[:2]) < SMALLEST:
         return whole
-    red, green, blue = (image[..., channel].astype(np.int16) for channel in range(3))
-    grey = (red + green + blue) // np.int16(3)  # five times as fast as the mean over an axis
+    factor = max(1, -(-max(image.shape[:2]) // LONGEST))
+    found = _read_grey(_grey(image, factor), bar_um)
+    if found is None:
+        return whole
+    (top, bottom, left, right), scale = found
+    height, width = (side // factor for side in image.shape[:2])
+    bottom, right = (
+        whole.box[1] if bottom == height else bottom * factor,
+        whole.box[3] if right == width else right * factor,
+    )
+    return Plate((top * factor, bottom, left * factor, right), scale and scale / factor)
+
+
+def _grey(image: Pixels, factor: int) -> Grey:
+    """The mean of the colors, and of `factor` by `factor` pixels."""
+    height, width = (side // factor for side in image.shape[:2])
+    grey = np.empty((height, width), np.int16)
+    at_once = max(1, STRIP // (width * factor**2))
+    for top in range(0, height, at_once):
+        bottom = min(top + at_once, height)
+        strip = image[top * factor : bottom * factor, : width * factor]
+        # Adding slices is five times as fast as the mean over an axis.
+        total = np.zeros((bottom - top, width), np.int32)
+        for row, column, channel in np.ndindex(factor, factor, 3):
+            total += strip[row::factor, column::factor, channel]
+        grey[top:bottom] = total // (3 * factor**2)
+    return grey
+
+
+def _read_grey(grey: Grey, bar_um: float | None) -> tuple[Box, float | None] | None:
+    """The box of the specimen's image and the scale; None if hardly anything would be left."""
+    height = len(grey)
     below, scale_below = _strip(grey, bar_um)
     above, scale_above = _strip(grey[::-1], bar_um)
     top, bottom = above, height - below
     if bottom - top < 8:
-        return whole
+        return None
     box = _without_border(grey[top:bottom])
-    scale = scale_below or scale_above
-    return Plate((top + box[0], top + box[1], box[2], box[3]), scale)
+    return (top + box[0], top + box[1], box[2], box[3]), scale_below or scale_above
 
 
 def _strip(grey: Grey, bar_um: float | None) -> tuple[int, float | None]:
@@ -146,10 +177,10 @@ def _strip(grey: Grey, bar_um: float | None) -> tuple[int, float | None]:
 
 
 def _marks(contrast: Grey) -> list[_Mark]:
-    """The patches of ink; none if they are too few for a line of text, as in most images."""
+    """The patches of ink; none if they are too few for a line of text, or far too many."""
     ink = contrast >= INK
     numbered, count = ndimage.label(ink, np.ones((3, 3), int))
-    if count < LINE:
+    if not LINE <= count <= MANY:
         return []
     peaks = np.zeros(count + 1, contrast.dtype)
     np.maximum.at(peaks, numbered[ink], contrast[ink])
@@ -177,8 +208,12 @@ def _lines(marks: list[_Mark]) -> list[list[_Mark]]:
     """Lines of text: marks of similar size that overlap in height, each near the previous one."""
     lines: list[list[_Mark]] = []
     tallest: list[int] = []
+    open_lines: list[int] = []  # those that a mark may still be near to
+    gap = 2.5 * max((m.height for m in marks), default=0)
     for mark in sorted(marks, key=lambda m: m.left):
-        for number, line in enumerate(lines):
+        open_lines = [n for n in open_lines if mark.left - lines[n][-1].right <= gap]
+        for number in open_lines:
+            line = lines[number]
             last, tall = line[-1], tallest[number]
             shared = min(mark.bottom, last.bottom) - max(mark.top, last.top)
             if (
@@ -191,6 +226,7 @@ def _lines(marks: list[_Mark]) -> list[list[_Mark]]:
                 tallest[number] = max(tall, mark.height)
                 break
         else:
+            open_lines.append(len(lines))
             lines.append([mark])
             tallest.append(mark.height)
     return [line for line in lines if _is_text(line)]

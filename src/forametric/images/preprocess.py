@@ -10,7 +10,7 @@ from PIL import Image
 
 from forametric._typing import Pixels
 from forametric.errors import ImageError
-from forametric.images.decode import decode
+from forametric.images.decode import decoding
 from forametric.images.plate import crop_plate
 from forametric.utils.progress import in_parallel
 
@@ -63,8 +63,10 @@ def load_image(image: Path | Pixels, size: int) -> Pixels:
 
     Raises `ImageError` when the file cannot be read.
     """
-    pixels = image if isinstance(image, np.ndarray) else decode(image, OVERSAMPLING * size)
-    return preprocess(crop_plate(pixels), size)
+    if isinstance(image, np.ndarray):
+        return preprocess(crop_plate(image), size)
+    with decoding(image, OVERSAMPLING * size) as pixels:
+        return preprocess(crop_plate(pixels), size)
 
 
 def load_images(

@@ -8,10 +8,11 @@ the same.
 from __future__ import annotations
 
 import hashlib
-import shutil
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -25,11 +26,13 @@ from forametric.data.embeddings import (
     skipped_table,
     write_vectors,
 )
+from forametric.data.inputs import check_output_file
 from forametric.data.sources import TABLE_COLUMNS, open_collection
 from forametric.embedding.embedder import BATCH_SIZE
 from forametric.errors import InputError
 from forametric.model.model import Model
-from forametric.utils.files import read_json, refuse_existing, resumable_folder, write_json
+from forametric.utils.files import read_json, write_json
+from forametric.utils.outputs import remove_working_folder, resumable_folder
 
 
 @dataclass(frozen=True)
@@ -97,22 +100,27 @@ def embed_to_file(
     InputError
         When none can be read, or the output exists.
     """
-    output = Path(output)
-    work, parts = begin(model, open_collection(collection), output, overwrite, batch_size)
-    left = [part for part in parts if not part.is_done()]
-    paths = [part.paths() for part in left]
-    stamps = [stamp(some) for some in paths]  # before the images are read
-    # Every part but the last is a whole batch, so the embedder's batches are these parts.
-    made = model.embedder.embed_in_batches(
-        [path for some in paths for path in some],
-        pd.concat([part.table for part in left], ignore_index=True) if left else None,
-        batch_size=batch_size,
-    )
-    for part, stamped, embeddings in zip(left, stamps, made, strict=False):
-        part.write(embeddings, stamped)
-    skipped = skipped_in(parts)
-    join_vectors([part.file for part in parts], output)
-    shutil.rmtree(work)
+    output, specimens = Path(output), open_collection(collection)
+    sources = [None if isinstance(collection, Collection) else collection, specimens, model.folder]
+    check_output_file(output, overwrite, *sources)
+    run = run_settings(model, specimens, batch_size)
+    with resumable_folder(output, run) as work:
+        parts = parts_of(specimens, work, batch_size)
+        left = [part for part in parts if not part.is_done()]
+        paths = [part.paths() for part in left]
+        stamps = [stamp(some) for some in paths]  # before the images are read
+        # Every part but the last is a whole batch, so the embedder's batches are these parts.
+        made = model.embedder.embed_in_batches(
+            [path for some in paths for path in some],
+            pd.concat([part.table for part in left], ignore_index=True) if left else None,
+            batch_size=batch_size,
+        )
+        for part, stamped, embeddings in zip(left, stamps, made, strict=False):
+            part.write(embeddings, stamped)
+        skipped = skipped_in(parts)
+        join_vectors([part.file for part in parts], work / "whole.parquet")
+        os.replace(work / "whole.parquet", output)
+        remove_working_folder(output)
     return skipped
 
 
@@ -151,24 +159,13 @@ def embeddings_of(model: Model, collection: Collection, path: PathLike | None = 
     )
 
 
-def begin(
-    model: Model,
-    collection: Collection,
-    output: Path,
-    overwrite: bool,
-    batch_size: int = BATCH_SIZE,
-) -> tuple[Path, list[Part]]:
-    """The working folder `OUTPUT.unfinished`, and the parts to be made in it.
-
-    Parts that another model or another collection has left there are removed.
-    """
-    refuse_existing(output, overwrite)
-    work = output.with_name(f"{output.name}.unfinished")
+def run_settings(
+    model: Model, collection: Collection, batch_size: int = BATCH_SIZE
+) -> dict[str, Any]:
+    """The settings of a run: its parts are of no use for another model or other specimens."""
     columns = collection.specimens[list(TABLE_COLUMNS)].astype(str)
     hashed = int(pd.util.hash_pandas_object(columns, index=False).sum())
-    run = {"model": model.weights_sha256, "specimens": hashed, "batch_size": batch_size}
-    resumable_folder(work, run)
-    return work, parts_of(collection, work, batch_size)
+    return {"model": model.weights_sha256, "specimens": hashed, "batch_size": batch_size}
 
 
 def parts_of(collection: Collection, folder: Path, batch_size: int = BATCH_SIZE) -> list[Part]:

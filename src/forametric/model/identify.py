@@ -26,7 +26,8 @@ from forametric.identification.identifier import (
     Identifier,
 )
 from forametric.identification.search import SpecimenIndex
-from forametric.utils.files import write_csv
+from forametric.utils.outputs import write_csv
+from forametric.utils.ranges import PROBABILITY
 from forametric.utils.results import Result
 
 NEIGHBORS = 10  # similar specimens listed for each image
@@ -154,6 +155,7 @@ def identify_images(
     model: str = "",
 ) -> Identifications:
     """Embed and name images, a batch at a time: see `Model.identify`."""
+    PROBABILITY.check(min_probability=min_probability)
     if conformal_alpha is not None:
         identifier.calibrated.conformal_threshold(conformal_alpha)  # refuse before the long work
     taxonomy = taxonomy or Taxonomy.load()

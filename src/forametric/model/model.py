@@ -23,6 +23,7 @@ from forametric._version import __version__
 from forametric.data.collection import Collection
 from forametric.data.embeddings import Embeddings, skipped_table
 from forametric.data.importers.table import read_results
+from forametric.data.inputs import check_output_folder
 from forametric.data.sources import ImageSource, list_images
 from forametric.data.taxonomy import Taxonomy
 from forametric.embedding.embedder import Embedder
@@ -35,7 +36,8 @@ from forametric.identification.references import K, ReferenceSet
 from forametric.identification.search import SpecimenIndex
 from forametric.model.card import CALIBRATION, FILE, REFERENCES, WEIGHTS, ModelCard
 from forametric.model.identify import Identifications, identify_images, raise_unreadable
-from forametric.utils.files import atomic_folder, sha256, write_json, write_text
+from forametric.utils.files import sha256, write_json, write_text
+from forametric.utils.outputs import atomic_folder
 from forametric.utils.results import Result
 
 if TYPE_CHECKING:
@@ -319,8 +321,15 @@ class Model(Result):
         return cls(embedder_for(runtime, card), identifier, card, folder, unread)
 
     def save(self, folder: PathLike, *, overwrite: bool = False) -> Path:
-        """Write the model folder, whole or not at all; returns its path."""
+        """Write the model folder, whole or not at all; returns its path.
+
+        Raises
+        ------
+        InputError
+            When the folder exists, or is the one that the model was loaded from.
+        """
         folder = Path(folder)
+        check_output_folder(folder, overwrite, self.folder)
         with atomic_folder(folder, overwrite) as temporary:
             names = [*self._save_network(temporary), REFERENCES]
             self.references.save(temporary / REFERENCES)

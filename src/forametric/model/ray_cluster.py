@@ -8,7 +8,6 @@ at most one part, which another makes again. A killed command resumes with the m
 from __future__ import annotations
 
 import logging
-import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,10 +17,19 @@ from typing import TYPE_CHECKING, Any
 
 from forametric._typing import PathLike
 from forametric.data.collection import Collection, inside
+from forametric.data.inputs import check_output_folder
 from forametric.errors import InputError, MissingExtraError
-from forametric.model.embed_collection import Part, begin, parts_of, skipped_in, stamp
+from forametric.model.embed_collection import (
+    Part,
+    parts_of,
+    run_settings,
+    skipped_in,
+    stamp,
+)
 from forametric.model.model import Model
-from forametric.utils.files import replace_folder, write_json
+from forametric.utils.files import write_json
+from forametric.utils.offline import switch_reports_off
+from forametric.utils.outputs import put_in_place, resumable_folder
 from forametric.utils.progress import bar, in_parallel
 
 if TYPE_CHECKING:
@@ -61,7 +69,7 @@ def embed_on_cluster(
     MissingExtraError
         When Ray is not installed.
     """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent anywhere
+    switch_reports_off()
     try:
         import ray
         import ray.data
@@ -69,30 +77,32 @@ def embed_on_cluster(
         raise MissingExtraError("embedding on a cluster", "cluster") from None
 
     model, collection, output = (Path(p).absolute() for p in (model, collection, output))
+    check_output_folder(output, overwrite, model, collection)
     specimens = Collection.open(collection)
     loaded = Model.load(model)
-    work, parts = begin(loaded, specimens, output, overwrite)
-    left = [number for number, part in enumerate(parts) if not part.is_done()]
-    if left:
-        _connect(address)
-        logging.getLogger("ray.data").setLevel(logging.ERROR)  # the bar below says how it goes
-        context = ray.data.DataContext.get_current()
-        context.enable_progress_bars = context.enable_operator_progress_bars = False
-        made = ray.data.from_items(
-            [{"part": number} for number in left], override_num_blocks=len(left)
-        ).map_batches(
-            Worker,
-            batch_size=1,
-            compute=ray.data.ActorPoolStrategy(min_size=1, max_size=len(left)),
-            fn_constructor_args=(model, collection, work, images),
-            **_share(ray.nodes()),
-        )
-        with bar("embedding", sum(len(parts[number].specimens) for number in left)) as advance:
-            for row in made.iter_rows():
-                advance(int(row["images"]))
-    skipped = skipped_in(parts)
-    write_json(work / "vectors.json", {**loaded.embedder.origin, "specimens": len(specimens)})
-    replace_folder(work, output)
+    with resumable_folder(output, run_settings(loaded, specimens)) as work:
+        parts = parts_of(specimens, work)
+        left = [number for number, part in enumerate(parts) if not part.is_done()]
+        if left:
+            _connect(address)
+            logging.getLogger("ray.data").setLevel(logging.ERROR)  # the bar below says how it goes
+            context = ray.data.DataContext.get_current()
+            context.enable_progress_bars = context.enable_operator_progress_bars = False
+            made = ray.data.from_items(
+                [{"part": number} for number in left], override_num_blocks=len(left)
+            ).map_batches(
+                Worker,
+                batch_size=1,
+                compute=ray.data.ActorPoolStrategy(min_size=1, max_size=len(left)),
+                fn_constructor_args=(model, collection, work, images),
+                **_share(ray.nodes()),
+            )
+            with bar("embedding", sum(len(parts[number].specimens) for number in left)) as advance:
+                for row in made.iter_rows():
+                    advance(int(row["images"]))
+        skipped = skipped_in(parts)
+        write_json(work / "vectors.json", {**loaded.embedder.origin, "specimens": len(specimens)})
+        put_in_place(work, output)
     return skipped
 
 

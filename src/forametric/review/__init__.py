@@ -1,6 +1,7 @@
 """Review by experts: decisions that are kept for good, and what follows from them."""
 
 from forametric.review.agreement import agreement
+from forametric.review.backup import CopyReport, copy_decisions
 from forametric.review.decisions import Decision, consensus
 from forametric.review.labels import apply_decisions, read_decisions
 from forametric.review.project import Project, open_or_create
@@ -10,6 +11,7 @@ from forametric.review.review import Review
 from forametric.review.store import DecisionStore
 
 __all__ = [
+    "CopyReport",
     "Decision",
     "DecisionStore",
     "Project",
@@ -18,6 +20,7 @@ __all__ = [
     "agreement",
     "apply_decisions",
     "consensus",
+    "copy_decisions",
     "open_or_create",
     "rank_for_review",
     "read_decisions",

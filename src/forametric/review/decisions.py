@@ -7,6 +7,7 @@ decision that more than half of them made.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -90,13 +91,46 @@ def current_decisions(history: pd.DataFrame, *, include_skipped: bool = False) -
     DataFrame
         specimen, reviewer, verdict, taxon, time.
     """
-    undone = {int(number) for number in history["undoes"].dropna()}
-    valid = history[(history["verdict"] != UNDO) & ~history["number"].isin(undone)]
+    valid = _not_undone(history)
     # Skipping a specimen that was judged earlier does not change the judgement.
     skipped = valid["verdict"] == Verdict.SKIP
     ordered = pd.concat([valid[skipped], valid[~skipped]]) if include_skipped else valid[~skipped]
     last = ordered.drop_duplicates(["specimen", "reviewer"], keep="last")
     return last[["specimen", "reviewer", "verdict", "taxon", "time"]].reset_index(drop=True)
+
+
+def answers(current: pd.DataFrame) -> dict[tuple[str, str], tuple[str, str]]:
+    """(specimen, reviewer) → (verdict, taxon), of a table with one row for each of them."""
+    keys = zip(current["specimen"], current["reviewer"], strict=True)
+    return dict(zip(keys, zip(current["verdict"], current["taxon"], strict=True), strict=True))
+
+
+def without_repeats(decisions: Sequence[Decision], history: pd.DataFrame) -> list[Decision]:
+    """Those that differ from what their reviewer has decided last on the specimen.
+
+    Parameters
+    ----------
+    history : DataFrame
+        At least the rows about the specimens of the decisions.
+    """
+    current = answers(current_decisions(history))
+    last = answers(_not_undone(history).drop_duplicates(["specimen", "reviewer"], keep="last"))
+    new = []
+    for decision in decisions:
+        key, answer = (decision.specimen, decision.reviewer), (decision.verdict, decision.taxon)
+        if answer in (current.get(key), last.get(key)):
+            continue
+        new.append(decision)
+        last[key] = answer
+        if decision.verdict != Verdict.SKIP:
+            current[key] = answer
+    return new
+
+
+def _not_undone(history: pd.DataFrame) -> pd.DataFrame:
+    """The decisions of a history that were not undone, current or superseded."""
+    undone = {int(number) for number in history["undoes"].dropna()}
+    return history[(history["verdict"] != UNDO) & ~history["number"].isin(undone)]
 
 
 def consensus(history: pd.DataFrame) -> pd.DataFrame:

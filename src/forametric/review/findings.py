@@ -10,7 +10,7 @@ import pandas as pd
 from forametric.analysis.check import COLUMNS, check_embedded
 from forametric.errors import InputError
 from forametric.review.workspace import ReviewWorkspace
-from forametric.utils.files import write_csv
+from forametric.utils.outputs import write_csv
 
 FILE = "findings.csv"
 TYPES = dict.fromkeys(COLUMNS, str) | {"score": float}

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -24,6 +23,7 @@ from forametric._version import __version__
 from forametric.analysis.morphospace import Morphospace
 from forametric.data.collection import Collection
 from forametric.data.embeddings import Embeddings
+from forametric.data.inputs import check_output_folder
 from forametric.errors import InputError, NotFoundError
 from forametric.model.embed_collection import embed_to_file, embeddings_of
 from forametric.model.model import Model
@@ -96,8 +96,10 @@ class Project:
             For a model that cannot be loaded or has no calibration.
         """
         folder = Path(folder)
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        if folder.is_dir() and any(folder.iterdir()):
             raise InputError(f"{folder} is not empty; name a new folder for the project.")
+        parts = [model.folder if isinstance(model, Model) else model, collection]
+        check_output_folder(folder, False, *parts, *reference_images)
         opened = collection if isinstance(collection, Collection) else Collection.open(collection)
         loaded = model if isinstance(model, Model) else Model.load(model)
         loaded.calibrated  # noqa: B018  refuse before anything is written
@@ -319,7 +321,7 @@ def embed_project(project: Project) -> EmbeddedCollection:
     run = {"specimens": int(pd.util.hash_pandas_object(columns, index=False).sum())}
     if not (notes.is_file() and read_json(notes)["run"] == run):
         if notes.is_file():  # the collection has changed since
-            shutil.rmtree(cache)
+            _empty_cache(cache)
         cache.mkdir(parents=True, exist_ok=True)
         logger.info("embedding %d specimens", len(collection))
         skipped = embed_to_file(model, collection, vectors, overwrite=True)
@@ -338,6 +340,14 @@ def embed_project(project: Project) -> EmbeddedCollection:
     unreadable = pd.DataFrame(read_json(notes)["skipped"], columns=["image", "reason"])
     embeddings = replace(embeddings, rows=np.arange(len(readable)), skipped=unreadable)
     return EmbeddedCollection(model, readable, embeddings, morphospace, unreadable, cache)
+
+
+def _empty_cache(cache: Path) -> None:
+    """Remove what was made from a collection that has changed since."""
+    for name in ("cache.json", "map.parquet", "vectors.parquet"):
+        (cache / name).unlink(missing_ok=True)
+    for sheet in (cache / "sheets").glob("[0-9][0-9][0-9][0-9][0-9].jpg"):
+        sheet.unlink()
 
 
 def _resolved(folder: Path, path: object) -> Path:

@@ -18,6 +18,7 @@ import pandas as pd
 from forametric._typing import FloatArray, IntArray, PathLike
 from forametric.data.collection import Collection
 from forametric.data.embeddings import Embeddings, skipped_table
+from forametric.data.inputs import check_output_folder
 from forametric.data.sources import open_collection
 from forametric.data.thumbnails import table_with_thumbnails, thumbnail_url
 from forametric.errors import InputError
@@ -28,8 +29,9 @@ from forametric.review.decisions import consensus
 from forametric.review.priority import diversify, priorities
 from forametric.review.store import DecisionStore
 from forametric.review.views import Candidate
-from forametric.utils.files import atomic_folder, write_json
+from forametric.utils.files import write_json
 from forametric.utils.html import write_page
+from forametric.utils.outputs import atomic_folder
 from forametric.utils.results import Result
 
 SHOWN = 300  # specimens on the page
@@ -83,6 +85,7 @@ class ReviewQueue(Result):
     def save(self, folder: PathLike, *, overwrite: bool = False) -> Path:
         """Write `queue.csv` to fill in, `queue.html` to look at, and `queue.json`; the folder."""
         folder = Path(folder)
+        check_output_folder(folder, overwrite, self.collection, *self.reference_images)
         with atomic_folder(folder, overwrite) as temporary:
             self.table.to_csv(temporary / "queue.csv", index=False)
             if len(self.skipped):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 import multiprocessing
 import signal
 from collections.abc import Mapping, Sequence
@@ -26,10 +25,11 @@ from forametric.model.model import Model
 from forametric.review.labels import apply_decisions
 from forametric.review.project import Project
 from forametric.review.store import DecisionStore
+from forametric.utils.crash import report_crash
+from forametric.utils.verb import verb
 
 MIN_TESTED = 10  # specimens by which models can be compared
 NAME = "decisions"  # of the split
-logger = logging.getLogger(__name__)
 
 
 def training_set(
@@ -183,14 +183,14 @@ def _train_and_send(
     sender: Connection, project: Project, store_url: str, output: Path, seed: int
 ) -> None:
     """Send the trained model, or the message of the error."""
+    verb.set("review")
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in the terminal is for the server
     try:
         result: RetrainedModel | str = train_from_decisions(project, store_url, output, seed)
     except ForametricError as error:
         result = str(error)
     except Exception as error:
-        logger.exception("training failed")
-        result = f"{type(error).__name__}: {error}"
+        result = f"training failed: {report_crash(error)}"
     sender.send(result)
     sender.close()
 

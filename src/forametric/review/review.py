@@ -143,7 +143,7 @@ class Review:
             As `read_decisions`.
         """
         decisions = read_decisions(table, Collection.open(self.project.collection), reviewer)
-        return len(self.store.record(self.store.without_repeats(decisions)))
+        return len(self.store.record(decisions))
 
     def history(self) -> pd.DataFrame:
         """Every row of the store: `DecisionStore.history`."""

@@ -7,8 +7,7 @@ to change or to delete a row.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,17 +15,22 @@ from typing import Any
 
 import pandas as pd
 import sqlalchemy as sql
-from sqlalchemy.exc import SQLAlchemyError
 
 from forametric._typing import PathLike
 from forametric.data.verdicts import Verdict
 from forametric.errors import InputError, NotFoundError
 from forametric.review.agreement import AgreementReport, summarize
-from forametric.review.decisions import UNDO, Decision, current_decisions
+from forametric.review.database import Database
+from forametric.review.decisions import (
+    UNDO,
+    Decision,
+    answers,
+    current_decisions,
+    without_repeats,
+)
 from forametric.utils.files import atomic_path
 
 VERSION = 1
-WRITE_LOCK = 0x666F72616D  # PostgreSQL's number of the lock that writers hold: "foram"
 MAX_NAMED = 5000  # specimens that one query can name
 NO_ANSWER = ("", "")
 
@@ -37,7 +41,7 @@ _metadata = sql.Table(
     sql.Column("key", sql.String, primary_key=True),
     sql.Column("value", sql.String, nullable=False),
 )
-_decisions = sql.Table(
+DECISIONS = sql.Table(
     "decisions",
     _tables,
     sql.Column("number", sql.Integer, primary_key=True, autoincrement=True),
@@ -55,7 +59,7 @@ _decisions = sql.Table(
     sqlite_autoincrement=True,
 )
 # Changes of the groups of specimens, one JSON object a row.
-_steps = sql.Table(
+STEPS = sql.Table(
     "steps",
     _tables,
     sql.Column("number", sql.Integer, primary_key=True, autoincrement=True),
@@ -64,7 +68,7 @@ _steps = sql.Table(
     sql.Column("step", sql.Text, nullable=False),
     sqlite_autoincrement=True,
 )
-COLUMNS = [column.name for column in _decisions.columns]
+COLUMNS = [column.name for column in DECISIONS.columns]
 
 # Triggers that refuse changes, whichever program opens the database.
 _TRIGGERS = {
@@ -96,15 +100,16 @@ class DecisionStore:
 
     Attributes
     ----------
-    place : str
-        The same, without a password.
-    url : str
-        The same as given, to open the store in another process; it may contain a password.
+    database : Database
+        Its connections.
 
     Raises
     ------
     InputError
-        When it cannot be opened, is not a store of decisions, or was made by a newer version.
+        When it cannot be opened, is damaged or not a store of decisions, or was made by a newer
+        version.
+    StoreBusyError
+        When the database is locked or does not answer.
 
     Examples
     --------
@@ -115,10 +120,11 @@ class DecisionStore:
     """
 
     def __init__(self, place: PathLike) -> None:
-        self._connect(place)
-        if "://" not in self.place:
-            Path(self.place).parent.mkdir(parents=True, exist_ok=True)
-        with self._refusing(), self._writing() as database:
+        self.database = Database(place)
+        self.database.make_file()
+        self.database.check()
+        self.database.use_log()
+        with self.database.writing() as database:
             self._create(database)
 
     @classmethod
@@ -131,60 +137,47 @@ class DecisionStore:
             When there is none; nothing is created.
         """
         store = cls.__new__(cls)
-        store._connect(place)
+        store.database = Database(place)
         missing = NotFoundError(
             f"{store.place} does not exist or holds no decisions; record some with: "
             f"forametric record"
         )
-        if "://" not in store.place and not Path(store.place).is_file():
+        if store.database.file and not store.database.file.is_file():
             raise missing
-        with store._refusing(), store._engine.connect() as database:
-            tables = store._table_names(database)
-            if "decisions" not in tables:
+        store.database.check()
+        with store.database.reading() as database:
+            if "decisions" not in store._table_names(database):
                 raise missing
             store._check_version(database)
         return store
 
-    def _connect(self, place: PathLike) -> None:
-        self.url = str(place)
-        self.place = _without_password(self.url)
-        remote = "://" in self.place
-        if remote and not self.place.startswith(("postgresql://", "postgresql+")):
-            raise InputError(f"{self.place} is neither a file nor a postgresql:// address.")
-        url = self.url if remote else f"sqlite:///{self.place}"
-        with self._refusing():
-            self._engine = sql.create_engine(
-                url.replace("postgresql://", "postgresql+psycopg://", 1)
-            )
-        if not remote:
-            sql.event.listen(self._engine, "connect", _configure_sqlite)
+    @property
+    def place(self) -> str:
+        """The file, or the address without a password."""
+        return self.database.place
+
+    @property
+    def url(self) -> str:
+        """The place as given, to open the store in another process; may contain a password."""
+        return self.database.url
+
+    def is_file_at(self, path: Path) -> bool:
+        """Whether this is the store in a file."""
+        return bool(self.database.file and path.exists() and path.samefile(self.database.file))
 
     def __repr__(self) -> str:
         return f"DecisionStore({self.place!r})"
 
-    @contextmanager
-    def _refusing(self) -> Iterator[None]:
-        """Errors of the database as sentences that do not contain the password."""
-        try:
-            yield
-        except ModuleNotFoundError as error:
-            raise InputError(
-                f"{error.name} is not installed: pip install 'forametric[postgresql]'"
-            ) from None
-        except SQLAlchemyError as error:
-            reason = str(error).splitlines()[0]
-            raise InputError(f"{self.place} cannot be used for decisions: {reason}") from None
-
     def _table_names(self, database: sql.Connection) -> set[str]:
         tables = set(sql.inspect(database).get_table_names())
-        if tables and "decisions" not in tables and self._engine.dialect.name == "sqlite":
+        if tables and "decisions" not in tables and self.database.file:
             raise InputError(f"{self.place} is a database of something else; name another file.")
         return tables
 
     def _create(self, database: sql.Connection) -> None:
         self._table_names(database)
         _tables.create_all(database)
-        for trigger in _TRIGGERS[self._engine.dialect.name]:
+        for trigger in _TRIGGERS[self.database.dialect]:
             database.execute(sql.text(trigger))
         if self._check_version(database) is None:
             database.execute(sql.insert(_metadata).values(key="version", value=str(VERSION)))
@@ -198,37 +191,26 @@ class DecisionStore:
             )
         return version
 
-    @contextmanager
-    def _writing(self) -> Iterator[sql.Connection]:
-        """A transaction during which nobody else writes.
-
-        So the previous decisions are still the same when a row is added. Rows also become visible
-        in the order of their numbers: a reader who asks for those after the last one misses none.
-        """
-        with self._engine.begin() as database:
-            is_sqlite = self._engine.dialect.name == "sqlite"
-            lock = "BEGIN IMMEDIATE" if is_sqlite else f"SELECT pg_advisory_xact_lock({WRITE_LOCK})"
-            database.exec_driver_sql(lock)
-            yield database
-
     def record(self, decisions: Sequence[Decision]) -> list[int]:
         """Add decisions, all or none; once this returns, they are on the disk.
+
+        What a reviewer has decided in the same way already is left out. So decisions may be sent
+        again when it is not known whether they arrived.
 
         Returns
         -------
         list of int
-            Their numbers, by which they can be revoked.
-        """
-        with self._writing() as database:
-            return self._add(database, [(decision, None) for decision in decisions])
+            The numbers of those added, by which they can be revoked.
 
-    def without_repeats(self, decisions: Sequence[Decision]) -> list[Decision]:
-        """Those that differ from their reviewer's current decision."""
-        history = self.history(specimens=[d.specimen for d in decisions])
-        current = _answers(current_decisions(history, include_skipped=True))
-        return [
-            d for d in decisions if current.get((d.specimen, d.reviewer)) != (d.verdict, d.taxon)
-        ]
+        Raises
+        ------
+        StoreBusyError
+            When the database is locked, full or cut off.
+        """
+        with self.database.writing() as database:
+            history = self._history_of(database, decisions)
+            new = without_repeats(decisions, history)
+            return self._add(database, [(decision, None) for decision in new], history)
 
     def undo(self, reviewer: str) -> list[Decision]:
         """Undo what a reviewer recorded last; empty when there is nothing to undo.
@@ -236,58 +218,67 @@ class DecisionStore:
         Decisions that were recorded together are undone together. They stay on record, followed by
         rows that undo them.
         """
-        with self._writing() as database:
-            own = _not_undone().where(_decisions.c.reviewer == reviewer)
-            last = database.execute(own.order_by(_decisions.c.number.desc()).limit(1)).first()
+        with self.database.writing() as database:
+            own = _not_undone().where(DECISIONS.c.reviewer == reviewer)
+            last = database.execute(own.order_by(DECISIONS.c.number.desc()).limit(1)).first()
             if last is None:
                 return []
-            return self._undo(database, own.where(_decisions.c.time == last.time))
+            return self._undo(database, own.where(DECISIONS.c.time == last.time))
 
     def revoke(self, numbers: Sequence[int]) -> list[Decision]:
         """Undo decisions by their numbers, all or none; those undone earlier are left out."""
         revoked: list[Decision] = []
-        with self._writing() as database:
+        with self.database.writing() as database:
             for start in range(0, len(numbers), MAX_NAMED):
                 some = list(numbers[start : start + MAX_NAMED])
-                chosen = _not_undone().where(_decisions.c.number.in_(some))
+                chosen = _not_undone().where(DECISIONS.c.number.in_(some))
                 revoked += self._undo(database, chosen)
         return revoked
 
     def _undo(self, database: sql.Connection, chosen: sql.Select[Any]) -> list[Decision]:
-        query = chosen.order_by(_decisions.c.number)
+        query = chosen.order_by(DECISIONS.c.number)
         rows = [row._asdict() for row in database.execute(query)]
         names = [field.name for field in fields(Decision)]
         undone = [Decision(**{name: row[name] for name in names}) for row in rows]
         numbers = [row["number"] for row in rows]
-        self._add(database, list(zip(undone, numbers, strict=True)))
+        history = self._history_of(database, undone)
+        self._add(database, list(zip(undone, numbers, strict=True)), history)
         return undone
 
     def add_step(self, reviewer: str, step: dict[str, Any]) -> int:
         """Record a change of groups of specimens (`forametric.review.groups`); its number."""
         values = {"reviewer": reviewer, "time": _now(), "step": json.dumps(step)}
-        with self._writing() as database:
-            key = database.execute(sql.insert(_steps).values(values)).inserted_primary_key
+        with self.database.writing() as database:
+            key = database.execute(sql.insert(STEPS).values(values)).inserted_primary_key
         assert key is not None
         return int(key[0])
 
     def steps(self, after: int = 0) -> list[tuple[int, str, dict[str, Any]]]:
         """The changes of groups after a number, in their order: number, reviewer, step."""
-        query = sql.select(_steps).where(_steps.c.number > after).order_by(_steps.c.number)
-        with self._engine.connect() as database:
+        query = sql.select(STEPS).where(STEPS.c.number > after).order_by(STEPS.c.number)
+        with self.database.reading() as database:
             rows = database.execute(query).all()
         return [(row.number, row.reviewer, json.loads(row.step)) for row in rows]
 
+    @staticmethod
+    def _history_of(database: sql.Connection, decisions: Sequence[Decision]) -> pd.DataFrame:
+        """The rows about the specimens of some decisions."""
+        specimens = sorted({decision.specimen for decision in decisions})
+        rows: list[Any] = []
+        for start in range(0, len(specimens), MAX_NAMED):
+            named = DECISIONS.c.specimen.in_(specimens[start : start + MAX_NAMED])
+            rows += database.execute(sql.select(DECISIONS).where(named)).all()
+        history = pd.DataFrame(rows, columns=COLUMNS)
+        return history.sort_values("number", ignore_index=True)
+
     def _add(
-        self, database: sql.Connection, decisions: Sequence[tuple[Decision, int | None]]
+        self,
+        database: sql.Connection,
+        decisions: Sequence[tuple[Decision, int | None]],
+        history: pd.DataFrame,
     ) -> list[int]:
         """Add rows, each with the reviewer's earlier decision; returns their numbers."""
-        earlier: dict[tuple[str, str], tuple[str, str]] = {}
-        specimens = sorted({decision.specimen for decision, _ in decisions})
-        for start in range(0, len(specimens), MAX_NAMED):
-            named = _decisions.c.specimen.in_(specimens[start : start + MAX_NAMED])
-            query = sql.select(_decisions).where(named).order_by(_decisions.c.number)
-            history = pd.DataFrame(database.execute(query).all(), columns=COLUMNS)
-            earlier |= _answers(current_decisions(history))
+        earlier = answers(current_decisions(history))
         time, values = _now(), []
         for decision, undoes in decisions:
             key = (decision.specimen, decision.reviewer)
@@ -311,7 +302,7 @@ class DecisionStore:
                 earlier[key] = (str(decision.verdict), decision.taxon)
         if not values:
             return []
-        added = sql.insert(_decisions).returning(_decisions.c.number, sort_by_parameter_order=True)
+        added = sql.insert(DECISIONS).returning(DECISIONS.c.number, sort_by_parameter_order=True)
         return [int(number) for number in database.execute(added, values).scalars()]
 
     def history(self, after: int = 0, specimens: Sequence[str] | None = None) -> pd.DataFrame:
@@ -330,12 +321,12 @@ class DecisionStore:
             probability and model (what the model had suggested, and its fingerprint), undoes (the
             number of the row that this one undoes).
         """
-        query = sql.select(_decisions).where(_decisions.c.number > after)
+        query = sql.select(DECISIONS).where(DECISIONS.c.number > after)
         few = specimens is not None and len(specimens) <= MAX_NAMED
         if specimens is not None and few:
-            query = query.where(_decisions.c.specimen.in_(list(specimens)))
-        with self._engine.connect() as database:
-            rows = database.execute(query.order_by(_decisions.c.number)).all()
+            query = query.where(DECISIONS.c.specimen.in_(list(specimens)))
+        with self.database.reading() as database:
+            rows = database.execute(query.order_by(DECISIONS.c.number)).all()
         history = pd.DataFrame(rows, columns=COLUMNS)
         if specimens is None or few:
             return history
@@ -354,50 +345,16 @@ class DecisionStore:
 
     def close(self) -> None:
         """Close the connections to the database."""
-        self._engine.dispose()
-
-
-def _answers(current: pd.DataFrame) -> dict[tuple[str, str], tuple[str, str]]:
-    """(specimen, reviewer) → (verdict, taxon)."""
-    rows = current.itertuples()
-    return {(row.specimen, row.reviewer): (row.verdict, row.taxon) for row in rows}  # type: ignore[misc]
+        self.database.close()
 
 
 def _not_undone() -> sql.Select[Any]:
     """The decisions that were not undone, current or superseded."""
-    undone = sql.select(_decisions.c.undoes).where(_decisions.c.undoes.is_not(None))
-    return sql.select(_decisions).where(
-        _decisions.c.verdict != UNDO, _decisions.c.number.not_in(undone)
+    undone = sql.select(DECISIONS.c.undoes).where(DECISIONS.c.undoes.is_not(None))
+    return sql.select(DECISIONS).where(
+        DECISIONS.c.verdict != UNDO, DECISIONS.c.number.not_in(undone)
     )
 
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="microseconds")
-
-
-def _without_password(place: str) -> str:
-    """An address without its password; a file as it is."""
-    if "://" not in place:
-        return place
-    try:
-        url = sql.make_url(place)
-    except (SQLAlchemyError, ValueError):  # whose message may contain the password
-        raise InputError(
-            "the store's address cannot be read; it should look like "
-            "postgresql://user@host/database."
-        ) from None
-    if "password" in url.query:
-        raise InputError("write the password as postgresql://user:password@host/database.")
-    plain = sql.URL.create(
-        url.drivername, url.username, None, url.host, url.port, url.database, url.query
-    )
-    return plain.render_as_string()
-
-
-def _configure_sqlite(connection: Any, _: Any) -> None:
-    """Readers do not wait for writers, and what is committed is on the disk."""
-    connection.isolation_level = None  # transactions begin where `_writing` begins them
-    cursor = connection.cursor()
-    for pragma in ("busy_timeout=10000", "journal_mode=WAL", "synchronous=FULL"):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()

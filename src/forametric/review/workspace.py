@@ -172,7 +172,7 @@ class ReviewWorkspace:
                     model=self.embedded.model.fingerprint,
                 )
             )
-        numbers = self.store.record(self.store.without_repeats(decisions))
+        numbers = self.store.record(decisions)
         self.refresh()
         return numbers
 

@@ -20,7 +20,9 @@ def serve(
     """
     from forametric.server.run import checked_token, serve
     from forametric.server.session import ReviewSession
+    from forametric.utils.locks import one_writer
 
     token = checked_token(host, token)
-    session = ReviewSession.open(review.project, review.store)
-    serve(session, host=host, port=port, token=token, browser=browser, report=print)
+    with one_writer(review.project.folder):
+        session = ReviewSession.open(review.project, review.store)
+        serve(session, host=host, port=port, token=token, browser=browser, report=print)

@@ -12,7 +12,7 @@ from fastapi.routing import APIRoute
 from fastapi.staticfiles import StaticFiles
 
 from forametric._version import __version__
-from forametric.errors import ForametricError, NotFoundError
+from forametric.errors import ForametricError, NotFoundError, StoreBusyError
 from forametric.server.responses import PROBLEMS
 from forametric.server.routes import decisions, morphotypes, results, specimens
 from forametric.server.security import Access
@@ -40,6 +40,10 @@ def make_app(session: ReviewSession, token: str, *, loopback: bool = True) -> Fa
     @app.exception_handler(ForametricError)
     async def _refused(_: Request, error: ForametricError) -> JSONResponse:
         return JSONResponse({"detail": str(error)}, 400)
+
+    @app.exception_handler(StoreBusyError)  # the page sends again what has not arrived
+    async def _busy(_: Request, error: StoreBusyError) -> JSONResponse:
+        return JSONResponse({"detail": str(error)}, 503)
 
     @app.exception_handler(NotFoundError)
     async def _not_found(_: Request, error: NotFoundError) -> JSONResponse:

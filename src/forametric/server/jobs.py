@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from forametric.errors import ForametricError
+from forametric.utils.crash import report_crash
 
 State = Literal["idle", "waiting", "running", "done", "failed"]
 
@@ -55,8 +56,7 @@ class Jobs:
             except ForametricError as error:
                 job.message, job.state = str(error), "failed"
             except Exception as error:
-                job.message, job.state = f"{type(error).__name__}: {error}", "failed"
-                raise
+                job.message, job.state = report_crash(error), "failed"
 
         (self._long_worker if long else self._worker).submit(run)
         return True

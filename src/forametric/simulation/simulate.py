@@ -14,8 +14,8 @@ from forametric.simulation.forms import FORMS, Form
 from forametric.simulation.growth import SimulatedSpecimen, draw_specimen, grow, orient
 from forametric.simulation.rendering import render
 from forametric.simulation.surface import visible
+from forametric.utils.ranges import SIDE
 
-MIN_SIZE = 16  # of an image, in pixels
 MIN_DRAWN = 100  # smaller images are rendered larger and reduced
 
 
@@ -103,7 +103,4 @@ def check(form: str, size: int) -> None:
     """Raise `InputError` for an unknown form or an image size that is too small."""
     if form not in FORMS:
         raise InputError(f"no simulated form {form!r}; the forms are {', '.join(FORMS)}.")
-    if size < MIN_SIZE:
-        raise InputError(
-            f"an image of {size} pixels is too small for a shell; give {MIN_SIZE} or more."
-        )
+    SIDE.check(size=size)

@@ -18,8 +18,10 @@ from forametric.data.importers.endless_forams import facts
 from forametric.errors import InputError
 from forametric.simulation.forms import FORMS
 from forametric.simulation.simulate import check, simulate_shell
-from forametric.utils.files import atomic_folder, write_json
+from forametric.utils.files import write_json
+from forametric.utils.outputs import atomic_folder
 from forametric.utils.progress import bar
+from forametric.utils.ranges import COUNT, SEED
 
 CHUNK = 64  # shells in a job of a worker process
 
@@ -86,6 +88,8 @@ def write_dataset(
     DataFrame
         The content of `specimens.csv`: see `write_shells`.
     """
+    SEED.check(seed=seed)
+    COUNT.check(total=total)
     counts = long_tail(total) if unequal else even(total)
     with (
         atomic_folder(Path(output), overwrite) as temporary,

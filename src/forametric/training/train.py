@@ -13,10 +13,9 @@ import logging
 import math
 import os
 import platform
-import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -31,6 +30,7 @@ from torch import Tensor, nn
 
 from forametric._typing import FloatArray, IntArray, NameArray, PathLike, Pixels
 from forametric.data.embeddings import Embeddings, skipped_table
+from forametric.data.inputs import check_output_folder
 from forametric.data.splits import Split
 from forametric.embedding.network import SpecimenNetwork, build, features_of, to_batch, whiten
 from forametric.embedding.recipe import Optimiser, Recipe
@@ -46,8 +46,10 @@ from forametric.training import checkpoint
 from forametric.training.augment import augment
 from forametric.training.losses import BatchLoss
 from forametric.training.sampling import epoch_batches
-from forametric.utils.files import disk_array, read_json, refuse_existing, write_json
+from forametric.utils.files import disk_array
+from forametric.utils.outputs import remove_working_folder, resumable_folder, working_folder
 from forametric.utils.progress import bar
+from forametric.utils.ranges import SEED
 
 VALIDATION_REFERENCES = 8  # references per taxon at selection; the saved model has all specimens
 CHECKPOINT_SECONDS = 60
@@ -98,18 +100,21 @@ def train(
     ------
     InputError
         For too few taxa or no validation specimens; when an unfinished run with other settings
-        exists; or when the model to start from has another backbone.
+        exists, or another process trains the same output; or when the model to start from has
+        another backbone.
 
     Examples
     --------
     >>> model = train(make_split(collection), "default", "model")  # doctest: +SKIP
     """
+    SEED.check(seed=seed)
     recipe = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
     output = Path(output)
     with tuned_malloc():
         fabric = _fabric()
         fabric.launch()
-        refuse_existing(output, overwrite)
+        older = init_from.folder if init_from else None
+        check_output_folder(output, overwrite, split.collection, older)
         fabric.barrier()
         if init_from and init_from.card.backbone != recipe.network.backbone:
             raise InputError(
@@ -118,29 +123,47 @@ def train(
                 f"network.backbone={init_from.card.backbone}"
             )
         started = time.monotonic()
-        work = output.with_name(f"{output.name}.unfinished")
-        if fabric.is_global_zero:
-            _enter(work, _settings(split, recipe, seed, init_from), overwrite)
-        data, validation, classes, skipped = _load(fabric, split, recipe.network.image_size, work)
-        torch.manual_seed(seed)
-        network, backbone = build(recipe.network, len(classes))
-        if init_from:
-            network.backbone.load_state_dict(init_from.network.backbone.state_dict())
-        run = TrainingRun(fabric, network, recipe, data, validation, seed, work)
-        if recipe.epochs:
-            run.fit()
-        if not fabric.is_global_zero:
+        settings = _settings(split, recipe, seed, init_from)
+        with _one_working_folder(fabric, output, settings, overwrite) as work:
+            size = recipe.network.image_size
+            data, validation, classes, skipped = _load(fabric, split, size, work)
+            torch.manual_seed(seed)
+            network, backbone = build(recipe.network, len(classes), pretrained=not init_from)
+            if init_from:
+                network.backbone.load_state_dict(init_from.network.backbone.state_dict())
+            run = TrainingRun(fabric, network, recipe, data, validation, seed, work)
+            if recipe.epochs:
+                run.fit()
+            if fabric.is_global_zero:
+                if recipe.network.whitened_dim:
+                    _whiten(run.network, recipe, data, len(classes), seed)
+                card = _card(run, split, backbone, classes, len(skipped), init_from)
+                model = replace(_finish(run.network, card, data, validation), skipped=skipped)
+                seconds = run.earlier_seconds + time.monotonic() - started
+                card.training["seconds"] = round(seconds, 1)
+                model.save(output, overwrite=overwrite)
+                remove_working_folder(output)
             fabric.barrier()
-            return Model.load(output)
-        if recipe.network.whitened_dim:
-            _whiten(run.network, recipe, data, len(classes), seed)
-        card = _card(run, split, backbone, classes, len(skipped), init_from)
-        model = replace(_finish(run.network, card, data, validation), skipped=skipped)
-        card.training["seconds"] = round(run.earlier_seconds + time.monotonic() - started, 1)
-        model.save(output, overwrite=overwrite)
-        shutil.rmtree(work)
-        fabric.barrier()
     return Model.load(output)
+
+
+@contextmanager
+def _one_working_folder(
+    fabric: Fabric, output: Path, settings: dict[str, Any], overwrite: bool
+) -> Iterator[Path]:
+    """The working folder of a run, which the first of its processes keeps from other runs."""
+    work = working_folder(Path(os.path.realpath(output)))
+    keep = checkpoint.exists(work) and not overwrite
+    with ExitStack() as stack:
+        refusal = ""
+        if fabric.is_global_zero:
+            try:
+                stack.enter_context(resumable_folder(output, settings, keep_others=keep))
+            except InputError as error:
+                refusal = str(error)
+        if refusal := fabric.broadcast(refusal):
+            raise InputError(refusal)
+        yield work
 
 
 @dataclass(eq=False)
@@ -308,20 +331,6 @@ def _settings(split: Split, recipe: Recipe, seed: int, init_from: Model | None) 
         "torch": torch.__version__,
         "init_from": init_from.weights_sha256 if init_from else "",
     }
-
-
-def _enter(work: Path, settings: dict[str, Any], overwrite: bool) -> None:
-    if checkpoint.exists(work):
-        if read_json(work / "run.json") == settings:
-            return
-        if not overwrite:
-            raise InputError(
-                f"{work} holds an unfinished run with other settings or data; "
-                f"finish it with those, remove the folder, or pass --overwrite."
-            )
-        shutil.rmtree(work)
-    work.mkdir(parents=True, exist_ok=True)
-    write_json(work / "run.json", settings)
 
 
 def _load(

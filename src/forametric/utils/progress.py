@@ -22,6 +22,8 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from forametric.utils.text import printable
+
 WINDOW = 256  # items in progress, so that memory does not grow with their number
 SECONDS_BETWEEN_LINES = 15.0  # in a log
 Item = TypeVar("Item")
@@ -44,8 +46,9 @@ class Advance(Protocol):
 def bar(label: str, total: int) -> Iterator[Advance]:
     """Show `label` with a bar of `total` steps on standard error; with "" nothing is shown.
 
-    If standard error is not a terminal, lines with count, rate and note go to the log (level INFO)
-    every 15 seconds. Of several processes that train together, only the first reports.
+    If standard error is not a terminal that can move its cursor, lines with count, rate and note go
+    to the log (level INFO) every 15 seconds. Of several processes that train together, only the
+    first reports.
 
     >>> with bar("counting", 2) as advance:
     ...     advance(1); advance(1, "done")
@@ -53,16 +56,16 @@ def bar(label: str, total: int) -> Iterator[Advance]:
     console = Console(stderr=True)
     if not label or os.environ.get("RANK", "0") != "0":
         yield lambda count, note="": None
-    elif not console.is_terminal:
+    elif not console.is_terminal or console.is_dumb_terminal:
         yield _Lines(label, total)
     else:
         columns = (
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             _Rate(),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", markup=False),
         )
         with Progress(*columns, console=console) as progress:
             task = progress.add_task(label, total=total, note="")
@@ -70,7 +73,7 @@ def bar(label: str, total: int) -> Iterator[Advance]:
             def advance(count: int, note: str = "") -> None:
                 progress.advance(task, count)
                 if note:
-                    progress.update(task, note=note)
+                    progress.update(task, note=printable(note))
 
             yield advance
 

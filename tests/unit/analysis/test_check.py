@@ -95,9 +95,44 @@ def test_a_planted_wrong_name_is_ranked_first(model_folder, shells):
 def test_near_copies_are_each_reported_once_across_blocks():
     pictures = np.random.default_rng(0).normal(100, 20, (2500, 1024))
     pictures[2400] = pictures[3] * 1.1 + 5
-    deviations = pictures.std(1)
     pictures = (pictures.clip(0, 255) * 256).astype(np.uint16)
-    assert [(a, b) for a, b, _ in near_copies(pictures, deviations)] == [(3, 2400)]
+    found = near_copies(pictures, np.arange(2500))
+    assert [(earlier, later) for earlier, later, _ in found] == [(3, 2400)]
+
+
+def frames(count: int, noise: float) -> np.ndarray:
+    """Thumbnails of one still image with noise, as a camera records them."""
+    rng = np.random.default_rng(0)
+    still = rng.normal(100, 20, 1024)
+    return ((still + rng.normal(0, noise, (count, 1024))).clip(0, 255) * 256).astype(np.uint16)
+
+
+def test_many_nearly_equal_frames_give_one_row_each_and_name_one_image():
+    found = near_copies(frames(2500, 0.5), np.arange(2500))
+    assert [later for _, later, _ in found] == list(range(1, 2500))
+    assert {earlier for earlier, _, _ in found} == {0}
+
+
+def test_a_near_copy_of_a_near_copy_is_found_too():
+    pictures = np.random.default_rng(0).normal(100, 20, (3, 1024))
+    step = np.random.default_rng(1).normal(0, 2.6, 1024)
+    pictures[1], pictures[2] = pictures[0] + step, pictures[0] + 2 * step
+    pictures = (pictures.clip(0, 255) * 256).astype(np.uint16)
+    pairs = [(a, b) for a, b, _ in near_copies(pictures, np.arange(3))]
+    assert pairs == [(0, 1), (1, 2)]
+
+
+def test_a_leak_is_found_through_a_copy_that_is_in_no_subset(tmp_path):
+    rows = []
+    for number, subset in enumerate(["unused", "train", "test", "test"]):
+        name = f"{number}.png"
+        Image.fromarray(render_shell("clavate radial", 1, 64)).save(tmp_path / name)
+        rows.append((name, "clavate", subset))
+    table = pd.DataFrame(rows, columns=["image", "label", "split_1"])
+    table.to_csv(tmp_path / "t.csv", index=False)
+    report = check(import_collection(tmp_path / "t.csv", tmp_path / "c").collection)
+    assert found(report, "leak") == ["2.png", "3.png"]
+    assert set(report.of("leak")["other_image"]) == {"1.png"}
 
 
 def test_findings_are_listed_as_skipped_and_in_the_summary(flawed):

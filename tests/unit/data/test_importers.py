@@ -319,12 +319,12 @@ def test_a_killed_import_resumes_without_reading_twice(shells, tmp_path):
     script = (
         "import os, signal, forametric.data.importers.importing as i\n"
         "from pathlib import Path\n"
-        "decode, seen = i.decode, []\n"
+        "decode, seen = i.decoding, []\n"
         "def look(path):\n"
         "    seen.append(path)\n"
         "    if len(seen) > 30: os.kill(os.getpid(), signal.SIGKILL)\n"
         "    return decode(path)\n"
-        "i.decode = look\n"
+        "i.decoding = look\n"
         "os.cpu_count = lambda: 1\n"
         f"i.import_collection({str(shells.images)!r}, Path({str(tmp_path / 'out')!r}))\n"
     )
@@ -333,9 +333,9 @@ def test_a_killed_import_resumes_without_reading_twice(shells, tmp_path):
     from forametric.data.importers import importing
 
     seen = []
-    decode = importing.decode
+    decoding = importing.decoding
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(importing, "decode", lambda path: seen.append(path) or decode(path))
+        patched.setattr(importing, "decoding", lambda p: seen.append(p) or decoding(p))
         got = import_collection(shells.images, tmp_path / "out")
     assert len(got.collection) == 48
     assert 0 < len(seen) < 48

@@ -94,7 +94,7 @@ def test_prediction_sets_by_hand():
     assert calibration.prediction_sets(np.float32([[0.3, 0.3, 0.4]]), 0.9).sum() == 1
     with pytest.raises(InputError, match=r"the least is 0\.010"):
         calibration.prediction_sets(p, 0.001)
-    with pytest.raises(InputError, match="between 0 and 1"):
+    with pytest.raises(InputError, match="above 0 and below 1"):
         calibration.prediction_sets(p, 0)
 
 

@@ -156,12 +156,12 @@ def test_a_killed_run_resumes_after_the_last_finished_slide(tmp_path: Path) -> N
     script = (
         "import os, signal, sys\nfrom pathlib import Path\n"
         "from forametric.data.importers import slides\n"
-        "real, seen = slides.decode, []\n"
+        "real, seen = slides.decoding, []\n"
         "def decode(path):\n"
         "    seen.append(path.name); print(path.name, flush=True)\n"
         "    if sys.argv[2] == 'die' and len(seen) == 3: os.kill(os.getpid(), signal.SIGKILL)\n"
         "    return real(path)\n"
-        "slides.decode = decode\n"
+        "slides.decoding = decode\n"
         "folder = Path(sys.argv[1])\n"
         "slides.segment_slides([folder], folder / 'out')\n"
     )

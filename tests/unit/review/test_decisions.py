@@ -28,7 +28,8 @@ def test_skipping_a_judged_specimen_does_not_change_the_judgement(store):
     assert dict(zip(everything["specimen"], everything["verdict"], strict=True)) == {
         "s1": "taxon", "s2": "skip",
     }  # fmt: skip
-    assert store.without_repeats([_is("s1", "Aa bb"), Decision("s2", "skip", "", "A")]) == []
+    again = [_is("s1", "Aa bb"), *(Decision(s, "skip", "", "A") for s in ("s1", "s2"))]
+    assert store.record(again) == [], "the same again is not another decision"
 
 
 def test_conflicts_are_shown_and_a_majority_settles(store):

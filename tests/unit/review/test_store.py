@@ -11,7 +11,7 @@ import threading
 import pytest
 
 from forametric.data.verdicts import Verdict
-from forametric.errors import InputError, NotFoundError
+from forametric.errors import InputError, NotFoundError, StoreBusyError
 from forametric.review import Decision, DecisionStore
 from forametric.review.decisions import current_decisions
 
@@ -91,6 +91,124 @@ def test_a_foreign_damaged_or_newer_database_is_refused(tmp_path):
                 opened(str(tmp_path / name))
     with pytest.raises(InputError, match="neither a file nor"):
         DecisionStore("mysql://x/y")
+
+
+@pytest.mark.parametrize("name", ["q?a", "a#b", "100%25", "with space", "ü 海", "a&mode=ro", "'"])
+def test_a_store_is_at_the_path_that_was_given(tmp_path, name):
+    place = tmp_path / name / f"{name}.sqlite"
+    DecisionStore(place).record([_is("s1", "Aa bb")])
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert place.stat().st_size > 0
+    assert len(DecisionStore.open(str(place)).history()) == 1
+
+
+def test_projects_whose_names_have_question_marks_share_nothing(tmp_path):
+    for name in ("q?a", "q?b"):
+        DecisionStore(tmp_path / name / "d.sqlite").record([_is(name, "Aa bb")])
+    for name in ("q?a", "q?b"):
+        history = DecisionStore.open(tmp_path / name / "d.sqlite").history()
+        assert history["specimen"].tolist() == [name]
+
+
+def _closed(place):
+    """A store with 500 decisions, as one file."""
+    store = DecisionStore(place)
+    store.record([_is(f"s{n}", "Aa bb") for n in range(500)])
+    store.close()
+    return place
+
+
+def _damage(place):
+    data = bytearray(_closed(place).read_bytes())
+    data[9000:20000] = bytes(11000)
+    place.write_bytes(data)
+
+
+def _half(place):
+    data = _closed(place).read_bytes()
+    place.write_bytes(data[: len(data) // 2])
+
+
+def _orphan_log(place):
+    place.with_name(f"{place.name}-wal").write_bytes(b"log" * 100)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda place: place.mkdir(), "is a folder"),
+        (lambda place: place.write_bytes(bytes(range(256)) * 40), "not an SQLite file"),
+        (_damage, "is damaged"),
+        (_half, "is damaged"),
+        (_orphan_log, "-wal holds decisions, but"),
+    ],
+)
+def test_what_is_not_a_whole_store_is_refused_in_a_sentence(tmp_path, make, message):
+    make(tmp_path / "d.sqlite")
+    for opened in (DecisionStore, DecisionStore.open):
+        with pytest.raises(InputError, match=message):
+            opened(tmp_path / "d.sqlite")
+
+
+def test_a_name_with_a_null_character_is_refused():
+    with pytest.raises(InputError, match="not the name of a file"):
+        DecisionStore("a\0b")
+
+
+def test_nothing_is_recorded_in_a_file_that_is_gone_or_another(store, tmp_path):
+    store.record([_is("s1", "Aa bb")])
+    place = tmp_path / "decisions.sqlite"
+    place.rename(tmp_path / "moved.sqlite")
+    with pytest.raises(InputError, match="moved, replaced or deleted"):
+        store.record([_is("s2", "Aa bb")])
+    place.write_bytes((tmp_path / "moved.sqlite").read_bytes())
+    with pytest.raises(InputError, match="moved, replaced or deleted"):
+        store.record([_is("s2", "Aa bb")])
+
+
+def test_a_locked_store_is_busy_and_works_again(store, monkeypatch):
+    store.record([_is("s1", "Aa bb")])
+    monkeypatch.setattr("forametric.review.database.WAIT_SECONDS", 0)
+    other = DecisionStore(store.place)
+    raw = sqlite3.connect(store.place, isolation_level=None)
+    raw.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StoreBusyError, match="busy"):
+        other.record([_is("s2", "Aa bb")])
+    assert len(other.history()) == 1, "it can be read"
+    raw.execute("ROLLBACK")
+    assert other.record([_is("s2", "Aa bb")]) == [2]
+
+
+def test_threads_wait_for_their_turn_and_then_say_so(store, monkeypatch):
+    monkeypatch.setattr("forametric.review.database.WAIT_SECONDS", 0)
+    refused = []
+
+    def record():
+        try:
+            store.record([_is("s1", "Aa bb")])
+        except StoreBusyError as error:
+            refused.append(str(error))
+
+    with store.database.writing():
+        thread = threading.Thread(target=record)
+        thread.start()
+        thread.join()
+    assert len(refused) == 1
+
+
+def test_the_same_decision_sent_by_several_threads_is_recorded_once(store):
+    threads = [threading.Thread(target=store.record, args=([_is("s1", "Aa bb")],)) for _ in "12345"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(store.history()) == 1
+
+
+def test_a_closed_store_is_one_file_that_can_be_read_where_nothing_can_be_written(tmp_path):
+    _closed(tmp_path / "d.sqlite")
+    assert [path.name for path in tmp_path.iterdir()] == ["d.sqlite"]
+    assert (tmp_path / "d.sqlite").read_bytes()[18:20] == b"\1\1", "no log is expected"
 
 
 def test_opening_a_store_creates_nothing(tmp_path):
@@ -181,7 +299,7 @@ def test_postgresql_keeps_them_as_sqlite_does(postgresql):
     assert rows["previous_taxon"].tolist() == ["", "", "Aa bb", "Cc dd"]
     assert _answers(rows) == {"A": ("taxon", "Aa bb"), "B": ("taxon", "Cc dd")}
     for change in ("UPDATE decisions SET taxon = 'x'", "DELETE FROM decisions"):
-        with pytest.raises(Exception, match="append-only"), again._engine.begin() as raw:
+        with pytest.raises(Exception, match="append-only"), again.database.writing() as raw:
             raw.exec_driver_sql(change)
 
 
@@ -189,17 +307,17 @@ def test_a_password_is_neither_shown_nor_lost(postgresql):
     store = DecisionStore(postgresql.replace("forametric@", "forametric:s%40cret@"))
     assert store.place == postgresql
     assert "cret" not in repr(store)
-    assert DecisionStore.open(store.url)._engine.url.password == "s@cret"
+    assert DecisionStore.open(store.url).database._engine.url.password == "s@cret"
     assert DecisionStore(postgresql).url == postgresql
     for wrong in ("postgresql://u:s%40cret/db", "postgresql://u@h/db?password=s%40cret"):
         with pytest.raises(InputError, match="postgresql://user") as refused:
             DecisionStore(wrong)
         assert "cret" not in str(refused.value)
-    with pytest.raises(InputError, match="cannot be used") as refused:
+    with pytest.raises(StoreBusyError, match="does not answer") as refused:
         DecisionStore("postgresql://nobody:s%40cret@127.0.0.1:1/none")
     assert "cret" not in str(refused.value)
 
 
 def test_a_postgresql_that_does_not_answer_is_reported():
-    with pytest.raises(InputError, match="cannot be used"):
+    with pytest.raises(StoreBusyError, match="does not answer"):
         DecisionStore("postgresql://nobody@127.0.0.1:1/none")

@@ -185,5 +185,5 @@ def test_two_workspaces_on_one_postgresql_see_each_others_decisions_and_steps(fo
         assert workspace.answered("A")[10:30].all()
         assert workspace.answered("B")[10:30].all(), "no row was passed over"
     # The tables are append-only there as well.
-    with pytest.raises(Exception, match="append-only"), one.store._engine.begin() as raw:
+    with pytest.raises(Exception, match="append-only"), one.store.database.writing() as raw:
         raw.exec_driver_sql("DELETE FROM steps")

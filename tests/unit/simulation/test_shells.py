@@ -69,7 +69,7 @@ def test_an_unknown_form_is_refused_with_the_names_that_work() -> None:
 
 
 def test_a_picture_too_small_is_refused() -> None:
-    with pytest.raises(InputError, match="16 or more"):
+    with pytest.raises(InputError, match="between 16 and"):
         render_shell("single sphere", 0, 8)
 
 

@@ -1,7 +1,9 @@
 """Progress where there is no terminal: plain lines with count and rate, and not too many."""
 
+import io
 import logging
 import re
+import sys
 
 import pytest
 
@@ -46,6 +48,28 @@ def test_a_small_interval_gives_a_line_each_time(monkeypatch, caplog):
     assert list(in_parallel("squaring", lambda n: n * n, range(3))) == [0, 1, 4]
     assert len(caplog.messages) == 3
     assert all(re.fullmatch(r"squaring: \d/3, [\d.]+/s", line) for line in caplog.messages)
+
+
+class _Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("kind", ["xterm", "dumb"])
+def test_a_note_is_shown_as_it_is_on_every_terminal(kind, monkeypatch, caplog):
+    """Square brackets were taken for markup; a dumb terminal showed nothing until the end."""
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.0)
+    monkeypatch.setenv("TERM", kind)
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setattr("sys.stderr", _Terminal())
+    caplog.set_level(logging.INFO, "forametric")
+    with bar("runs [1]", 2) as advance:
+        advance(2, "recipe [/x] \x07")
+    shown = sys.stderr.getvalue() + caplog.text
+    assert "runs [1]" in shown
+    assert "recipe [/x]" in shown
+    assert ("\x1b" in shown) == (kind == "xterm")
+    assert "\x07" not in sys.stderr.getvalue()
 
 
 @pytest.mark.parametrize("label", ["", "work of another process"])

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forametric.errors import InputError
+from forametric.utils.text import printable
 
 GREY = "#b4b8bf"
 
@@ -40,7 +41,7 @@ def make_legend(coordinates: NDArray[np.float32], taxa: Sequence[str] | None) ->
         taxa = [""] * len(coordinates)
     if len(taxa) != len(coordinates):
         raise InputError(f"The map has {len(coordinates)} specimens, but {len(taxa)} taxa.")
-    clean = [" ".join(str(taxon or "").split()) for taxon in taxa]
+    clean = [printable(" ".join(str(taxon or "").split())) for taxon in taxa]
     names = sorted({name for name in clean if name}, key=lambda name: (name.lower(), name))
     number = {name: i for i, name in enumerate(names)}
     of = np.array([number.get(name, -1) for name in clean], dtype=np.intp)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from forametric.identification.identifier import UNKNOWN
+from forametric.utils.text import literal
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -42,7 +43,7 @@ def downcore_figure(abundances: pd.DataFrame, samples: pd.DataFrame, depth: str 
         axes.plot(part["abundance"] * 100, levels, "-o", color=color, ms=3, lw=1.2)
         axes.plot(part["raw"] * 100, levels, "x", color="#1d2430", ms=4, mew=0.8)
         style = "normal" if taxon == UNKNOWN else "italic"
-        title = taxon if taxon == UNKNOWN else taxon.replace(" ", "\n", 1)
+        title = literal(taxon) if taxon == UNKNOWN else literal(taxon).replace(" ", "\n", 1)
         axes.set_title(title, fontsize=8, rotation=45, ha="left", va="bottom", style=style)
         axes.set_xlim(0, None)
         axes.tick_params(labelsize=7)
@@ -50,8 +51,8 @@ def downcore_figure(abundances: pd.DataFrame, samples: pd.DataFrame, depth: str 
     first = figure.axes[0]
     first.invert_yaxis()
     if depth:
-        first.set_ylabel(depth)
+        first.set_ylabel(literal(depth))
     else:
-        first.set_yticks(list(levels), samples["sample"].tolist())
+        first.set_yticks(list(levels), [literal(sample) for sample in samples["sample"]])
     figure.supxlabel("% of specimens: estimate with 95 % interval; × raw count", fontsize=8)
     return figure

@@ -29,6 +29,7 @@ from forametric.analysis.plots.placement import (
 )
 from forametric.errors import ImageError, InputError
 from forametric.utils.files import atomic_path
+from forametric.utils.text import literal, printable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -65,7 +66,7 @@ def draw_map(
     """Draw the figure of `Morphospace.plot`. One unit of the map's axes is one inch on paper."""
     from matplotlib import rc_context
 
-    from forametric.utils.figures import NotebookFigure
+    from forametric.utils.figures import NotebookFigure, missing_letters_allowed
 
     if path is not None and path.suffix.lower() not in SUFFIXES:
         raise InputError(f"{path.name}: a map is drawn as {', '.join(SUFFIXES)}; name one.")
@@ -82,7 +83,7 @@ def draw_map(
         "svg.hashsalt": "forametric",
         "pdf.fonttype": 42,
     }
-    with rc_context(settings):
+    with rc_context(settings), missing_letters_allowed():
         table = _legend_table(legend.names, legend.counts)
         below = 0.12 + ROW * table.rows + note
         total = top + height + below
@@ -104,7 +105,7 @@ def draw_map(
             _draw_note(lower, len(points), len(new), images is not None)
         if title:
             figure.text(
-                0.14 / WIDTH, 1 - 0.1 / total, title, fontsize=10, fontweight="bold",
+                0.14 / WIDTH, 1 - 0.1 / total, printable(title), fontsize=10, fontweight="bold",
                 color=INK, va="top", parse_math=False,
             )  # fmt: skip
         dateless: dict[str, dict[str, Any]] = {
@@ -149,7 +150,7 @@ def _legend_table(names: list[str], counts: list[int]) -> _LegendLayout:
         return _LegendLayout(0, [], 6.6)
     font = FontProperties(style="italic")
     wide = [
-        TextPath((0, 0), name.replace("$", "S"), size=1, prop=font).get_extents().width / 72
+        TextPath((0, 0), literal(name, len(name)), size=1, prop=font).get_extents().width / 72
         + max(0, len(f"{count:,}") - 3) * 0.64 / 72  # 0.6 inches below hold three digits
         for name, count in zip(names, counts, strict=True)
     ]

@@ -18,11 +18,12 @@ from forametric.data.exporters.ecotaxa import write_ecotaxa
 from forametric.data.exporters.records import ExportTable
 from forametric.data.exporters.tables import write_csv, write_excel, write_particle_trieur
 from forametric.data.importers.table import read_results
+from forametric.data.inputs import check_output_file
 from forametric.data.sources import open_collection
 from forametric.data.taxonomy import Taxonomy
 from forametric.data.verdicts import REVIEWERS_COLUMN
 from forametric.errors import InputError
-from forametric.utils.files import atomic_path, refuse_existing
+from forametric.utils.files import atomic_path
 from forametric.utils.results import Result
 
 
@@ -117,12 +118,14 @@ def export(
     --------
     >>> export("core", "core.zip", format="darwin-core")  # doctest: +SKIP
     """
-    collection, output = open_collection(collection), Path(output)
+    source, output = collection, Path(output)
     if format not in EXPORTERS:
         raise InputError(f"no format {format!r}; the formats are {', '.join(EXPORTERS)}.")
     if output.suffix.lower() != EXPORTERS[format].suffix:
         raise InputError(f"{output} should end in {EXPORTERS[format].suffix} for {format}.")
-    refuse_existing(output, overwrite)
+    table_file = identifications if isinstance(identifications, str | os.PathLike) else None
+    check_output_file(output, overwrite, source, table_file)
+    collection = open_collection(source)
     names: pd.DataFrame | None
     if isinstance(identifications, str | os.PathLike):
         names = read_results(identifications)

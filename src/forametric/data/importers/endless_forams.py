@@ -189,15 +189,23 @@ def _species_entries(folder: Path) -> list[tuple[str, Path]]:
         if entry.name.startswith("."):
             continue
         if entry.is_dir() and PARTS.match(entry.name) and _species(entry.name) is None:
-            entries += [(e.name, e) for e in sorted(entry.iterdir()) if e.is_dir()]
+            entries += [(e.name, e) for e in _listed(entry) if e.is_dir()]
         elif entry.is_dir():
-            inner = [e for e in entry.iterdir() if not e.name.startswith(".")]
+            inner = [e for e in _listed(entry) if not e.name.startswith(".")]
             # An archive often holds one folder of its own name.
             only = inner[0] if len(inner) == 1 and inner[0].is_dir() else entry
             entries.append((entry.name, entry if _species(entry.name) else only))
         elif entry.suffix.lower() == ".zip":
             entries.append((entry.stem, entry))
     return entries
+
+
+def _listed(folder: Path) -> list[Path]:
+    """What is in a folder, by name; nothing if it cannot be read, which is found out later."""
+    try:
+        return sorted(folder.iterdir())
+    except OSError:
+        return []
 
 
 def _species(name: str) -> str | None:

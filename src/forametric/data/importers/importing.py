@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import shutil
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ from forametric.data.collection import (
     content_hash,
     deduplicate_ids,
     inside,
+    refuse_to_replace,
     taxon_of,
 )
 from forametric.data.importers.ecotaxa import ecotaxa_tables, read_ecotaxa
@@ -32,18 +33,16 @@ from forametric.data.importers.folder import read_folder
 from forametric.data.importers.listing import SourceListing
 from forametric.data.importers.particle_trieur import read_particle_trieur
 from forametric.data.importers.table import read_table
+from forametric.data.inputs import check_output_folder
 from forametric.errors import ImageError, InputError
-from forametric.images import decode
+from forametric.images import decoding
+from forametric.images.formats import open_image
 from forametric.images.pixel_size import um_per_px_of
 from forametric.images.plate import read_plate
-from forametric.utils.files import (
-    RUN_FILE,
-    refuse_existing,
-    replace_folder,
-    resumable_folder,
-    sha256,
-)
+from forametric.utils.files import sha256
+from forametric.utils.outputs import put_in_place, remove_working_folder, resumable_folder
 from forametric.utils.progress import in_parallel
+from forametric.utils.ranges import LENGTH
 from forametric.utils.results import Result
 
 # Functions that list a source; archives are unpacked below the second argument.
@@ -140,23 +139,22 @@ def import_collection(
     Raises
     ------
     InputError
-        When the source, or every image in it, cannot be read.
+        When the source, or every image in it, cannot be read; when the output lies inside the
+        source, or contains some of it.
     """
     source, output = Path(source), Path(output)
-    refuse_existing(output, overwrite)
+    check_output_folder(output, overwrite, source)
     kind = _format_of(source) if format == "auto" else format
     if kind not in IMPORTERS:
         raise InputError(f"no source format {kind!r}; the formats are {', '.join(IMPORTERS)}.")
-    if bar_um is not None and not 0 < bar_um < float("inf"):
-        raise InputError(f"the length of the scale bar must be above 0 µm, not {bar_um}.")
-    work = output.with_name(f"{output.name}.unfinished")
+    LENGTH.check(bar_um=bar_um)
     settings = {"source": str(source.absolute()), "kind": kind, "bar_um": bar_um}
-    resumable_folder(work, settings)
-    try:
-        return _import(source, output, kind, bar_um, work)
-    except InputError:
-        shutil.rmtree(work)  # it has nothing to resume from
-        raise
+    with resumable_folder(output, settings) as work:
+        try:
+            return _import(source, output, kind, bar_um, work)
+        except InputError:
+            remove_working_folder(output)  # it has nothing to resume from
+            raise
 
 
 def _import(
@@ -164,6 +162,7 @@ def _import(
 ) -> ImportReport:
     listing = IMPORTERS[kind](source, work)
     rows = listing.rows.reset_index(drop=True)
+    refuse_to_replace((listing.folder / name for name in rows["image"]), output)
     checks = _check_images(rows["image"].tolist(), listing.folder, bar_um, work / PROGRESS_FILE)
     readable = pd.Series(["id" in c for c in checks], index=rows.index)
     skipped = pd.DataFrame(
@@ -193,9 +192,8 @@ def _import(
     for name, table in tables.items():
         if len(table):
             table.to_csv(work / f"{name}.csv", index=False)
-    for name in (PROGRESS_FILE, RUN_FILE):
-        (work / name).unlink(missing_ok=True)
-    replace_folder(work, output)
+    (work / PROGRESS_FILE).unlink(missing_ok=True)
+    put_in_place(work, output)
     return ImportReport(Collection.open(output), skipped, duplicates, listing.notes, kind)
 
 
@@ -241,14 +239,13 @@ def _check_images(
             if not name or "://" in name:
                 raise ImageError("not the path of a local file")
             path = inside(folder, name)
-            if not path.is_file():
-                raise ImageError("the file does not exist")
-            state = path.stat()
+            with open_image(path) as file:
+                state = os.fstat(file.fileno())
             stamp = [name, state.st_size, state.st_mtime_ns]
             if (earlier := known.get(json.dumps(stamp))) is not None:
                 return earlier
-            image = decode(path)
-            scale = um_per_px_of(path) or read_plate(image, bar_um).um_per_px
+            with decoding(path) as image:
+                scale = um_per_px_of(path) or read_plate(image, bar_um).um_per_px
             return {"stamp": stamp, "id": sha256(path)[:ID_LENGTH], "um_per_px": scale}
         except InputError as error:
             return {"reason": str(error)}

@@ -13,22 +13,20 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from forametric._typing import PathLike
+from forametric._typing import PathLike, Pixels
 from forametric._version import __version__
 from forametric.data.collection import CORE_COLUMNS, ID_LENGTH, Collection, deduplicate_ids
+from forametric.data.inputs import check_output_folder
 from forametric.errors import ImageError, InputError
-from forametric.images import IMAGE_SUFFIXES, decode
+from forametric.images import decoding
+from forametric.images.formats import OTHER_FORMATS, refusal
+from forametric.images.listing import image_files
 from forametric.images.pixel_size import um_per_px_of
 from forametric.images.segment import Slide, crop, find_specimens, overlay
-from forametric.utils.files import (
-    RUN_FILE,
-    atomic_path,
-    refuse_existing,
-    replace_folder,
-    resumable_folder,
-    sha256,
-)
+from forametric.utils.files import atomic_path, sha256
+from forametric.utils.outputs import put_in_place, remove_working_folder, resumable_folder
 from forametric.utils.progress import bar
+from forametric.utils.ranges import LENGTH
 from forametric.utils.results import Result
 
 
@@ -105,20 +103,15 @@ def segment_slides(
         When there is no slide, two have the same name, or none has a specimen.
     """
     output = Path(output)
-    refuse_existing(output, overwrite)
     slides = [slides] if isinstance(slides, str | os.PathLike) else list(slides)
-    for value, name in ((um_per_px, "the µm per pixel"), (min_diameter, "the least diameter")):
-        if value is not None and not 0 < value < float("inf"):
-            raise InputError(f"{name} must be above 0, not {value}.")
-    paths = _listed(slides)
-    work = output.with_name(f"{output.name}.unfinished")
-    stamps = {p.name: [p.stat().st_size, p.stat().st_mtime_ns] for p in paths}
-    resumable_folder(work, {"slides": stamps, "um_per_px": um_per_px, "least": min_diameter})
-    for name in ("images", "overlays", "parts"):
-        (work / name).mkdir(exist_ok=True)
-
-    skipped: list[tuple[str, str]] = []
-    with bar("segmenting slides", len(paths)) as advance:
+    check_output_folder(output, overwrite, *slides)
+    LENGTH.check(um_per_px=um_per_px, min_diameter=min_diameter)
+    paths, skipped = _listed(slides)
+    stamps = {p.name: [p.lstat().st_size, p.lstat().st_mtime_ns] for p in paths}
+    run = {"slides": stamps, "um_per_px": um_per_px, "least": min_diameter}
+    with resumable_folder(output, run) as work, bar("segmenting slides", len(paths)) as advance:
+        for name in ("images", "overlays", "parts"):
+            (work / name).mkdir(exist_ok=True)
         for path in paths:
             part = work / "parts" / f"{path.stem}.parquet"
             if not part.is_file():
@@ -127,35 +120,55 @@ def segment_slides(
                 except ImageError as error:
                     skipped.append((path.name, str(error)))
             advance(1, path.name)
-    return _gather(work, output, paths, skipped)
+        return _gather(work, output, paths, skipped)
 
 
-def _listed(slides: Sequence[PathLike]) -> list[Path]:
+def _listed(slides: Sequence[PathLike]) -> tuple[list[Path], list[tuple[str, str]]]:
+    """The slides, and (name, reason) of images of formats that are not read."""
     paths: list[Path] = []
     for path in map(Path, slides):
         if path.is_dir():
-            images = (p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
-            paths += sorted(p for p in images if not p.name.startswith("."))
-        elif path.is_file():
+            paths += image_files(path, below=False)
+        elif path.exists():
             paths.append(path)
         else:
             raise InputError(f"{path} does not exist; give slides or folders of slides.")
+    others = [
+        (p.name, str(refusal(b"", p.suffix))) for p in paths if p.suffix.lower() in OTHER_FORMATS
+    ]
+    paths = [p for p in paths if p.suffix.lower() not in OTHER_FORMATS]
     if not paths:
-        raise InputError(f"there is no image in {', '.join(map(str, slides))}.")
+        why = f"; {others[0][0]}: {others[0][1]}" if others else ""
+        raise InputError(f"there is no image in {', '.join(map(str, slides))}{why}.")
     names = pd.Series([p.stem for p in paths])
     if names.duplicated().any():
         repeated = names[names.duplicated()].iloc[0]
         raise InputError(f"two slides are named {repeated}; give each its own name.")
-    return paths
+    return paths, others
 
 
 def _segment(
     path: Path, work: Path, part: Path, um_per_px: float | None, min_diameter: float | None
 ) -> None:
     """Crop the specimens of one slide; its table is written last and marks it as done."""
-    pixels = decode(path)
     scale = um_per_px or um_per_px_of(path)
-    slide = find_specimens(pixels, smallest=min_diameter and min_diameter / (scale or 1.0))
+    with decoding(path) as pixels:
+        slide = find_specimens(pixels, smallest=min_diameter and min_diameter / (scale or 1.0))
+        rows = _save_crops(path, pixels, slide, work)
+    table = pd.DataFrame(rows, columns=["id", "image"])
+    for column in ("label", "taxon", "group"):
+        table[column] = pd.Series([None] * len(table), dtype=object)
+    table["sample"] = path.stem
+    table["um_per_px"] = np.nan if scale is None else scale
+    table = table[list(CORE_COLUMNS)].assign(slide=path.name, number=range(1, len(table) + 1))
+    table = pd.concat([table, _measures(slide, scale)], axis=1)
+    table = table.assign(slide_cut=slide.cut, slide_dark=slide.dark)
+    with atomic_path(part) as temporary:
+        table.to_parquet(temporary, index=False)
+
+
+def _save_crops(path: Path, pixels: Pixels, slide: Slide, work: Path) -> list[tuple[str, str]]:
+    """Write an image of each specimen and the overlay; returns the ids and paths of the images."""
     if not len(slide.specimens):
         raise ImageError(
             f"no specimen was found{f' except {slide.cut} cut by the edge' if slide.cut else ''}"
@@ -168,16 +181,7 @@ def _segment(
         Image.fromarray(crop(pixels, slide, index)).save(file)
         rows.append((sha256(file)[:ID_LENGTH], file.relative_to(work / "images").as_posix()))
     Image.fromarray(overlay(pixels, slide)).save(work / "overlays" / f"{path.stem}.jpg", quality=88)
-    table = pd.DataFrame(rows, columns=["id", "image"])
-    for column in ("label", "taxon", "group"):
-        table[column] = pd.Series([None] * len(table), dtype=object)
-    table["sample"] = path.stem
-    table["um_per_px"] = np.nan if scale is None else scale
-    table = table[list(CORE_COLUMNS)].assign(slide=path.name, number=range(1, len(table) + 1))
-    table = pd.concat([table, _measures(slide, scale)], axis=1)
-    table = table.assign(slide_cut=slide.cut, slide_dark=slide.dark)
-    with atomic_path(part) as temporary:
-        table.to_parquet(temporary, index=False)
+    return rows
 
 
 def _measures(slide: Slide, scale: float | None) -> pd.DataFrame:
@@ -197,7 +201,7 @@ def _gather(
     parts = [work / "parts" / f"{path.stem}.parquet" for path in paths]
     tables = [pd.read_parquet(part) for part in parts if part.is_file()]
     if not tables:
-        shutil.rmtree(work)  # it has nothing to resume from
+        remove_working_folder(output)  # it has nothing to resume from
         raise InputError(
             f"no specimen was found on any of {len(paths)} slides; the first: "
             f"{skipped[0][0]}: {skipped[0][1]}."
@@ -224,6 +228,5 @@ def _gather(
     if len(lost):
         lost.to_csv(work / "skipped.csv", index=False)
     shutil.rmtree(work / "parts")
-    (work / RUN_FILE).unlink()
-    replace_folder(work, output)
+    put_in_place(work, output)
     return SegmentReport(Collection.open(output), slides.reset_index(), lost)
