@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib
 import json
 import multiprocessing
 import os
@@ -44,6 +45,15 @@ from tests.support.faults import (  # noqa: E402
 from tests.support.tiny import Tiny, make_tiny  # noqa: E402
 
 RESULTS = ROOT / "experiments" / "results" / "fault_matrix.json"
+LOADED = (
+    "matplotlib.pyplot",
+    "openTSNE",
+    "torch",
+    "uvicorn",
+    "forametric.cli.demo",
+    "forametric.embedding.network",
+    "forametric.server.session",
+)
 
 
 def try_row(job: tuple[Row, list[str], Tiny, Path, Any]) -> tuple[str, dict[str, Cell]]:
@@ -131,19 +141,12 @@ def _commit() -> str:
 
 def _load_code() -> None:
     """Import what the commands need, without running any of it: children are forked from here."""
-    import matplotlib.pyplot  # noqa: F401
-    import openTSNE  # noqa: F401
-    import openvino  # noqa: F401
-    import torch  # noqa: F401
-    import uvicorn  # noqa: F401
-
     import forametric as fm
-    import forametric.cli.demo
-    import forametric.embedding.network
-    import forametric.server.session
 
     for name in fm.__all__:
         getattr(fm, name)
+    for module in LOADED:
+        importlib.import_module(module)
 
 
 def main() -> int:

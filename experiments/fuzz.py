@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import faulthandler
 import gc
+import importlib
 import json
 import multiprocessing
 import os
@@ -53,6 +54,7 @@ NAMED = 2  # inputs of each failure that are named
 MAX_KEPT = 16_000  # bytes of a kept input
 CORPUS = ROOT / "tests" / "corpus"
 RESULTS = ROOT / "experiments" / "results"
+LOADED = ("matplotlib.pyplot", "forametric.cli", "uvicorn", "tests.support.requests")
 GIB = 2.0**30
 
 
@@ -371,16 +373,13 @@ def main() -> int:
 
 def _load_code(kinds: list[str], tiny: Tiny) -> None:
     """Import what every process needs, once, and make the valid files."""
-    import matplotlib.pyplot  # noqa: F401  lists the fonts once
-
     import forametric as fm
-    import forametric.cli
-    import forametric.embedding.runtime
-    import tests.support.requests  # noqa: F401
     from tests.support.inputs import seeds_of
 
     for name in fm.__all__:
         getattr(fm, name)
+    for module in LOADED:
+        importlib.import_module(module)
     for kind in kinds:
         seeds_of(kind, tiny)
 
