@@ -148,7 +148,7 @@ def many_reviewers(
                     for queued in batch.json()["specimens"]:
                         decision = {"specimen": queued["id"], "verdict": "unlisted"}
                         requests += [
-                            ("GET", f"/api/images/{queued['id']}?size=320", None),
+                            ("GET", f"/api/image?specimen={queued['id']}&size=320", None),
                             ("POST", "/api/decisions", reviewer | {"decisions": [decision]}),
                         ]
                     requests += [
@@ -260,7 +260,7 @@ def main() -> None:
             with httpx.Client(base_url=address, headers=HEADERS, timeout=600) as client:
                 for name, path in (
                     ("map", "/api/map"),
-                    ("names", "/api/columns/taxon"),
+                    ("names", "/api/column?name=taxon"),
                     ("sheet_first", "/api/sheets/3"),
                     ("sheet_again", "/api/sheets/3"),
                     ("search", "/api/specimens?text=core 1"),

@@ -20,8 +20,8 @@ from forametric.data.splits import Split, make_split
 from forametric.embedding.recipe import Recipe
 from forametric.model.model import Model
 from forametric.simulation import write_shells
+from tests.support import postgresql as postgresql_support
 from tests.support.cli import FORMS, QUICK
-from tests.support.postgresql import server as postgresql_server
 from tests.support.shared import made_once, write_noise
 from tests.support.tiny import Tiny, make_tiny
 
@@ -199,13 +199,13 @@ def real_data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def _postgresql():
-    with postgresql_server() as server:
+def postgresql_server():
+    with postgresql_support.server() as server:
         yield server
 
 
 @pytest.fixture
-def postgresql(_postgresql):
+def postgresql(postgresql_server):
     """The address of an empty PostgreSQL database of this test's own."""
-    with _postgresql.database() as address:
+    with postgresql_server.database() as address:
         yield address

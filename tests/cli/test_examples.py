@@ -37,7 +37,7 @@ def test_a_stopped_demo_resumes_and_a_finished_one_is_kept(tmp_path, monkeypatch
         patched.setattr(fm, "train", stop)
         with pytest.raises(KeyboardInterrupt):
             demo.run_demo(tmp_path / "demo")
-    drawn = (tmp_path / "demo" / "shells" / "specimens.csv").stat().st_mtime_ns
+    drawn = (tmp_path / "demo.unfinished" / "shells" / "specimens.csv").stat().st_mtime_ns
     done = forametric("demo", "-o", tmp_path / "demo")
     assert done.returncode == 0, done.stderr
     assert "6/6" in done.stderr

@@ -168,10 +168,10 @@ def test_a_reviewer_and_a_taxon_in_brackets_are_recorded(shells, shells_folder, 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="file names are bytes on Linux")
 def test_a_path_that_is_not_utf_8_is_shown_replaced(tmp_path):
-    path = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9")
+    path = os.fsdecode(os.fsencode(tmp_path) + b"/sp\xe9")
     done = forametric("info", path)
     assert done.returncode == 2
-    assert r"caf\udce9" in done.stderr
+    assert r"sp\xe9" in done.stderr
 
 
 # Encodings

@@ -14,8 +14,9 @@ from forametric.data.collection import Collection
 from forametric.data.embeddings import read_vectors
 from forametric.errors import InputError
 from forametric.model import ray_cluster as cluster
-from forametric.model.embed_collection import embed_to_file
+from forametric.model.embed_collection import embed_to_file, run_settings
 from forametric.model.model import Model
+from forametric.utils.manifest import Manifest
 from tests.support.cli import forametric_process
 
 pytestmark = [pytest.mark.slow, pytest.mark.cluster]
@@ -88,6 +89,8 @@ def test_what_an_earlier_run_has_made_is_kept(model_folder, many, two_machines, 
 
     run()
     (tmp_path / "v").rename(work)
+    settings = run_settings(Model.load(model_folder), Collection.open(many))
+    Manifest(run=settings).write(work)
     first, second, *_ = sorted(work.glob("part-*.parquet"))
     second.unlink()
     before = first.stat().st_mtime_ns

@@ -13,7 +13,7 @@ from forametric.data.embeddings import read_vectors
 from forametric.data.importers import import_collection
 from forametric.errors import InputError, StoreBusyError
 from forametric.review import Decision, DecisionStore
-from tests.support.cli import QUICK, forametric
+from tests.support.cli import QUICK, forametric, forametric_process
 from tests.support.shared import write_noise
 
 
@@ -84,8 +84,22 @@ def test_a_read_only_disk_ends_in_a_sentence(verb, read_only_disk, shells_folder
     output = read_only_disk / {"map": "map.png"}.get(verb, "out")
     done = forametric(verb, model_folder, shells_folder, "-o", output)
     assert done.returncode == 2, done.stderr
-    assert "Read-only file system" in done.stderr
+    assert "is read-only" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.process
+def test_an_excel_file_on_a_full_disk_is_one_sentence_and_nothing_besides(full_disk, shells_folder):
+    """Also where the folder of temporary files is full; what destructors print counts as well."""
+    for environment in ({}, {"TMPDIR": str(full_disk)}):
+        output = full_disk / "out.xlsx"
+        done = forametric_process(
+            "export", shells_folder, "--format", "excel", "-o", output,
+            env=os.environ | environment,
+        )  # fmt: skip
+        assert done.returncode == 2
+        assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+        assert [p.name for p in full_disk.iterdir()] == ["filler"]
 
 
 def test_a_store_on_a_full_disk_says_so_and_keeps_what_it_had(full_disk):

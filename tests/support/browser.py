@@ -149,7 +149,7 @@ def _one_round(client: httpx.Client, reviewer: str, load: Load) -> None:
     queue = request("GET", f"/api/queue?count=5&reviewer={reviewer}")
     for specimen in queue.json()["specimens"] if queue.is_success else ():
         decision = {"specimen": specimen["id"], "verdict": "unlisted", "taxon": ""}
-        request("GET", f"/api/images/{specimen['id']}?size=320")
+        request("GET", f"/api/image?specimen={specimen['id']}&size=320")
         request("POST", "/api/decisions", {"reviewer": reviewer, "decisions": [decision]})
     request("POST", "/api/decisions/undo", {"reviewer": reviewer})
     request("GET", "/api/status")

@@ -7,7 +7,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -21,12 +21,31 @@ USER = "forametric"
 
 @dataclass(frozen=True)
 class Server:
-    """A running server."""
+    """A running server, its folder, and the command that starts and stops it."""
 
     port: int
+    folder: Path
+    control: Callable[..., object]
 
     def address(self, database: str = "postgres") -> str:
         return f"postgresql://{USER}@127.0.0.1:{self.port}/{database}"
+
+    def crash(self) -> None:
+        """Stop without finishing anything, as a server does that is killed."""
+        self.control("-m", "immediate", "stop")
+
+    def start(self) -> None:
+        # -F: not to wait for the disk, which only matters if the whole machine stops
+        options = f"-F -h 127.0.0.1 -p {self.port} -k {self.folder}"
+        self.control("-l", self.folder / "log", "-o", options, "-w", "start")
+
+    def cut_connections(self, address: str) -> None:
+        """End all connections to a database."""
+        import psycopg
+
+        query = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s"
+        with psycopg.connect(self.address(), autocommit=True) as connection:
+            connection.execute(query, [address.rsplit("/", 1)[1]])
 
     @contextmanager
     def database(self) -> Iterator[str]:
@@ -37,9 +56,10 @@ class Server:
         with psycopg.connect(self.address(), autocommit=True) as connection:
             # template0: nothing else connects to it, which would make this fail
             connection.execute(f'CREATE DATABASE "{name}" TEMPLATE template0')
-            try:
-                yield self.address(name)
-            finally:
+        try:
+            yield self.address(name)
+        finally:
+            with psycopg.connect(self.address(), autocommit=True) as connection:
                 connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
 
 
@@ -57,15 +77,18 @@ def server() -> Iterator[Server]:
         run_as = {"user": "postgres", "group": "postgres"}
     nowhere = subprocess.DEVNULL
     run = partial(subprocess.run, check=True, stdout=nowhere, stderr=nowhere, cwd=folder, **run_as)
-    control = [initdb.with_name("pg_ctl"), "-D", folder / "data"]
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    run([initdb, "-D", folder / "data", "-U", USER, "-A", "trust"])
-    options = f"-h 127.0.0.1 -p {port} -k {folder}"
-    run([*control, "-l", folder / "log", "-o", options, "-w", "start"])
+    run([initdb, "-D", folder / "data", "-U", USER, "-A", "trust", "-N"])
+
+    def control(*arguments: object) -> None:
+        run([initdb.with_name("pg_ctl"), "-D", folder / "data", *arguments])
+
+    server = Server(port, folder, control)
+    server.start()
     try:
-        yield Server(port)
+        yield server
     finally:
-        run([*control, "-m", "fast", "stop"])
+        control("-m", "fast", "stop")
         shutil.rmtree(folder)

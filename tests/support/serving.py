@@ -104,22 +104,26 @@ def unpack(response) -> tuple[dict, bytes]:
 
 
 @contextmanager
-def running(project: Path, token: str, *arguments: str) -> Iterator[tuple[str, subprocess.Popen]]:
+def running(
+    project: Path, token: str, *arguments: str, open_files: int = 0, address: str = ""
+) -> Iterator[tuple[str, subprocess.Popen]]:
     """Serve a project on a free port, in a process of its own that may be killed.
 
-    Gives its address and the process.
+    Gives its address and the process, which may have a limit of open files. Behind a proxy it
+    prints another address than that at which it listens.
     """
+    limited = ["sh", "-c", f'ulimit -n {open_files}; exec "$@"', "sh"] if open_files else []
     process = subprocess.Popen(
-        [sys.executable, "-m", "forametric", "review", str(project), "--no-browser",
+        [*limited, sys.executable, "-m", "forametric", "review", str(project), "--no-browser",
          *(arguments or ("--port", "0"))],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env=os.environ | {"FORAMETRIC_TOKEN": token, "PYTHONUNBUFFERED": "1"},
     )  # fmt: skip
     try:
         line = process.stdout.readline()
-        found = re.search(r"http://[\w.:\[\]]+", line)
+        found = re.search(r"https?://[\w.:\[\]]+", line)
         assert found, line + process.stderr.read()
-        address = found.group()
+        address = address or found.group()
         _wait_until_it_answers(address)
         yield address, process
     finally:
@@ -137,3 +141,12 @@ def _wait_until_it_answers(address: str) -> None:
         except httpx.TransportError:
             threading.Event().wait(0.1)
     raise AssertionError(f"{address} does not answer")
+
+
+def wait_until(condition):
+    """Wait until a condition is true; returns what it gave."""
+    for _ in range(600):
+        if found := condition():
+            return found
+        threading.Event().wait(0.1)
+    raise AssertionError("it does not become true")

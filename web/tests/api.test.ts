@@ -22,11 +22,13 @@ describe("createApi", () => {
     expect(fetch.mock.calls[0][0].url).toBe("http://localhost/api/status");
   });
 
-  it("escapes what stands in a path", async () => {
+  it("escapes what stands in a query", async () => {
     answer(200, "{}");
-    const params = { path: { sample: "core 1/2" } };
-    await createApi("http://localhost").GET("/api/samples/{sample}/precision", { params });
-    expect(fetch.mock.calls[0][0].url).toContain("/api/samples/core%201%2F2/precision");
+    const params = { query: { sample: "core 1/2&#%" } };
+    await createApi("http://localhost").GET("/api/samples/precision", { params });
+    expect(fetch.mock.calls[0][0].url).toContain(
+      "/api/samples/precision?sample=core%201%2F2%26%23%25",
+    );
   });
 
   it("repeats the parameter of a list", async () => {
@@ -59,6 +61,6 @@ describe("createApi", () => {
 
 describe("imageUrl", () => {
   it("escapes the id", () => {
-    expect(imageUrl("a/b", 96)).toBe("/api/images/a%2Fb?size=96");
+    expect(imageUrl("a/b&%", 96)).toBe("/api/image?specimen=a%2Fb%26%25&size=96");
   });
 });

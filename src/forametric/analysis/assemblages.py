@@ -32,7 +32,8 @@ from forametric.identification.calibration import Calibration
 from forametric.identification.identifier import UNKNOWN
 from forametric.model.identify import Identifications
 from forametric.model.model import Model
-from forametric.utils.files import write_json
+from forametric.utils.excel import write_sheets
+from forametric.utils.files import atomic_path, write_json
 from forametric.utils.outputs import atomic_folder
 from forametric.utils.results import Result
 
@@ -125,10 +126,9 @@ class Assemblages(Result):
         return downcore_figure(self.table, self.samples, self.depth)
 
     def to_excel(self, path: PathLike) -> None:
-        """Write all tables as sheets of an Excel file."""
-        with pd.ExcelWriter(path, engine="openpyxl") as book:
-            for name, part in self.tables().items():
-                part.to_excel(book, sheet_name=name, index=False)
+        """Write all tables as sheets of an Excel file; names stay text."""
+        with atomic_path(Path(path)) as temporary:
+            write_sheets(temporary, self.tables())
 
     def save(self, folder: PathLike, *, overwrite: bool = False) -> Path:
         """Write the tables (CSV and Excel) and the down-core figure; returns the folder.

@@ -30,6 +30,7 @@ from forametric.data.collection import Collection
 from forametric.data.embeddings import Embeddings, skipped_table
 from forametric.data.inputs import check_output_folder
 from forametric.data.sources import ImageSource, open_collection
+from forametric.data.tables import Column, read_table
 from forametric.data.thumbnails import table_with_thumbnails, thumbnail_url
 from forametric.errors import InputError
 from forametric.identification.identifier import Identifier
@@ -46,6 +47,10 @@ MAX_CLUSTERED = 5000  # specimens clustered with each other; of more, the rest a
 EXEMPLARS = 10
 SEED = 0
 NAMES_FILE = "morphotypes.csv"
+NAMES_TABLE = [
+    Column("morphotype", "number", required=True, filled=True, unique=True),
+    Column("name", required=True),
+]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -326,11 +331,10 @@ def named_morphotypes(folder: PathLike) -> Collection:
     collection = Collection.open(folder)
     if not (folder / NAMES_FILE).is_file():
         return collection
-    try:
-        table = pd.read_csv(folder / NAMES_FILE, dtype=str, keep_default_na=False)
-        names = dict(zip(table["morphotype"].astype(int), table["name"].str.strip(), strict=True))
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{folder / NAMES_FILE} cannot be read as morphotypes: {error}.") from None
+    table = read_table(folder / NAMES_FILE, NAMES_TABLE).rows
+    if "morphotype" not in collection.specimens:
+        raise InputError(f"{folder} has no column morphotype; make it again with: discover.")
+    names = dict(zip(table["morphotype"], table["name"].str.strip(), strict=True))
     taxa = collection.specimens["morphotype"].map(names).astype(object).fillna("")
     if not (taxa != "").any():
         raise InputError(

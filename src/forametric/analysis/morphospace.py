@@ -42,6 +42,7 @@ from forametric.utils.files import atomic_path
 from forametric.utils.outputs import check_file
 from forametric.utils.progress import bar
 from forametric.utils.ranges import COUNT, SEED
+from forametric.utils.text import first_line
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -284,8 +285,8 @@ class Morphospace:
             raise InputError(f"{path} does not exist.")
         try:
             table = pq.read_table(path)
-        except (pa.ArrowException, OSError) as error:
-            reason = str(error).splitlines()[0]
+        except (pa.ArrowException, OSError, ValueError) as error:
+            reason = first_line(error)
             raise InputError(f"{path} is not a readable Parquet file: {reason}") from None
         metadata = _metadata(table.schema.metadata or {}, path)
         try:

@@ -66,6 +66,10 @@ Names = Annotated[
 Source = Annotated[Path, Argument(help="A folder, a table, a project or a ZIP.")]
 Format = Annotated[SourceFormat, Option("--source", help="The format of the source.")]
 BarUm = Annotated[float | None, _number(LENGTH, "Length of the scale bar on each label strip, µm.")]
+ImagesRoot = Annotated[
+    Path | None,
+    Option(help="The folder below which the images of a table lie; paths may then be absolute."),
+]
 Slides = Annotated[list[Path], Argument(help="Images of slides, or folders of them.")]
 UmPerPx = Annotated[float | None, _number(LENGTH, "µm per pixel; else what a TIFF file states.")]
 MinDiameter = Annotated[
@@ -172,6 +176,10 @@ ReviewModel = Annotated[
 Database = Annotated[str, Option(help="Keep decisions in postgresql://…, not in the project.")]
 Host = Annotated[str, Option(help="Address to serve on; others than this machine need a token.")]
 Port = Annotated[int, _number(PORT, "0 takes any free port.")]
+Proxy = Annotated[
+    str,
+    Option(metavar="URL", help="Address of a proxy in front, e.g. https://review.example.org."),
+]
 Browser = Annotated[bool, Option(help="Open the page in the browser.")]
 
 # Examples

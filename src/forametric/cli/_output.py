@@ -17,7 +17,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -65,14 +65,23 @@ def say(text: str | Table) -> None:
 
 
 def warn(text: str, label: str = "") -> None:
-    """Print a line to standard error, after a label that is set in color."""
+    """Print a line to standard error, after a label that is set in color.
+
+    Where that cannot be written, the exit status has to tell.
+    """
     style = "red" if label.startswith("error") else "yellow"
     line = Text.assemble((f"{label} ", style) if label else "", printable(text))
-    _console(stderr=True).print(line, soft_wrap=True)
+    with suppress(OSError):
+        _console(stderr=True).print(line, soft_wrap=True)
 
 
 def _console(stderr: bool = False) -> Console:
-    return Console(stderr=stderr, quiet=os.environ.get("RANK", "0") != "0", highlight=False)
+    return Console(stderr=stderr, quiet=not _is_first(), highlight=False)
+
+
+def _is_first() -> bool:
+    """Whether this is the first of the processes that `torchrun` has started, or the only one."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 class _Unprinted(Exception):
@@ -136,8 +145,10 @@ def _end(error: BaseException) -> int:
     """Say what went wrong; returns the exit status."""
     if isinstance(error, typer.Abort):  # Typer's word for the end of a file
         error = error.__cause__ or error
-    if isinstance(error, SystemExit) and error.__context__:  # and for a closed pipe
+    if isinstance(error, SystemExit) and isinstance(error.__context__, BrokenPipeError):
         error = error.__context__
+    if isinstance(error, SystemExit):
+        raise error
     if isinstance(error, BrokenPipeError):
         sys.stdout = None  # or Python would try once more to write
         return CLOSED
@@ -196,7 +207,8 @@ def refuse_file(
     for output in (path, skipped_file(path) if skipped and path else None):
         if output is not None:
             check_output_file(output, overwrite, *inputs)
-            _locks.enter_context(one_writer(output))
+            if _is_first():
+                _locks.enter_context(one_writer(output))
 
 
 def refuse_folder(path: Path | None, overwrite: bool, *inputs: Path | str | None) -> None:
@@ -209,7 +221,8 @@ def refuse_folder(path: Path | None, overwrite: bool, *inputs: Path | str | None
 
     if path is not None:
         check_output_folder(path, overwrite, *inputs)
-        _locks.enter_context(writing(path))
+        if _is_first():
+            _locks.enter_context(writing(path))
 
 
 def skipped_file(output: Path) -> Path:

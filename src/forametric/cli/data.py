@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import typer
 
 import forametric as fm
@@ -23,19 +21,25 @@ def import_(
     output: opt.Output,
     format: opt.Format = opt.SourceFormat.auto,
     bar_um: opt.BarUm = None,
+    images_root: opt.ImagesRoot = None,
     overwrite: opt.Overwrite = False,
     as_json: opt.Json = False,
 ) -> None:
     """Make a collection from images and what is known about them.
 
-    Reads a folder (one subfolder for each taxon, or flat), a CSV or Excel table, the Endless Forams
-    library as downloaded, an EcoTaxa export (folder or ZIP), a ParticleTrieur project (XML). The
-    source is never changed. After an interruption, repeat the command to resume.
+    Reads a folder (one subfolder for each taxon, or flat), a table (CSV, Excel or Parquet), the
+    Endless Forams library as downloaded, an EcoTaxa export (folder or ZIP), a ParticleTrieur
+    project (XML). The source is never changed. After an interruption, repeat the command to resume.
 
     Example: forametric import plates/ -o collections/plates
     """
     report = fm.import_collection(
-        source, output, format=format.value, bar_um=bar_um, overwrite=overwrite
+        source,
+        output,
+        format=format.value,
+        bar_um=bar_um,
+        images_root=images_root,
+        overwrite=overwrite,
     )
     for note in report.notes:
         warn(note)
@@ -174,4 +178,4 @@ def info(folder: opt.Folder = None, as_json: opt.Json = False) -> None:
 
     Example: forametric info models/plates
     """
-    finish(fm.describe(folder), Path(), as_json)
+    finish(fm.describe(folder), None, as_json)

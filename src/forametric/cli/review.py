@@ -126,6 +126,7 @@ def review(
     host: opt.Host = "127.0.0.1",
     port: opt.Port = 8765,
     browser: opt.Browser = True,
+    proxy: opt.Proxy = "",
 ) -> None:
     """Open the review page: map, queue, morphotypes, samples. Ctrl-C stops it; nothing is lost.
 
@@ -136,11 +137,13 @@ def review(
     The next time: forametric review core-review
     """
     from forametric.review.project import open_or_create
+    from forametric.server.request_checks import PublicAddress
     from forametric.server.run import checked_token, serve
     from forametric.server.session import ReviewSession
     from forametric.utils.locks import one_writer
 
-    token = checked_token(host, os.environ.get("FORAMETRIC_TOKEN", ""))
+    public = PublicAddress.parse(proxy)
+    token = checked_token(host, os.environ.get("FORAMETRIC_TOKEN", ""), public)
 
     def report(link: str) -> None:
         say(f"The review page is at {link}\nCtrl-C stops it.")
@@ -157,4 +160,12 @@ def review(
         session = ReviewSession.open(opened, store)
         if lost := len(session.skipped):
             warn(f"{lost} images cannot be read and are not shown", "warning:")
-        serve(session, host=host, port=port, token=token, browser=browser, report=report)
+        serve(
+            session,
+            host=host,
+            port=port,
+            token=token,
+            browser=browser,
+            report=report,
+            proxy=public,
+        )

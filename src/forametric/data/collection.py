@@ -18,15 +18,20 @@ import numpy as np
 import pandas as pd
 
 from forametric._typing import BoolArray, IntArray, NameArray, PathLike
+from forametric.data.tables import as_text, check_header, is_text, read_parquet
+from forametric.data.verdicts import REVIEWERS_COLUMN, VERDICT_COLUMN
 from forametric.errors import InputError
 from forametric.images.contact_sheet import contact_sheet, spread
 from forametric.utils.files import read_json, write_json
 from forametric.utils.outputs import atomic_folder
 from forametric.utils.results import Result
+from forametric.utils.text import is_valid_text
 
 FORMAT = 1
 ID_LENGTH = 16  # leading digits of the file's SHA-256 in an id
 CORE_COLUMNS = ("id", "image", "label", "taxon", "sample", "group", "um_per_px")
+TEXT_COLUMNS = (*CORE_COLUMNS[:-1], VERDICT_COLUMN, REVIEWERS_COLUMN)
+INFO_TEXTS = ("name", "source", "kind", "licence", "citation", "made_by")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -50,12 +55,7 @@ class Collection(Result):
     info: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        missing = [c for c in CORE_COLUMNS if c not in self.specimens.columns]
-        if missing:
-            raise InputError(f"the table of specimens lacks the columns {', '.join(missing)}.")
-        twice = self.specimens["id"][self.specimens["id"].duplicated()]
-        if len(twice):
-            raise InputError(f"ids must be unique; {twice.iloc[0]} occurs more than once.")
+        object.__setattr__(self, "specimens", checked_specimens(self.specimens))
 
     def __len__(self) -> int:
         return len(self.specimens)
@@ -110,12 +110,16 @@ class Collection(Result):
                 f"{folder} has collection format {info.get('format')!r}; this version reads "
                 f"{FORMAT}. Update Forametric."
             )
+        images = info.pop("images", ".")
+        wrong = [key for key in INFO_TEXTS if not isinstance(info.get(key, ""), str)]
+        if not isinstance(images, str) or "\0" in images or wrong:
+            key = wrong[0] if wrong else "images"
+            raise InputError(f"{folder / 'collection.json'}: {key} must be a text.")
+        specimens = read_parquet(folder / "specimens.parquet")
         try:
-            specimens = pd.read_parquet(folder / "specimens.parquet")
-        except (OSError, ValueError) as error:
-            raise InputError(f"{folder / 'specimens.parquet'} cannot be read: {error}") from None
-        images = Path(os.path.normpath(folder.absolute() / str(info.pop("images", "."))))
-        return cls(specimens, images, info)
+            return cls(specimens, Path(os.path.normpath(folder.absolute() / images)), info)
+        except InputError as error:
+            raise InputError(f"{folder / 'specimens.parquet'}: {error}") from None
 
     def save(self, folder: PathLike, *, overwrite: bool = False) -> Path:
         """Write the collection as a folder, atomically; returns its path.
@@ -172,15 +176,64 @@ class Collection(Result):
         return Collection(pd.concat(tables, ignore_index=True), common, self.info)
 
 
+def checked_specimens(table: pd.DataFrame) -> pd.DataFrame:
+    """The table of a collection with its core columns as text, and `um_per_px` as float64.
+
+    Numbers in columns of text become text, as in a table that was edited with pandas. Rows are
+    counted from 1 in messages.
+
+    Raises
+    ------
+    InputError
+        When a column is missing or occurs twice, an id or image is missing or not text, an id
+        occurs twice, or a scale is not above 0.
+    """
+    check_header([str(c) for c in table.columns], "the table of specimens")
+    missing = [c for c in CORE_COLUMNS if c not in table.columns]
+    if missing:
+        raise InputError(f"the table of specimens lacks the columns {', '.join(missing)}.")
+    changed = {
+        column: as_text(table[column], "the table of specimens")
+        for column in TEXT_COLUMNS
+        if column in table and not is_text(table[column])
+    }
+    if table["um_per_px"].dtype != np.float64:
+        changed["um_per_px"] = _as_scales(table["um_per_px"])
+    table = table.assign(**changed) if changed else table
+    for column in ("id", "image"):
+        _refuse_row(table[column].isna() | (table[column] == ""), f"has no {column}")
+    if not is_valid_text("".join(table["image"])):
+        invalid = ~table["image"].map(is_valid_text).astype(bool)
+        _refuse_row(invalid, "has an image whose name is not UTF-8")
+    no_scale = table["um_per_px"].le(0) | np.isinf(table["um_per_px"])
+    _refuse_row(no_scale, "has an um_per_px that is not above 0; leave an unknown one empty")
+    twice = table["id"][table["id"].duplicated()]
+    if len(twice):
+        raise InputError(f"ids must be unique; {twice.iloc[0]} occurs more than once.")
+    return table
+
+
+def _as_scales(column: pd.Series) -> pd.Series:
+    numbers = pd.to_numeric(column, errors="coerce").astype(float)
+    _refuse_row(numbers.isna() & column.notna(), "has an um_per_px that is not a number")
+    return numbers
+
+
+def _refuse_row(wrong: pd.Series, why: str) -> None:
+    if wrong.any():
+        number = int(wrong.to_numpy().argmax()) + 1
+        raise InputError(f"row {number} of the table of specimens {why}.")
+
+
 def inside(folder: Path, name: str) -> Path:
-    """`folder / name`; `InputError` if it is outside the folder.
+    """`folder / name`; `InputError` if it is outside the folder, or the name is absolute.
 
     >>> inside(Path("plates"), "../secret.png")
     Traceback (most recent call last):
     forametric.errors.InputError: the path ../secret.png leaves its folder plates
     """
     path = Path(os.path.normpath(folder / name))
-    if not path.is_relative_to(os.path.normpath(folder)):
+    if Path(name).is_absolute() or not path.is_relative_to(os.path.normpath(folder)):
         raise InputError(f"the path {name} leaves its folder {folder}")
     return path
 

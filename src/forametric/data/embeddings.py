@@ -17,8 +17,10 @@ import numpy as np
 import pandas as pd
 
 from forametric._typing import AnyArray, BoolArray, FloatArray, IntArray, PathLike
+from forametric.data.tables import as_text, is_text
 from forametric.errors import InputError
 from forametric.utils.files import atomic_path
+from forametric.utils.text import first_line
 
 VECTOR, PROBABILITIES = "vector", "class_probabilities"
 
@@ -220,6 +222,7 @@ def _read(
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    damaged = (OSError, LookupError, AttributeError, TypeError, ValueError, pa.ArrowException)
     files = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
     if not files or not files[0].is_file():
         raise InputError(f"{path} does not exist, or holds no Parquet files.")
@@ -238,12 +241,24 @@ def _read(
             for batch in part.iter_batches(columns=[*texts, *read]):
                 for name, numbers in read.items():
                     flat = batch.column(name).flatten().to_numpy(zero_copy_only=False)
+                    if not np.isfinite(flat).all():
+                        raise InputError(
+                            f"{file}: its column {name} has values that are not finite."
+                        )
                     numbers[start : start + len(batch)] = flat.reshape(len(batch), -1)
                 start += len(batch)
                 tables.append(batch.select(texts))
-        table = pa.Table.from_batches(tables).to_pandas()
-    except (OSError, KeyError, AttributeError, ValueError, pa.ArrowException) as error:
-        raise InputError(f"{path} cannot be read as a file of vectors: {error}") from None
+        table = pa.Table.from_batches(tables, pa.schema([schema.field(t) for t in texts]))
+        table = table.to_pandas().reset_index(drop=True)
+    except damaged as error:
+        raise InputError(
+            f"{path} cannot be read as a file of vectors: {first_line(error)}"
+        ) from None
+    if "id" not in table:
+        raise InputError(f"{path} has no column id, so it is not a file of vectors.")
+    table = table.assign(**{c: as_text(table[c], path) for c in table if not is_text(table[c])})
+    if table["id"].isna().any():
+        raise InputError(f"{path} has vectors without an id.")
     return table, read[VECTOR], read.get(PROBABILITIES, np.zeros((count, 0), np.float32))
 
 

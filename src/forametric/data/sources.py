@@ -22,6 +22,7 @@ from forametric.errors import InputError
 from forametric.images.formats import is_read
 from forametric.images.listing import image_files
 from forametric.utils.files import sha256
+from forametric.utils.text import printable
 
 ImageSource = Collection | PathLike | Sequence[PathLike | Image.Image | Pixels]
 TABLE_COLUMNS = ("id", "image", "taxon", "sample")
@@ -70,7 +71,7 @@ def list_images(source: ImageSource) -> tuple[pd.DataFrame, list[Path | Pixels]]
     if not images:
         raise InputError("there are no images.")
     names = [
-        str(image) if isinstance(image, str | os.PathLike) else f"image {number}"
+        printable(str(image)) if isinstance(image, str | os.PathLike) else f"image {number}"
         for number, image in enumerate(images, 1)
     ]
     return pd.DataFrame({"image": names}, dtype=object), [_image(image) for image in images]
@@ -94,9 +95,10 @@ def _collection_of(files: Sequence[Path], folder: Path) -> Collection:
     content = pd.Series([_content(file) for file in files], dtype=object)
     table = pd.DataFrame(dict.fromkeys(CORE_COLUMNS), index=range(len(files)), dtype=object)
     table["id"] = deduplicate_ids(content)
-    table["image"] = [file.relative_to(folder).as_posix() for file in files]
+    # A file whose name is not UTF-8 cannot be opened under its printable name: it is skipped.
+    table["image"] = [printable(file.relative_to(folder).as_posix()) for file in files]
     table["um_per_px"] = table["um_per_px"].astype(float)
-    return Collection(table, folder.absolute(), {"name": folder.name})
+    return Collection(table, folder.absolute(), {"name": printable(folder.name)})
 
 
 def _content(file: Path) -> str:
@@ -106,4 +108,4 @@ def _content(file: Path) -> str:
     except OSError:
         pass
     # Reading the image will fail and list it as skipped.
-    return hashlib.sha256(str(file).encode()).hexdigest()[:ID_LENGTH]
+    return hashlib.sha256(os.fsencode(file)).hexdigest()[:ID_LENGTH]

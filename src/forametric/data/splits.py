@@ -17,11 +17,13 @@ import pandas as pd
 
 from forametric._typing import BoolArray, PathLike
 from forametric.data.collection import Collection, content_hash
+from forametric.data.tables import Column, read_table
 from forametric.errors import InputError
 from forametric.utils.files import atomic_path
 from forametric.utils.outputs import check_file
 from forametric.utils.ranges import NUMBER, SEED, SHARE
 from forametric.utils.results import Result
+from forametric.utils.text import printable
 
 SUBSETS = ("train", "val", "test", "unseen", "distractor", "unused")
 # Some published data sets use `unknown` for images of no taxon.
@@ -56,7 +58,7 @@ class Split(Result):
                 f"the split has {len(self.subsets)} rows and the collection "
                 f"{len(self.collection)} specimens; give one subset for each specimen."
             )
-        other = set(self.subsets) - set(SUBSETS)
+        other = {str(subset) for subset in self.subsets} - set(SUBSETS)
         if other:
             raise InputError(
                 f"the split {self.name} has the subset {sorted(other)[0]!r}; subsets are "
@@ -147,8 +149,8 @@ class Split(Result):
         """
         table = collection.specimens
         if str(split) in table.columns:
-            values = table[str(split)].to_numpy()
-            subsets = pd.Series(values, index=table["id"].to_numpy(), name="subset")
+            values = table[str(split)].astype(object).to_numpy()
+            subsets = pd.Series(values, index=table["id"].to_numpy(), name="subset", dtype=object)
         elif Path(split).is_file():
             subsets = _read(Path(split)).reindex(table["id"].to_numpy())
             if subsets.isna().all():
@@ -158,7 +160,7 @@ class Split(Result):
                 f"{str(split)!r} is neither a column of the collection nor a CSV file; "
                 f"draw one with: forametric split COLLECTION -o SPLIT.csv"
             )
-        return cls(collection, subsets.fillna("unused").replace(READ_AS), str(split))
+        return cls(collection, subsets.fillna("unused").replace(READ_AS), printable(str(split)))
 
 
 def make_split(
@@ -242,7 +244,11 @@ def group_ids(table: pd.DataFrame) -> pd.Series:
 
 
 def _read(path: Path) -> pd.Series:
-    table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    if not {"id", "subset"} <= set(table.columns) or table["id"].duplicated().any():
-        raise InputError(f"{path} must have the columns id and subset, with each id once.")
-    return table.set_index("id")["subset"]
+    table = read_table(
+        path,
+        [
+            Column("id", required=True, filled=True, unique=True),
+            Column("subset", required=True, values=(*SUBSETS, *READ_AS)),
+        ],
+    )
+    return table.rows.set_index("id")["subset"]

@@ -12,15 +12,17 @@ import re
 import urllib.parse
 import urllib.request
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
-from importlib.resources import files
+from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from forametric._typing import PathLike
+from forametric.data.tables import Column, read_table
 from forametric.errors import InputError
 from forametric.utils.outputs import write_csv
 from forametric.utils.results import Result
@@ -51,19 +53,14 @@ class Taxonomy(Result):
         Raises
         ------
         InputError
-            When columns are missing, or a spelling is ambiguous.
+            When it cannot be read, has no names, or a spelling is ambiguous.
         """
-        source = (
-            Path(path) if path else files("forametric.data") / "facts" / "planktic_foraminifera.csv"
-        )
-        try:
-            with source.open(encoding="utf-8-sig") as file:
-                table = pd.read_csv(file, dtype=str, keep_default_na=False)
-        except (OSError, UnicodeDecodeError, pd.errors.ParserError) as error:
-            raise InputError(f"the taxonomy {path} cannot be read: {error}.") from None
-        missing = [c for c in COLUMNS if c not in table.columns]
-        if missing:
-            raise InputError(f"the taxonomy {path} lacks the columns {', '.join(missing)}.")
+        packaged = files("forametric.data") / "facts" / "planktic_foraminifera.csv"
+        with nullcontext(Path(path)) if path else as_file(packaged) as source:
+            table = read_table(source, [Column(c, required=True) for c in COLUMNS]).rows
+        if not (table["name"].str.strip() != "").all() or table.empty:
+            raise InputError(f"the taxonomy {path} has no names, or a row without a name.")
+        table = table.reset_index(drop=True)
         taxonomy = cls(table)
         taxonomy._names  # noqa: B018  raises for an ambiguous spelling
         return taxonomy

@@ -249,9 +249,13 @@ def _read(name: str | Path, children: tuple[str, ...] = ()) -> dict[str, Any]:
         raise RecipeError(f"the recipe {name} extends itself.")
     data = _read_file(name)
     base = data.pop("extends", None)
-    if str(base).endswith(".toml"):
-        base = Path(name).parent / base  # relative to the recipe that names it
-    return data if base is None else _merged(_read(base, (*children, str(name))), data)
+    if base is None:
+        return data
+    if not isinstance(base, str):
+        raise RecipeError(f"recipe {name}: extends must be the name of a recipe.")
+    # A file is relative to the recipe that names it.
+    parent = Path(name).parent / base if base.endswith(".toml") else base
+    return _merged(_read(parent, (*children, str(name))), data)
 
 
 def _merged(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
@@ -264,7 +268,12 @@ def _read_file(name: str | Path) -> dict[str, Any]:
     if path.suffix == ".toml":
         if not path.is_file():
             raise RecipeError(f"the recipe file {path} does not exist.")
-        text = path.read_text(encoding="utf-8")
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise RecipeError(
+                f"recipe {name} is not UTF-8 text (byte {error.start}); save it as UTF-8."
+            ) from None
     elif str(name) in recipe_names():
         source = files("forametric.embedding") / "recipes" / f"{name}.toml"
         text = source.read_text(encoding="utf-8")
@@ -277,6 +286,8 @@ def _read_file(name: str | Path) -> dict[str, Any]:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(f"recipe {name} is not valid TOML: {error}.") from None
+    except RecursionError:
+        raise RecipeError(f"recipe {name} is nested too deep.") from None
 
 
 def _set(data: dict[str, Any], setting: str) -> None:

@@ -100,10 +100,20 @@ class OpenVinoRuntime:
             raise ModelError(f"{path} cannot be run by OpenVINO: {first}") from None
         self._queue = openvino.AsyncInferQueue(self._compiled)
 
+    @property
+    def image_size(self) -> int:
+        """Side of the square images that the graph takes."""
+        return int(self._compiled.input(0).partial_shape[1].get_length())
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Dimensions of the vectors and, for a graph with a class head, number of classes."""
+        outputs = self._compiled.outputs
+        return tuple(int(output.partial_shape[1].get_length()) for output in outputs)
+
     def run(self, inputs: Pixels, advance: Callable[[int], None]) -> tuple[FloatArray, FloatArray]:
         """As in the protocol."""
-        widths = [output.partial_shape[1].get_length() for output in self._compiled.outputs]
-        results = [np.zeros((len(inputs), width), np.float32) for width in (*widths, 0)[:2]]
+        results = [np.zeros((len(inputs), width), np.float32) for width in (*self.widths, 0)[:2]]
 
         def keep(request: Any, rows: slice) -> None:
             for result, tensor in zip(results, request.output_tensors, strict=False):

@@ -355,7 +355,7 @@ def _row(run: Run, output: Path, paper: bool) -> dict[str, Any]:
     training = read_json(run.folder / "training.json")
     if paper:
         metrics |= karaderi2022.without_dominant(results, metrics)
-    flat = pd.json_normalize(metrics).iloc[0].fillna(np.nan).to_dict()  # null is no number
+    flat = pd.json_normalize(metrics).iloc[0].fillna(np.nan).to_dict()  # null: not a number
     return {
         **row,
         "backbone": metrics["model"]["backbone"],

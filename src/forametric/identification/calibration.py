@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from scipy.optimize import brentq, minimize
 from scipy.special import logsumexp, softmax
 
@@ -27,6 +28,7 @@ REJECTION_RATE = 0.05  # share of known validation specimens above the novelty t
 MAX_LOG_WEIGHT = 7.0  # limit of the logarithm of both weights
 MIN_SPECIMENS = 20  # least number of validation specimens
 MAX_QUANTILES = 1000  # values saved of each distribution over the validation specimens
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 @dataclass(frozen=True)
@@ -82,19 +84,19 @@ class Calibration(BaseModel):
         The number of validation specimens.
     """
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     format: int = FORMAT
-    specimens: int
-    temperature: float
-    distance_weight: float
+    specimens: Annotated[int, Field(ge=1)]
+    temperature: Annotated[float, Field(gt=0)]
+    distance_weight: Annotated[float, Field(ge=0)]
     shift: dict[str, float]
     novelty_threshold: float
-    rejection_rate: float
-    novelty: list[float]
-    novelty_leave_class_out: list[float]
-    prior: dict[str, float]
-    nonconformity: list[float]
+    rejection_rate: Share
+    novelty: Annotated[list[float], Field(min_length=1)]
+    novelty_leave_class_out: Annotated[list[float], Field(min_length=1)]
+    prior: dict[str, Share]
+    nonconformity: list[Share]
 
     def probabilities(
         self, scores: FloatArray, centroid_distances: FloatArray, taxa: Sequence[str]
@@ -153,10 +155,14 @@ class Calibration(BaseModel):
         if data.get("format") != FORMAT:
             raise ModelError(f"{path} has calibration format {data.get('format')!r}, not {FORMAT}.")
         try:
-            return cls.model_validate(data)
+            calibration = cls.model_validate(data)
         except ValidationError as error:
             first = error.errors()[0]
-            raise ModelError(f"{path} is damaged: {first['loc']}: {first['msg']}.") from None
+            where = ".".join(str(part) for part in first["loc"])
+            raise ModelError(f"{path} is damaged: {where}: {first['msg']}.") from None
+        if not calibration.nonconformity:
+            raise ModelError(f"{path} is damaged: nonconformity is empty.")
+        return calibration
 
 
 def fit_calibration(

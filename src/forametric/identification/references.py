@@ -163,10 +163,10 @@ class ReferenceSet:
 
     @classmethod
     def load(cls, path: Path) -> ReferenceSet:
-        """Read what `save` wrote."""
+        """Read what `save` wrote; `InputError` if it is damaged or lacks an id or a taxon."""
         table, vectors = read_vectors(path)
-        if "taxon" not in table:
-            raise InputError(f"{path} has no column taxon, so it is not a reference set.")
+        if "taxon" not in table or (table["taxon"].fillna("") == "").any():
+            raise InputError(f"{path} has references without a taxon.")
         return cls(table["id"].tolist(), table["taxon"].to_numpy(dtype=object), vectors)
 
 

@@ -7,6 +7,7 @@ transparency, all orientations, strips and tiles, separate planes of color, and 
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
@@ -78,6 +79,7 @@ def plan_tiff(file: BinaryIO) -> TiffPlan:
         raise ImageError(
             f"a TIFF of {planes * keyframe.size:,} values is too large; save fewer planes"
         )
+    _check_segments(keyframe, file)
     nbytes = _memory(keyframe, planes, shape[axes.index("C")] if "C" in axes else 1)
     read = _reader(file, tiff, series)
     orientation = keyframe.tags.valueof(ORIENTATION, 1)
@@ -169,10 +171,12 @@ def _check_segments(page: Any, file: BinaryIO) -> None:
     keyframe = page.keyframe
     number = prod(page.chunked)
     offsets, counts = page.dataoffsets[:number], page.databytecounts[:number]
-    if not keyframe.is_contiguous and (
-        min(len(offsets), len(counts)) < number or min(offsets) <= 0 or min(counts) <= 0
-    ):
+    if min(len(offsets), len(counts)) < number or min(offsets) <= 0 or min(counts) <= 0:
         raise ImageError("damaged or truncated: a part of the image is missing")
+    if keyframe.is_contiguous:
+        end = offsets[0] + keyframe.size * np.dtype(keyframe.dtype).itemsize
+        if end > os.fstat(file.fileno()).st_size:
+            raise ImageError("damaged or truncated: the file ends early")
     if keyframe.compression not in IMAGE_CODECS:
         return
     height, width = keyframe.chunks[-2:] if keyframe.planarconfig == 2 else keyframe.chunks[-3:-1]

@@ -6,20 +6,64 @@ import platform
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+)
 
 from forametric._version import __version__
 from forametric.embedding.recipe import Recipe
+from forametric.embedding.runtime import ONNX
 from forametric.errors import InputError, ModelError
 from forametric.utils.files import read_json
 
-FORMAT = 2
+FORMAT = 3
 FILE = "model.json"
 WEIGHTS = "weights.safetensors"
 REFERENCES = "references.parquet"
 CALIBRATION = "calibration.json"
+DATA = {"collection": str, "split": str, "split_name": str, "train": int, "val": int,
+        "skipped": int}  # fmt: skip
+FILES = (WEIGHTS, ONNX, REFERENCES, CALIBRATION)
+
+
+def _each_once(classes: list[str]) -> list[str]:
+    if len(set(classes)) < len(classes):
+        raise ValueError("a class occurs more than once")
+    return classes
+
+
+def _known_files(files: dict[str, str]) -> dict[str, str]:
+    if unknown := sorted(set(files) - set(FILES)):
+        raise ValueError(f"{unknown[0]!r} is not a file of a model")
+    return files
+
+
+def _wrong_record(card: ModelCard) -> str:
+    """The first entry of `data` and `training` that the README needs and that is wrong."""
+    for key, kind in DATA.items():
+        if not isinstance(card.data.get(key), kind):
+            return f"data.{key}"
+    if not isinstance(card.training.get("seconds", 0), int | float):
+        return "training.seconds"
+    epochs = card.training.get("epochs")
+    numbers = ("epoch", "val_macro_f1")
+    if not isinstance(epochs, list) or not all(
+        isinstance(row, dict) and all(isinstance(row.get(key, 0), int | float) for key in numbers)
+        for row in epochs
+    ):
+        return "training.epochs"
+    return ""
+
+
+Name = Annotated[str, StringConstraints(min_length=1)]
+Hash = Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
 
 
 class ModelCard(BaseModel):
@@ -30,25 +74,26 @@ class ModelCard(BaseModel):
     classes : list of str
         The taxa that the class head was trained on.
     fingerprint : str
-        A hash of everything that changes an identification: weights, references, calibration.
+        A hash of everything that changes an identification: weights, network, classes, references,
+        calibration.
     files : dict of str to str
         The SHA-256 of each file of the folder.
     """
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     format: int
     made_by: dict[str, str]
     backbone: str
-    dimensions: int
-    classes: list[str]
+    dimensions: Annotated[int, Field(ge=1)]
+    classes: Annotated[list[Name], AfterValidator(_each_once)]
     recipe: Recipe
     seed: int
     data: dict[str, Any]
     training: dict[str, Any]
     licence: dict[str, str]
     fingerprint: str = ""
-    files: dict[str, str] = {}
+    files: Annotated[dict[str, Hash], AfterValidator(_known_files)] = {}
 
     @property
     def title(self) -> str:
@@ -111,11 +156,16 @@ class ModelCard(BaseModel):
                 f"Update Forametric, or train the model again."
             )
         try:
-            return cls.model_validate(data)
+            card = cls.model_validate(data)
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"])
             raise ModelError(f"{folder / FILE} is damaged: {where}: {first['msg']}.") from None
+        if missing := {WEIGHTS, REFERENCES} - set(card.files):
+            raise ModelError(f"{folder / FILE} is damaged: it does not list {min(missing)}.")
+        if wrong := _wrong_record(card):
+            raise ModelError(f"{folder / FILE} is damaged: {wrong} is missing or of another kind.")
+        return card
 
     def readme(self, references: Mapping[str, int], calibration: str) -> str:
         """The model card in the form that Hugging Face reads.
@@ -128,6 +178,7 @@ class ModelCard(BaseModel):
             One sentence on the calibration.
         """
         recipe, epochs = self.recipe, self.training.get("epochs", [])
+        last = epochs[-1] if epochs else {}
         scores = [row.get("val_macro_f1", 0.0) for row in epochs]
         replaced = self.backbone != recipe.network.backbone
         added = sorted(set(references) - set(self.classes))
@@ -149,7 +200,7 @@ class ModelCard(BaseModel):
             f"- Trained on {self.data['train']} specimens of {len(self.classes)} taxa; selected "
             f"on {self.data['val']}; {self.data['skipped']} unreadable images skipped",
             f"- Split: {self.data['split_name']} (hash {self.data['split']}); seed {self.seed}",
-            f"- Epochs: {epochs[-1]['epoch'] if epochs else 0}; best macro F1 on validation: "
+            f"- Epochs: {last.get('epoch', 0)}; best macro F1 on validation: "
             + (f"{max(scores):.3f}" if scores else "none"),
             f"- Training time: {self.training.get('seconds', 0):.0f} s",
             f"- Calibration: {calibration}",

@@ -22,9 +22,9 @@ from forametric._typing import FloatArray, IntArray, NameArray, PathLike
 from forametric._version import __version__
 from forametric.data.collection import Collection
 from forametric.data.embeddings import Embeddings, skipped_table
-from forametric.data.importers.table import read_results
 from forametric.data.inputs import check_output_folder
 from forametric.data.sources import ImageSource, list_images
+from forametric.data.tables import Column, read_table
 from forametric.data.taxonomy import Taxonomy
 from forametric.embedding.embedder import Embedder
 from forametric.embedding.recipe import Recipe
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from forametric.embedding.network import SpecimenNetwork
 
 logger = logging.getLogger(__name__)
+SKIPPED = [Column("image", required=True), Column("reason", required=True)]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -139,8 +140,15 @@ class Model(Result):
 
     @cached_property
     def fingerprint(self) -> str:
-        """A hash of everything that changes an identification: weights, references, calibration."""
+        """A hash of everything that changes an identification.
+
+        The weights, the network and its classes, the references and the calibration.
+        """
+        card = self.card
+        network = card.recipe.network.model_dump(mode="json")
+        described = [card.dimensions, card.classes, network, card.recipe.tta_views]
         seen = hashlib.sha256(self.weights_sha256.encode())
+        seen.update(json.dumps(described).encode())
         references = self.references
         seen.update(json.dumps([references.ids, references.taxa.tolist()]).encode())
         seen.update(references.vectors.astype("<f4").tobytes())
@@ -298,27 +306,33 @@ class Model(Result):
         Raises
         ------
         ModelError
-            When a file is missing or damaged, or the format is not known to this version.
+            When a file is missing or damaged, they do not fit each other, or the format is not
+            known to this version.
         """
         folder = Path(folder)
         card = ModelCard.load(folder)
-        for name, expected in card.files.items():
-            if not (folder / name).is_file():
-                raise ModelError(f"the model {folder} lacks its file {name}; copy it again whole.")
-            if sha256(folder / name) != expected:
-                raise ModelError(f"{folder / name} is damaged (its hash differs); copy it again.")
-        references = ReferenceSet.load(folder / REFERENCES)
+        _check_files(folder, card)
+        try:
+            references = ReferenceSet.load(folder / REFERENCES)
+        except InputError as error:
+            raise ModelError(str(error)) from None
         has_calibration = CALIBRATION in card.files
         calibration = Calibration.load(folder / CALIBRATION) if has_calibration else None
-        runtime: Runtime
-        if ONNX in card.files and not has_gpu():
-            runtime = OpenVinoRuntime(folder / ONNX)
-        else:
-            runtime = TorchRuntime(read_network(folder, card), card.recipe.tta_views)
+        runtime, fits = _load_runtime(folder, card)
+        if not fits or references.vectors.shape[1] != card.dimensions:
+            raise ModelError(
+                f"{folder / FILE} does not fit the network and the references: image size, "
+                f"dimensions or number of classes differ; copy the folder again whole."
+            )
         identifier = Identifier(references, calibration, card.classes)
-        skipped = folder / "skipped.csv"
-        unread = read_results(skipped) if skipped.is_file() else skipped_table()
-        return cls(embedder_for(runtime, card), identifier, card, folder, unread)
+        unread = _read_skipped(folder / "skipped.csv")
+        model = cls(embedder_for(runtime, card), identifier, card, folder, unread)
+        if model.fingerprint != card.fingerprint:
+            raise ModelError(
+                f"{folder / FILE} was changed after the model was saved (its fingerprint "
+                f"differs); copy the folder again whole."
+            )
+        return model
 
     def save(self, folder: PathLike, *, overwrite: bool = False) -> Path:
         """Write the model folder, whole or not at all; returns its path.
@@ -370,6 +384,31 @@ class Model(Result):
             )
             return [WEIGHTS]
         return [WEIGHTS, ONNX]
+
+
+def _check_files(folder: Path, card: ModelCard) -> None:
+    for name, expected in card.files.items():
+        if not (folder / name).is_file():
+            raise ModelError(f"the model {folder} lacks its file {name}; copy it again whole.")
+        if sha256(folder / name) != expected:
+            raise ModelError(f"{folder / name} is damaged (its hash differs); copy it again.")
+
+
+def _load_runtime(folder: Path, card: ModelCard) -> tuple[Runtime, bool]:
+    """The network, and whether it has the image size and the widths that the card states."""
+    if ONNX in card.files and not has_gpu():
+        graph = OpenVinoRuntime(folder / ONNX)
+        widths = tuple(width for width in (card.dimensions, card.n_classes) if width)
+        stated = card.recipe.network.image_size, widths
+        return graph, (graph.image_size, graph.widths) == stated
+    network = read_network(folder, card)
+    return TorchRuntime(network, card.recipe.tta_views), network.dimensions == card.dimensions
+
+
+def _read_skipped(path: Path) -> pd.DataFrame:
+    if not path.is_file():
+        return skipped_table()
+    return read_table(path, SKIPPED).rows.reset_index(drop=True)
 
 
 def embedder_for(runtime: Runtime, card: ModelCard) -> Embedder:

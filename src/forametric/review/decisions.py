@@ -7,6 +7,7 @@ decision that more than half of them made.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -28,6 +29,8 @@ WRITTEN_VERDICTS = {
     "duplicate": Verdict.DUPLICATE,
     "skip": Verdict.SKIP,
 }
+# What is neither a verdict nor a name. Text without a letter is not one either.
+NOT_NAME = re.compile(r"undo|na|n/a|nan|null|<\w*>", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -178,7 +181,19 @@ def parse_verdict(text: str) -> tuple[Verdict, str]:
     (<Verdict.TAXON: 'taxon'>, 'Orbulina universa')
     >>> parse_verdict("None")
     (<Verdict.NOT_A_SPECIMEN: 'not_a_specimen'>, '')
+
+    Raises
+    ------
+    InputError
+        For a word that is neither, as "NA", "undo" or "<unknown>".
     """
     text = " ".join(text.split())
     verdict = WRITTEN_VERDICTS.get(text.lower())
-    return (Verdict.TAXON, text) if verdict is None else (verdict, "")
+    if verdict is not None:
+        return verdict, ""
+    if text and (NOT_NAME.fullmatch(text) or not any(map(str.isalpha, text))):
+        raise InputError(
+            f"{text!r} is not the name of a taxon; write a name, or one of "
+            f"{', '.join(WRITTEN_VERDICTS)}."
+        )
+    return Verdict.TAXON, text

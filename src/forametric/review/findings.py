@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 
 from forametric.analysis.check import COLUMNS, check_embedded
-from forametric.errors import InputError
+from forametric.data.tables import Column, read_table
 from forametric.review.workspace import ReviewWorkspace
 from forametric.utils.outputs import write_csv
 
 FILE = "findings.csv"
-TYPES = dict.fromkeys(COLUMNS, str) | {"score": float}
+TABLE = [Column(c, "number" if c == "score" else "text", required=True) for c in COLUMNS]
 
 
 def check_workspace(workspace: ReviewWorkspace, path: Path) -> int:
@@ -40,12 +40,7 @@ def open_findings(workspace: ReviewWorkspace, path: Path) -> pd.DataFrame | None
     """
     if not path.is_file():
         return None
-    try:
-        table = pd.read_csv(path, dtype=TYPES, keep_default_na=False, na_values={})
-    except (ValueError, OSError) as error:
-        raise InputError(f"{path} cannot be read as findings: {error}.") from None
-    if not set(table.columns) >= set(COLUMNS):
-        raise InputError(f"{path} lacks columns; check the collection again.")
+    table = read_table(path, TABLE).rows.reset_index(drop=True)
     known = table[table["id"].isin(workspace.row_of)]
     rows = np.array([workspace.row_of[i] for i in known["id"]], int)
     findings: pd.DataFrame = known[~workspace.settled.is_settled[rows]].copy()

@@ -26,6 +26,7 @@ from forametric.review.labels import apply_decisions
 from forametric.review.project import Project
 from forametric.review.store import DecisionStore
 from forametric.utils.crash import report_crash
+from forametric.utils.outputs import check_folder
 from forametric.utils.verb import verb
 
 MIN_TESTED = 10  # specimens by which models can be compared
@@ -117,11 +118,13 @@ def train_from_decisions(
     ----------
     store_url : str
         `DecisionStore.url`.
+    output : str or path
+        A new folder; an unfinished run of the same name resumes if it has the same decisions.
 
     Raises
     ------
     InputError
-        When the decisions settle nothing, or too little is left to learn.
+        When the decisions settle nothing, or too little is left to learn, or `output` exists.
     MissingExtraError
         Where PyTorch is not installed.
     """
@@ -135,7 +138,9 @@ def train_from_decisions(
     store.close()
     older = Model.load(project.model)
     output = Path(output)
-    train(split, older.recipe, output, seed=seed, init_from=older)
+    check_folder(output)
+    # An unfinished run resumes; one with other decisions begins again.
+    train(split, older.recipe, output, seed=seed, init_from=older, overwrite=True)
     return RetrainedModel(output, split.subsets)
 
 
@@ -174,9 +179,16 @@ class TrainingProcess:
             return result
         raise InputError(str(result))
 
-    def stop(self) -> None:
-        """End the process; an interrupted training run resumes when it is repeated."""
+    def stop(self, seconds: float = 0) -> None:
+        """Ask the process to end, wait some seconds, then kill it.
+
+        An interrupted training run resumes when it is repeated.
+        """
         self._process.terminate()
+        self._process.join(seconds)
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join()
 
 
 def _train_and_send(

@@ -10,19 +10,39 @@ if TYPE_CHECKING:
 
 def serve(
     review: Review, *, host: str = "127.0.0.1", port: int = 8765, token: str = "",
-    browser: bool = True,
+    browser: bool = True, proxy: str = "",
 ) -> None:  # fmt: skip
     """Open the review page of a project in the browser; Ctrl-C ends the server.
+
+    Parameters
+    ----------
+    port : int
+        0 for any free port.
+    token : str
+        What a client has to know; "" for a random one.
+    proxy : str
+        The address under which a proxy on this machine serves the page, such as
+        https://review.example.org; "" for none.
 
     Examples
     --------
     >>> serve(Review.open("core-review"))  # doctest: +SKIP
     """
+    from forametric.server.request_checks import PublicAddress
     from forametric.server.run import checked_token, serve
     from forametric.server.session import ReviewSession
     from forametric.utils.locks import one_writer
 
-    token = checked_token(host, token)
+    public = PublicAddress.parse(proxy)
+    token = checked_token(host, token, public)
     with one_writer(review.project.folder):
         session = ReviewSession.open(review.project, review.store)
-        serve(session, host=host, port=port, token=token, browser=browser, report=print)
+        serve(
+            session,
+            host=host,
+            port=port,
+            token=token,
+            browser=browser,
+            report=print,
+            proxy=public,
+        )

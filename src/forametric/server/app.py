@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
-from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 from fastapi.staticfiles import StaticFiles
 
 from forametric._version import __version__
-from forametric.errors import ForametricError, NotFoundError, StoreBusyError
+from forametric.server.problems import LastResort, add_handlers
+from forametric.server.request_checks import PublicAddress, RequestChecks
 from forametric.server.responses import PROBLEMS
 from forametric.server.routes import decisions, morphotypes, results, specimens
 from forametric.server.security import Access
@@ -21,7 +21,13 @@ from forametric.server.session import ReviewSession
 STATIC = Path(__file__).parent / "static"
 
 
-def make_app(session: ReviewSession, token: str, *, loopback: bool = True) -> FastAPI:
+def make_app(
+    session: ReviewSession,
+    token: str,
+    *,
+    loopback: bool = True,
+    proxy: PublicAddress | None = None,
+) -> FastAPI:
     """The application for one session.
 
     Parameters
@@ -30,25 +36,18 @@ def make_app(session: ReviewSession, token: str, *, loopback: bool = True) -> Fa
         What a client has to know; see `forametric.server.security`.
     loopback : bool
         Whether it answers only to the names of this machine.
+    proxy : PublicAddress, optional
+        Where a proxy serves the page.
     """
     app = make_interface()
     app.state.session = session
-    app.add_middleware(Access, token=token, loopback=loopback)
+    # The one added last is the first to see a request.
+    app.add_middleware(Access, token=token)
+    app.add_middleware(RequestChecks, loopback=loopback, proxy=proxy)
+    app.add_middleware(LastResort)
     if STATIC.is_dir():
         app.mount("/", StaticFiles(directory=STATIC, html=True))
-
-    @app.exception_handler(ForametricError)
-    async def _refused(_: Request, error: ForametricError) -> JSONResponse:
-        return JSONResponse({"detail": str(error)}, 400)
-
-    @app.exception_handler(StoreBusyError)  # the page sends again what has not arrived
-    async def _busy(_: Request, error: StoreBusyError) -> JSONResponse:
-        return JSONResponse({"detail": str(error)}, 503)
-
-    @app.exception_handler(NotFoundError)
-    async def _not_found(_: Request, error: NotFoundError) -> JSONResponse:
-        return JSONResponse({"detail": str(error)}, 404)
-
+    add_handlers(app)
     return app
 
 

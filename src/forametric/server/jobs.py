@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from forametric.errors import ForametricError
+from forametric.server.workers import Workers
 from forametric.utils.crash import report_crash
 
 State = Literal["idle", "waiting", "running", "done", "failed"]
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -25,14 +27,13 @@ class Job:
 class Jobs:
     """A queue of work with one worker, and a second worker for what takes hours.
 
-    Of each kind at most one piece waits or runs.
+    Of each kind at most one piece waits or runs. The program can end while work is under way.
     """
 
     def __init__(self) -> None:
-        self._worker = ThreadPoolExecutor(1, thread_name_prefix="job")
-        self._long_worker = ThreadPoolExecutor(1, thread_name_prefix="long-job")
         self._lock = threading.Lock()
         self._jobs: dict[str, Job] = {}
+        self._worker, self._long_worker = Workers("job"), Workers("long-job")
 
     def start(self, kind: str, work: Callable[[], str], *, long: bool = False) -> bool:
         """Start some work; False when work of this kind is already under way.
@@ -70,7 +71,7 @@ class Jobs:
         with self._lock:
             return {kind: replace(job) for kind, job in self._jobs.items()}
 
-    def stop(self) -> None:
-        """Start nothing more."""
+    def stop(self, seconds: float = 0) -> None:
+        """Start nothing more, and wait some seconds for what is under way."""
         for worker in (self._worker, self._long_worker):
-            worker.shutdown(wait=False, cancel_futures=True)
+            worker.stop(seconds)

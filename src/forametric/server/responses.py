@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 from fastapi import Response
+from fastapi.responses import JSONResponse
 
 from forametric._typing import AnyArray
 from forametric.server.schemas import InvalidRequest, Problem
 
 Responses = dict[int | str, dict[str, Any]]  # as FastAPI takes the description of responses
+BUSY_SECONDS = 5  # until a request that was refused for now is worth repeating
 
 PROBLEMS: Responses = {
     400: {"model": Problem, "description": "cannot be done; the sentence says why"},
@@ -23,12 +25,32 @@ PROBLEMS: Responses = {
     411: {"model": Problem, "description": "a body of unknown length"},
     413: {"model": Problem, "description": "too large"},
     422: {"model": InvalidRequest, "description": "a field is missing or not valid"},
+    500: {"model": Problem, "description": "an unexpected error; the log has its id"},
+    503: {"model": Problem, "description": "busy; Retry-After says when to ask again"},
 }
 CONFLICT: Responses = {
     409: {"model": Problem, "description": "another model identifies the specimens now"}
 }
 JPEG: Responses = {200: {"description": "a JPEG image", "content": {"image/jpeg": {}}}}
 PAGE: Responses = {200: {"description": "an HTML page", "content": {"text/html": {}}}}
+
+
+class Refusal(JSONResponse):
+    """An answer in JSON that may repeat what a client sent, whatever characters it has."""
+
+    def render(self, content: Any) -> bytes:
+        """In ASCII: half of a surrogate pair has no other encoding."""
+        return json.dumps(content, allow_nan=False).encode()
+
+
+def problem(status: int, detail: str, headers: Mapping[str, str] | None = None) -> Refusal:
+    """The answer to a request that is refused; one sentence says why."""
+    return Refusal({"detail": detail}, status, headers)
+
+
+def busy(detail: str) -> Refusal:
+    """The answer to a request that can be repeated after some seconds."""
+    return problem(503, detail, {"Retry-After": str(BUSY_SECONDS)})
 
 
 def binary(description: str) -> Responses:

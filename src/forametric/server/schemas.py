@@ -9,7 +9,10 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from forametric.data.verdicts import Verdict
 
-SpecimenId = Annotated[str, Field(min_length=1, max_length=80, pattern=r"^[\w.-]+$")]
+# Ids, samples and columns are named by users, with any characters: in an address they stand in the
+# query, since "/" and ".." mean something else in a path.
+SpecimenId = Annotated[str, Field(min_length=1, max_length=1000)]
+SampleName = Annotated[str, Field(max_length=1000)]
 # No control characters, and none of the characters that separate names in lists.
 PLAIN = r"^[^\x00-\x1f<>|\x7f-\x9f]*$"
 Name = Annotated[str, Field(max_length=120, pattern=PLAIN)]

@@ -40,6 +40,7 @@ from forametric.review.thumbnails import (
 from forametric.review.views import IdentifiedImage, MapColumn
 from forametric.review.workspace import ReviewWorkspace, VerdictOn
 from forametric.server import schemas
+from forametric.server.bounded_work import BoundedWork
 from forametric.server.jobs import Jobs
 from forametric.utils.files import read_json, write_json
 
@@ -99,16 +100,21 @@ class ReviewSession:
     project : Project
     store : DecisionStore
     jobs : Jobs
+    uploads, exporting : BoundedWork
+        Queues for what clients wait for: images to be identified, files to be written.
     counts : Assemblages or None
         The samples as they were last counted.
     """
 
     def __init__(self, project: Project, store: DecisionStore, opened: OpenModel) -> None:
         self.project, self.store, self.jobs = project, store, Jobs()
+        self.uploads = BoundedWork("uploads", workers=1, places=16)
+        self.exporting = BoundedWork("exports", workers=1, places=4)
         self.counts: Assemblages | None = None
         self._open = opened
         self._embedding = threading.Lock()
         self._training: TrainingProcess | None = None
+        self._training_lock, self._closed = threading.Lock(), False
         self._stamp = self._collection_stamp()
         self._image_collections = [Collection.open(path) for path in project.reference_images]
         self._image_rows = [
@@ -123,12 +129,24 @@ class ReviewSession:
         logger.info("%s is ready", project.folder)
         return session
 
-    def close(self) -> None:
-        """Start nothing more, stop training, and close the store."""
-        self.jobs.stop()
+    def close(self, seconds: float = 0) -> None:
+        """Start nothing more, give what is under way some seconds, and close the store.
+
+        A training run that was stopped resumes when it is started again.
+        """
+        with self._training_lock:
+            self._closed = True
+            if self._training:
+                self._training.stop(seconds)
+        self.uploads.close()
+        self.exporting.close()
+        self.jobs.stop(seconds)
+        self.store.close()
+
+    def kill(self) -> None:
+        """End training at once."""
         if self._training:
             self._training.stop()
-        self.store.close()
 
     @property
     def workspace(self) -> ReviewWorkspace:
@@ -468,12 +486,14 @@ class ReviewSession:
                 "this project has no collection of reference images, so a new model would know "
                 "only what is settled here; train with: forametric train --decisions"
             )
-        stamp = datetime.now().strftime("%Y-%m-%d-%H%M%S")
-        target = project.folder / "models" / f"model-{stamp}"
+        target = self._new_model()
 
         def work() -> str:
             self._report("training; this takes minutes, for a large collection hours")
-            self._training = TrainingProcess(project, self.store.url, target, seed)
+            with self._training_lock:
+                if self._closed:
+                    raise InputError("the server is being stopped.")
+                self._training = TrainingProcess(project, self.store.url, target, seed)
             trained = self._training.result()
             self.project = self.project.with_model(trained.folder)
             self._report("comparing the models")
@@ -489,6 +509,15 @@ class ReviewSession:
             return f"{target.name} is trained and compared"
 
         return self.jobs.start("training", work, long=True)
+
+    def _new_model(self) -> Path:
+        """The folder of the next model: that of a training run that was stopped, or a new one."""
+        models = self.project.folder / "models"
+        unfinished = sorted(path.with_suffix("") for path in models.glob("model-*.unfinished"))
+        for folder in reversed(unfinished):
+            if not folder.exists():
+                return folder
+        return models / f"model-{datetime.now().strftime('%Y-%m-%d-%H%M%S')}"
 
     def _report(self, message: str) -> None:
         self.jobs.report("training", message)

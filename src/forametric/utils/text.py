@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import unicodedata
 from collections.abc import Mapping
 from typing import Any
@@ -13,6 +14,15 @@ from typing import Any
 _OBEYED = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 LONGEST = 48  # characters of a name in a figure
 _JOINERS = "\u200c\u200d"  # needed to write Persian, Hindi and others; they reorder nothing
+
+
+# Half of a surrogate pair. In a file name it is Python's sign for a byte that is not UTF-8.
+_SURROGATE = re.compile("[\\ud800-\\udfff]")
+
+
+def is_valid_text(name: str) -> bool:
+    """Whether a name can be written as UTF-8."""
+    return _SURROGATE.search(name) is None
 
 
 def printable(text: object, keep: str = "") -> str:
@@ -36,6 +46,8 @@ def printable(text: object, keep: str = "") -> str:
 
 
 def _escape(character: str) -> str:
+    if "\udc80" <= character <= "\udcff":  # a byte of a file name that is not UTF-8
+        return f"\\x{ord(character) & 0xFF:02x}"
     return character.encode("unicode_escape").decode("ascii")
 
 
@@ -61,7 +73,14 @@ def to_json(data: Any, *, indent: int | None = 2, ascii_only: bool = False) -> s
     >>> to_json({"f1": float("nan"), "taxa": ("a", "b")}, indent=None)
     '{"f1": null, "taxa": ["a", "b"]}'
     """
-    return json.dumps(_plain(data), indent=indent, ensure_ascii=ascii_only, allow_nan=False)
+    text = json.dumps(_plain(data), indent=indent, ensure_ascii=ascii_only, allow_nan=False)
+    # Half of a surrogate pair, which stands for a byte in a path, has no UTF-8, but an escape.
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def first_line(error: Exception) -> str:
+    """What an error of another library says, in one line."""
+    return next(iter(str(error).strip().splitlines()), "") or type(error).__name__
 
 
 def _plain(value: Any) -> Any:

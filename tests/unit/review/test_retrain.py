@@ -1,10 +1,13 @@
 """Training sets from decisions, and training in a process of its own."""
 
+import multiprocessing
+import tempfile
+
 import pytest
 
 from forametric.data.collection import Collection
 from forametric.errors import InputError
-from forametric.review import Decision, DecisionStore, Project, training_set
+from forametric.review import Decision, DecisionStore, Project, retrain, training_set
 from forametric.review.retrain import TrainingProcess
 
 
@@ -56,3 +59,18 @@ def test_a_stopped_training_process_is_reported(folder):
     process.stop()
     with pytest.raises(InputError, match="interrupted"):
         process.result()
+
+
+def test_an_unforeseen_error_in_the_training_process_has_a_log(folder, tmp_path, monkeypatch):
+    def fail(*_):
+        raise ZeroDivisionError("unforeseen")
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(retrain, "train_from_decisions", fail)
+    monkeypatch.setattr(retrain.signal, "signal", lambda *_: None)
+    receiver, sender = multiprocessing.Pipe(duplex=False)
+    retrain._train_and_send(sender, Project.open(folder), "", folder / "new", 0)
+    message = receiver.recv()
+    assert "ZeroDivisionError: unforeseen" in message
+    (log,) = tmp_path.glob("forametric-error-*.log")
+    assert message.endswith(str(log))

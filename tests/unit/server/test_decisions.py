@@ -17,13 +17,13 @@ def test_a_specimen_is_reviewed_from_the_queue_to_the_history(client):
     one = next_specimens(client)[0]
     assert one["candidates"][0]["taxon"] == one["suggested"]
     assert one["candidates"][0]["references"]
-    image = client.get(f"/api/images/{one['candidates'][0]['references'][0]['id']}?size=96")
+    image = client.get(f"/api/image?specimen={one['candidates'][0]['references'][0]['id']}&size=96")
     assert Image.open(BytesIO(image.content)).size == (96, 96)
     assert image.headers["cache-control"] == "private, max-age=86400"
     got = decide(client, one["id"], one["suggested"])
     assert got.json()["progress"]["settled"] == 1
     assert one["id"] not in [other["id"] for other in next_specimens(client, count=20)]
-    shown = client.get(f"/api/specimens/{one['id']}").json()
+    shown = client.get(f"/api/specimen?specimen={one['id']}").json()
     assert (shown["state"], shown["verdict"], shown["taxon"]) == (
         "settled", "taxon", one["suggested"],
     )  # fmt: skip

@@ -38,10 +38,10 @@ def test_samples_are_counted_and_exported(client, session):
     assert [sample["depth"] for sample in found["samples"]] == [0, 1, 2, 3]
     assert {row["taxon"] for row in found["abundances"]} >= {"unknown"}
     assert all(row["low"] <= row["abundance"] <= row["high"] for row in found["abundances"])
-    precision = client.get("/api/samples/core 9/precision").json()
+    precision = client.get("/api/samples/precision?sample=core 9").json()
     assert (precision["specimens"], precision["settled"]) == (16, 0)
     assert 0 < precision["interval_width"] < 1
-    assert client.get("/api/samples/nowhere/precision").status_code == 404
+    assert client.get("/api/samples/precision?sample=nowhere").status_code == 404
     kinds = client.get("/api/project").json()["exports"]
     assert {"csv", "excel", "ecotaxa", "darwin-core", "history", "figure"} <= set(kinds)
     for kind in kinds:

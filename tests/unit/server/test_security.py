@@ -7,8 +7,8 @@ from starlette.testclient import TestClient
 
 from forametric.errors import InputError
 from forametric.server.app import make_app
+from forametric.server.request_checks import LOOPBACK, MAX_BYTES
 from forametric.server.run import checked_token
-from forametric.server.security import LOOPBACK, MAX_BYTES
 from tests.support.serving import ADDRESS, TOKEN
 
 
@@ -74,7 +74,7 @@ def test_answers_forbid_other_places_and_frames(client):
 @pytest.mark.parametrize(
     "path",
     ["/../project.json", "/%2e%2e/project.json", "/..%2f..%2fproject.json", "/assets/../../app.py",
-     "/api/images/..%2f..%2fetc%2fpasswd", "/api/sheets/..%2f0"],
+     "/api/image?specimen=..%2f..%2fetc%2fpasswd", "/api/sheets/..%2f0"],
 )  # fmt: skip
 def test_no_path_leaves_what_is_served(client, path):
     assert client.get(path).status_code in (404, 422)

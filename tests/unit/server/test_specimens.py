@@ -24,15 +24,15 @@ def test_the_map_and_its_columns_are_sent_as_numbers_in_one_order(client, sessio
     assert columns[:2] == ["taxon", "state"]
     assert {"sample", "label", "depth"} <= set(columns)
     for name in columns:
-        description, data = unpack(client.get(f"/api/columns/{name}"))
+        description, data = unpack(client.get("/api/column", params={"name": name}))
         values = np.frombuffer(data, "<u2" if description["levels"] else "<f4")
         assert len(values) == 64, name
         if description["levels"]:
             assert values.max() < len(description["levels"])
-    description, data = unpack(client.get("/api/columns/taxon"))
+    description, data = unpack(client.get("/api/column?name=taxon"))
     named = [description["levels"][code] for code in np.frombuffer(data, "<u2")]
     assert named == workspace.taxa()[order].tolist()
-    assert client.get("/api/columns/nothing").status_code == 404
+    assert client.get("/api/column?name=nothing").status_code == 404
 
 
 def test_a_sheet_is_refused_for_another_model_than_the_one_in_use(client, session):
@@ -60,10 +60,47 @@ def test_search_by_taxon_id_sample_and_similarity(client, session):
     assert client.get(f"/api/specimens?text={specimen[:12]}").json()["ids"] == [specimen]
     assert client.get("/api/specimens?text=CORE 9").json()["count"] == 16
     assert client.get("/api/specimens?text=(").json()["count"] == 0
-    similar = client.get(f"/api/specimens/{specimen}/similar").json()
+    similar = client.get(f"/api/specimen/similar?specimen={specimen}").json()
     assert (similar[0]["id"], similar[0]["distance"]) == (specimen, 0)
     assert len(similar) == 24
-    assert client.get("/api/specimens/nobody/similar").status_code == 404
+    assert client.get("/api/specimen/similar?specimen=nobody").status_code == 404
+
+
+ODD_IDS = [
+    "a/b c%é.png", "..", "../x", "a/similar", "?a=1&b#c", "x" * 1000, " a ", "a\nb", "%2e%2e",
+]  # fmt: skip
+
+
+@pytest.fixture
+def odd_client(folder, more_shells, tmp_path):
+    """A client of a project whose ids and samples have any characters."""
+    shells = Collection.open(more_shells)
+    table = shells.specimens.assign(id=[*ODD_IDS, *shells.specimens["id"][len(ODD_IDS) :]])
+    table.loc[0, "sample"] = "core 1/2 %"
+    core = Collection(table, shells.images, shells.info).save(tmp_path / "core")
+    project = Project(folder, core, Project.open(folder).models)
+    session = ReviewSession.open(project, DecisionStore(folder / "odd.sqlite"))
+    with client_of(session) as client:
+        yield client
+    session.close()
+
+
+def test_a_specimen_with_any_id_is_shown_decided_and_undone(odd_client):
+    queue = {"reviewer": "A", "count": 100, "exclude": ODD_IDS[:3]}
+    shown = {one["id"] for one in odd_client.get("/api/queue", params=queue).json()["specimens"]}
+    assert shown == {*ODD_IDS, *shown} - set(ODD_IDS[:3])
+    for specimen in ODD_IDS:
+        asked = {"specimen": specimen}
+        assert odd_client.get("/api/specimen", params=asked).json()["id"] == specimen
+        assert odd_client.get("/api/specimen/similar", params=asked).json()[0]["id"] == specimen
+        assert odd_client.get("/api/image", params=asked).headers["content-type"] == "image/jpeg"
+        assert decide(odd_client, specimen, "Aa bb").status_code == 200, specimen
+        undone = odd_client.post("/api/decisions/undo", json={"reviewer": "A"}).json()
+        assert undone["specimen"] == specimen
+    moved = odd_client.post("/api/morphotypes/move", json={"reviewer": "A", "specimens": ODD_IDS})
+    assert moved.status_code == 200
+    precision = odd_client.get("/api/samples/precision", params={"sample": "core 1/2 %"})
+    assert precision.json()["specimens"] == 1
 
 
 def test_an_uploaded_image_is_identified_and_placed(client, session):
@@ -96,7 +133,7 @@ def test_a_missing_image_file_is_reported_and_everything_else_works(folder, more
     shells.specimens["image"].map(lambda name: (moved / name).unlink())
     specimen = str(session.workspace.ids[0])
     with client_of(session) as client:
-        got = client.get(f"/api/images/{specimen}")
+        got = client.get(f"/api/image?specimen={specimen}")
         assert got.status_code == 404
         assert "cannot be opened" in got.json()["detail"]
         assert client.get("/api/sheets/0").status_code == 200

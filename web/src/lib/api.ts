@@ -89,5 +89,5 @@ export type ImageSize = 96 | 160 | 320 | 640;
 
 /** The address of a specimen's image. */
 export function imageUrl(id: string, size: ImageSize = 160): string {
-  return `/api/images/${encodeURIComponent(id)}?size=${size}`;
+  return `/api/image?specimen=${encodeURIComponent(id)}&size=${size}`;
 }

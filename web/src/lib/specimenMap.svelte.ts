@@ -189,8 +189,8 @@ export class SpecimenMap {
 
   private async loadColumn(): Promise<void> {
     const { column, plot } = this;
-    const request = api.GET("/api/columns/{name}", {
-      params: { path: { name: column } },
+    const request = api.GET("/api/column", {
+      params: { query: { name: column } },
       parseAs: "arrayBuffer",
     });
     const { header, data } = await unpacked<{ levels: string[] }>(request);

@@ -8,6 +8,8 @@ Images are referenced by their path and are not in the archive.
 
 from __future__ import annotations
 
+import csv
+import re
 import zipfile
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +22,7 @@ from forametric.data.exporters.records import ExportTable
 
 DWC, DC = "http://rs.tdwg.org/dwc/terms/", "http://purl.org/dc/terms/"
 MULTIMEDIA = "http://rs.gbif.org/terms/1.0/Multimedia"
+CONTROL = re.compile("[^\\t\\n\\r\\x20-\\ud7ff\\ue000-\\ufffd\\U00010000-\\U0010ffff]")
 LSID = "urn:lsid:marinespecies.org:taxname:"
 TERMS = (
     "eventDate", "decimalLatitude", "decimalLongitude", "geodeticDatum", "locality", "waterBody",
@@ -42,8 +45,9 @@ def write_darwin_core(records: ExportTable, path: Path) -> None:
         )
         archive.writestr("eml.xml", _eml(records))
         for name, (_, table) in parts.items():
-            plain = table.map(lambda v: " ".join(str(v).split()))
-            archive.writestr(name, plain.to_csv(sep="\t", index=False, quoting=3, escapechar="\\"))
+            # As meta.xml says: all fields are in quotation marks; those inside are doubled.
+            text = table.to_csv(sep="\t", index=False, lineterminator="\n", quoting=csv.QUOTE_ALL)
+            archive.writestr(name, text)
 
 
 def _occurrences(records: ExportTable) -> pd.DataFrame:
@@ -134,7 +138,7 @@ def _meta(parts: dict[str, tuple[str, list[str]]]) -> str:
         element, key = ("core", "id") if number == 0 else ("extension", "coreid")
         lines.append(
             f'  <{element} encoding="UTF-8" fieldsTerminatedBy="\\t" linesTerminatedBy="\\n" '
-            f'fieldsEnclosedBy="" ignoreHeaderLines="1" rowType={quoteattr(row)}>'
+            f'fieldsEnclosedBy="&quot;" ignoreHeaderLines="1" rowType={quoteattr(row)}>'
         )
         lines.append(f"    <files><location>{name}</location></files>")
         lines.append(f'    <{key} index="0"/>')
@@ -147,9 +151,9 @@ def _meta(parts: dict[str, tuple[str, list[str]]]) -> str:
 
 def _eml(records: ExportTable) -> str:
     info = records.collection.info
-    title = escape(str(info.get("name") or "specimens"))
+    title = _xml(str(info.get("name") or "specimens"))
     terms = {"citation": info.get("citation"), "licence": info.get("licence")}
-    abstract = escape("; ".join(f"{k}: {v}" for k, v in terms.items() if v) or "Specimen images.")
+    abstract = _xml("; ".join(f"{k}: {v}" for k, v in terms.items() if v) or "Specimen images.")
     today = datetime.now(UTC).date().isoformat()
     return (
         '<?xml version="1.0" encoding="UTF-8"?>\n'
@@ -162,3 +166,8 @@ def _eml(records: ExportTable) -> str:
         "    <contact><organizationName>see the collection</organizationName></contact>\n"
         "  </dataset>\n</eml:eml>\n"
     )
+
+
+def _xml(text: str) -> str:
+    """Text for XML, which has no control characters."""
+    return escape(CONTROL.sub("\N{REPLACEMENT CHARACTER}", text))

@@ -11,7 +11,8 @@ import pandas as pd
 
 from forametric.data.ecotaxa_format import PIXEL_SIZE_MM
 from forametric.data.exporters.records import ExportTable
-from forametric.errors import InputError
+from forametric.errors import ImageError, InputError
+from forametric.images import decode
 from forametric.utils.progress import bar
 
 PREFIXES = ("object_", "sample_", "acq_", "process_", "img_")
@@ -20,7 +21,7 @@ STATUS, PERSON = "object_annotation_status", "object_annotation_person_name"
 
 
 def write_ecotaxa(records: ExportTable, path: Path) -> None:
-    """Write the table and the image files; `InputError` if an image does not exist."""
+    """Write the table and the image files; `InputError` if one is not an image that decodes."""
     table = ecotaxa_table(records)
     types = ["[f]" if pd.api.types.is_numeric_dtype(table[c]) else "[t]" for c in table.columns]
     body = table.to_csv(sep="\t", index=False).split("\n", 1)
@@ -29,10 +30,19 @@ def write_ecotaxa(records: ExportTable, path: Path) -> None:
         with bar("packing images", len(table)) as advance:
             names = dict(zip(table["img_file_name"], records.collection.paths(), strict=True))
             for name, image in names.items():
-                if not image.is_file():
-                    raise InputError(f"{image} does not exist; check the collection first.")
+                _require_image(image)
                 archive.write(image, name)
                 advance(1)
+
+
+def _require_image(path: Path) -> None:
+    """Raise `InputError` for any other file: a collection made by others may name one."""
+    if not path.is_file():
+        raise InputError(f"{path} does not exist; check the collection first.")
+    try:
+        decode(path)
+    except ImageError as error:
+        raise InputError(f"{path} is not packed: {error}; check the collection first.") from None
 
 
 def ecotaxa_table(records: ExportTable) -> pd.DataFrame:

@@ -17,9 +17,9 @@ from forametric.data.exporters.darwin_core import write_darwin_core
 from forametric.data.exporters.ecotaxa import write_ecotaxa
 from forametric.data.exporters.records import ExportTable
 from forametric.data.exporters.tables import write_csv, write_excel, write_particle_trieur
-from forametric.data.importers.table import read_results
 from forametric.data.inputs import check_output_file
 from forametric.data.sources import open_collection
+from forametric.data.tables import Column, check_table, read_table, text_table
 from forametric.data.taxonomy import Taxonomy
 from forametric.data.verdicts import REVIEWERS_COLUMN
 from forametric.errors import InputError
@@ -42,6 +42,13 @@ EXPORTERS = {
     "ecotaxa": Exporter(".zip", write_ecotaxa),
     "darwin-core": Exporter(".zip", write_darwin_core),
 }
+# What `identify` writes.
+IDENTIFICATIONS = [
+    Column("image", required=True, filled=True),
+    Column("taxon", required=True),
+    Column("probability", "probability"),
+    Column("score", "number"),
+]
 
 
 class Named(Protocol):
@@ -101,7 +108,7 @@ def export(
     ----------
     format : str
         A key of `EXPORTERS`.
-    identifications : Identifications, DataFrame or CSV file, optional
+    identifications : Identifications, DataFrame, or CSV, Excel or Parquet file, optional
         From `Model.identify`: image, taxon ("" for none), decision, probability, reason. They
         replace the collection's taxa of the specimens that they list, which are marked as
         predicted.
@@ -128,9 +135,12 @@ def export(
     collection = open_collection(source)
     names: pd.DataFrame | None
     if isinstance(identifications, str | os.PathLike):
-        names = read_results(identifications)
-    elif identifications is None or isinstance(identifications, pd.DataFrame):
-        names = identifications
+        names = read_table(identifications, IDENTIFICATIONS).rows
+    elif isinstance(identifications, pd.DataFrame):
+        rows = text_table(identifications, "the table of identifications")
+        names = check_table(rows, IDENTIFICATIONS, "the table of identifications")
+    elif identifications is None:
+        names = None
     else:
         names, identified_by = identifications.table, identified_by or identifications.model
     table = _join(collection, names, identified_by or f"forametric {__version__}")
@@ -149,11 +159,6 @@ def _join(collection: Collection, names: pd.DataFrame | None, by: str) -> pd.Dat
     table["predicted"] = False
     if names is None:
         return table
-    missing = {"image", "taxon"} - set(names.columns)
-    if missing:
-        raise InputError(
-            f"the identifications lack the column {sorted(missing)[0]}; make them with identify."
-        )
     predictions = names.drop_duplicates("image").set_index("image")
     named = table["image"].isin(predictions.index)
     if not named.any():

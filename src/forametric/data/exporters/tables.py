@@ -8,24 +8,21 @@ import numpy as np
 import pandas as pd
 
 from forametric.data.exporters.records import ExportTable
-
-# Spreadsheets evaluate text that begins with one of these as a formula.
-FORMULA = ("=", "+", "-", "@")
+from forametric.utils.excel import write_sheets
 
 
 def write_csv(records: ExportTable, path: Path) -> None:
-    """Write all columns as CSV; `import` can read it from the folder of the images."""
+    """Write all columns as CSV; `import` can read it from the folder of the images.
+
+    Text is as it is in the collection, for programs: it is not protected against spreadsheets,
+    which evaluate text that looks like a formula.
+    """
     records.table.to_csv(path, index=False)
 
 
 def write_excel(records: ExportTable, path: Path) -> None:
-    """Write one sheet; text that looks like a formula stays text."""
-    with pd.ExcelWriter(path, engine="openpyxl") as book:
-        records.table.to_excel(book, sheet_name="specimens", index=False, freeze_panes=(1, 0))
-        for row in book.sheets["specimens"].iter_rows(min_row=2):
-            for cell in row:
-                if isinstance(cell.value, str) and cell.value.startswith(FORMULA):
-                    cell.data_type = "s"
+    """Write one sheet; text that looks like a formula or a number stays text."""
+    write_sheets(path, {"specimens": records.table})
 
 
 def write_particle_trieur(records: ExportTable, path: Path) -> None:

@@ -79,7 +79,7 @@ def read_endless_forams(folder: Path, work: Path) -> SourceListing:
         for part in [entry.parent.name if PARTS.match(entry.parent.name) else None]
         for path in image_files(entry)
     ]
-    table = pd.DataFrame(rows, columns=["image", "label", "taxon", "part"])
+    table = pd.DataFrame(rows, columns=["image", "label", "taxon", "part"], dtype=object)
     if not table["taxon"].notna().any():
         raise InputError(f"{folder} has none of the species of Endless Forams.")
     if table["part"].isna().all():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from forametric.data.collection import (
     refuse_to_replace,
     taxon_of,
 )
-from forametric.data.importers.ecotaxa import ecotaxa_tables, read_ecotaxa
+from forametric.data.importers.ecotaxa import ecotaxa_archives, ecotaxa_tables, read_ecotaxa
 from forametric.data.importers.endless_forams import (
     is_endless_forams,
     read_endless_forams,
@@ -32,8 +33,10 @@ from forametric.data.importers.endless_forams import (
 from forametric.data.importers.folder import read_folder
 from forametric.data.importers.listing import SourceListing
 from forametric.data.importers.particle_trieur import read_particle_trieur
-from forametric.data.importers.table import read_table
+from forametric.data.importers.paths import refusal
+from forametric.data.importers.table import read_image_table
 from forametric.data.inputs import check_output_folder
+from forametric.data.tables import parse_number
 from forametric.errors import ImageError, InputError
 from forametric.images import decoding
 from forametric.images.formats import open_image
@@ -44,15 +47,18 @@ from forametric.utils.outputs import put_in_place, remove_working_folder, resuma
 from forametric.utils.progress import in_parallel
 from forametric.utils.ranges import LENGTH
 from forametric.utils.results import Result
+from forametric.utils.text import is_valid_text, printable
 
-# Functions that list a source; archives are unpacked below the second argument.
-IMPORTERS: dict[str, Callable[[Path, Path], SourceListing]] = {
-    "folder": lambda source, work: read_folder(source),
-    "table": lambda source, work: read_table(source),
-    "endless-forams": read_endless_forams,
-    "ecotaxa": read_ecotaxa,
-    "particle-trieur": lambda source, work: read_particle_trieur(source),
+# Functions that list a source. Archives are unpacked below the second argument; the third is the
+# folder of the images of a source that names them by paths.
+IMPORTERS: dict[str, Callable[[Path, Path, Path | None], SourceListing]] = {
+    "folder": lambda source, work, root: read_folder(source),
+    "table": lambda source, work, root: read_image_table(source, root),
+    "endless-forams": lambda source, work, root: read_endless_forams(source, work),
+    "ecotaxa": lambda source, work, root: read_ecotaxa(source, work),
+    "particle-trieur": lambda source, work, root: read_particle_trieur(source, root),
 }
+WITH_PATHS = ("table", "particle-trieur")
 PROGRESS_FILE = "progress.jsonl"
 
 
@@ -119,6 +125,7 @@ def import_collection(
     *,
     format: str = "auto",
     bar_um: float | None = None,
+    images_root: PathLike | None = None,
     overwrite: bool = False,
 ) -> ImportReport:
     """Make a collection from a folder of images, a table or another program's project; save it.
@@ -135,6 +142,9 @@ def import_collection(
         A key of `IMPORTERS`, or "auto" to recognize it from the content of the source.
     bar_um : float, optional
         The length of the scale bar on each plate's label strip in µm.
+    images_root : Path, optional
+        The folder below which the images of a table or a ParticleTrieur project lie, by default
+        that of the table. Only with it may a table have absolute paths.
 
     Raises
     ------
@@ -148,38 +158,63 @@ def import_collection(
     if kind not in IMPORTERS:
         raise InputError(f"no source format {kind!r}; the formats are {', '.join(IMPORTERS)}.")
     LENGTH.check(bar_um=bar_um)
-    settings = {"source": str(source.absolute()), "kind": kind, "bar_um": bar_um}
+    root = None if images_root is None else Path(images_root)
+    _check_root(root, kind)
+    settings = {
+        "source": printable(str(source.absolute())),
+        "kind": kind,
+        "bar_um": bar_um,
+        "images_root": root and printable(str(root.absolute())),
+    }
     with resumable_folder(output, settings) as work:
         try:
-            return _import(source, output, kind, bar_um, work)
+            return _import(IMPORTERS[kind](source, work, root), source, output, kind, bar_um, work)
         except InputError:
             remove_working_folder(output)  # it has nothing to resume from
             raise
 
 
+def _check_root(root: Path | None, kind: str) -> None:
+    if root is None:
+        return
+    if kind not in WITH_PATHS:
+        raise InputError(f"a folder of images can be given for {' or '.join(WITH_PATHS)} only.")
+    if not root.is_dir():
+        raise InputError(f"the folder of images {root} does not exist.")
+
+
 def _import(
-    source: Path, output: Path, kind: str, bar_um: float | None, work: Path
+    listing: SourceListing,
+    source: Path,
+    output: Path,
+    kind: str,
+    bar_um: float | None,
+    work: Path,
 ) -> ImportReport:
-    listing = IMPORTERS[kind](source, work)
+    if not is_valid_text(str(listing.folder)):
+        raise InputError(f"the folder {printable(str(listing.folder))} is not UTF-8; rename it.")
     rows = listing.rows.reset_index(drop=True)
     refuse_to_replace((listing.folder / name for name in rows["image"]), output)
     checks = _check_images(rows["image"].tolist(), listing.folder, bar_um, work / PROGRESS_FILE)
     readable = pd.Series(["id" in c for c in checks], index=rows.index)
     skipped = pd.DataFrame(
         [
-            (image, check["reason"])
+            (printable(image), check["reason"])
             for image, check in zip(rows["image"], checks, strict=True)
             if "reason" in check
         ],
         columns=["image", "reason"],
+        dtype=object,
     )
     if not readable.any():
         raise InputError(
             f"none of the {len(rows)} images of {source} can be read; "
             f"the first: {skipped['image'].iloc[0]}: {skipped['reason'].iloc[0]}."
         )
-    specimens = _specimens(rows[readable], [c for c in checks if "id" in c])
-    info = {"name": output.name, "source": source.name, "kind": kind, **listing.info}
+    scales, scale_notes = _stated_scales(rows[readable])
+    specimens = _specimens(rows[readable], [c for c in checks if "id" in c], scales)
+    info = {"name": output.name, "source": source.name, "kind": kind}
+    info = {key: printable(text) for key, text in info.items()} | listing.info
     info["made_by"] = f"forametric {__version__}"
     collection = Collection(specimens, listing.folder.absolute(), info)
     if kind == "endless-forams":
@@ -194,7 +229,8 @@ def _import(
             table.to_csv(work / f"{name}.csv", index=False)
     (work / PROGRESS_FILE).unlink(missing_ok=True)
     put_in_place(work, output)
-    return ImportReport(Collection.open(output), skipped, duplicates, listing.notes, kind)
+    notes = listing.notes + scale_notes
+    return ImportReport(Collection.open(output), skipped, duplicates, notes, kind)
 
 
 def find_duplicates(specimens: pd.DataFrame) -> pd.DataFrame:
@@ -222,7 +258,9 @@ def _format_of(source: Path) -> str:
         raise InputError(f"{source} does not exist; give a folder of images or a table.")
     if ecotaxa_tables(source):
         return "ecotaxa"
-    return "endless-forams" if is_endless_forams(source) else "folder"
+    if is_endless_forams(source):
+        return "endless-forams"
+    return "ecotaxa" if ecotaxa_archives(source) else "folder"
 
 
 def _check_images(
@@ -236,8 +274,10 @@ def _check_images(
 
     def check_one(name: str) -> dict[str, Any]:
         try:
-            if not name or "://" in name:
-                raise ImageError("not the path of a local file")
+            if reason := refusal(name):
+                raise ImageError(reason)
+            if not is_valid_text(name):
+                raise ImageError("its name is not UTF-8; rename the file or its folder")
             path = inside(folder, name)
             with open_image(path) as file:
                 state = os.fstat(file.fileno())
@@ -251,6 +291,8 @@ def _check_images(
             return {"reason": str(error)}
         except OSError as error:
             return {"reason": f"cannot be read: {error.strerror}"}
+        except ValueError as error:  # a name that this system's encoding cannot express
+            return {"reason": f"its name cannot be used on this system: {error}"}
 
     checks: list[dict[str, Any]] = []
     with progress.open("a", encoding="utf-8", buffering=1) as file:
@@ -277,21 +319,38 @@ def _read_progress(progress: Path) -> dict[str, dict[str, Any]]:
     return known
 
 
-def _specimens(rows: pd.DataFrame, checks: list[dict[str, Any]]) -> pd.DataFrame:
+def _stated_scales(rows: pd.DataFrame) -> tuple[pd.Series, list[str]]:
+    """The column um_per_px as numbers, NaN where it states no scale, and a note on wrong ones."""
+    stated = rows["um_per_px"] if "um_per_px" in rows else pd.Series("", rows.index, dtype=object)
+    scales = stated.map(_scale).astype(float)
+    wrong = stated[scales.isna() & (stated.str.strip() != "")]
+    if wrong.empty:
+        return scales, []
+    return scales, [
+        f"{len(wrong)} values of um_per_px are not numbers above 0, the first is "
+        f"{wrong.iloc[0]!r} of {rows['image'][wrong.index[0]]}; they are read as missing."
+    ]
+
+
+def _scale(text: str) -> float:
+    try:
+        value = parse_number(text)
+    except ValueError:
+        return math.nan
+    return value if value > 0 else math.nan
+
+
+def _specimens(rows: pd.DataFrame, checks: list[dict[str, Any]], scales: pd.Series) -> pd.DataFrame:
+    """The table of the collection; a stated scale counts more than one that the image has."""
     content = pd.Series([c["id"] for c in checks], index=rows.index)
-    ids = deduplicate_ids(content)
     labels = rows["label"].astype(object)
-    table = pd.DataFrame(
-        {"id": ids, "image": rows["image"].str.replace("\\", "/"), "label": labels}
-    )
+    table = pd.DataFrame({"id": deduplicate_ids(content), "image": rows["image"], "label": labels})
     named = rows["taxon"] if "taxon" in rows else labels.map(_taxon)
     table["taxon"] = named.astype(object).where(named.notna() & (named != ""), None)
     for column in ("sample", "group"):
         table[column] = rows[column].replace("", None) if column in rows else None
-    table["um_per_px"] = pd.Series([c["um_per_px"] for c in checks], rows.index, float)
-    if "um_per_px" in rows:
-        stated = pd.to_numeric(rows["um_per_px"].str.replace(",", "."), errors="coerce")
-        table["um_per_px"] = stated.fillna(table["um_per_px"])
+    found = pd.Series([c["um_per_px"] for c in checks], rows.index, float)
+    table["um_per_px"] = scales.fillna(found)
     extra = [c for c in rows.columns if c not in CORE_COLUMNS]
     return pd.concat([table, rows[extra]], axis=1).reset_index(drop=True)
 

@@ -17,38 +17,45 @@ from defusedxml.ElementTree import parse
 
 from forametric.data.collection import taxon_of
 from forametric.data.importers.listing import SourceListing
+from forametric.data.tables import parse_number, without_control_characters
 from forametric.errors import InputError
 
+MAX_BYTES = 128 * 1024**2  # of a project, which is read whole
+ALWAYS = ("image", "label", "taxon")
 UNLABELLED = ("", "unlabeled", "unsure")
 CSV_COLUMNS = ("filename", "label", "sample", "index1", "index2", "resolution", "GUID")
 
 
-def read_particle_trieur(project: Path) -> SourceListing:
+def read_particle_trieur(project: Path, images_root: Path | None = None) -> SourceListing:
     """List the images of an XML project.
+
+    Parameters
+    ----------
+    images_root : Path, optional
+        The folder below which the images lie; by default that of the project.
 
     Raises
     ------
     InputError
-        When it is not such a project, is damaged, or declares entities.
+        When it is not such a project, is damaged or too large, or declares entities.
     """
-    try:
-        root = parse(project, forbid_dtd=True).getroot()
-    except DefusedXmlException:
-        raise InputError(
-            f"{project} declares a document type or entities, which ParticleTrieur projects do "
-            f"not have; it is refused for safety."
-        ) from None
-    except (ParseError, OSError, ValueError) as error:
-        raise InputError(f"{project} is not a well-formed XML file: {error}.") from None
+    folder = images_root or project.parent
+    root = _parsed(project)
     images = [] if root is None else root.findall("./images/image")
     if root is None or root.tag != "project" or not images:
         raise InputError(f"{project} is not a ParticleTrieur project with images.")
     names = {t.findtext("code", ""): t.findtext("name", "") for t in root.iter("taxon")}
-    rows = [_row(image, names, project.parent) for image in images]
-    table = pd.DataFrame(rows)
-    return SourceListing(
-        table.loc[:, (table != "").any() | (table.columns == "image")], project.parent
-    )
+    unreadable: list[str] = []
+    table = pd.DataFrame([_row(image, names, folder, unreadable) for image in images], dtype=object)
+    table, notes = without_control_characters(table.fillna(""), project)
+    if unreadable:
+        notes.append(
+            f"{project.name}: {len(unreadable)} scores are not numbers, the first is "
+            f"{unreadable[0]!r}; they count as 0."
+        )
+    filled = (table != "").any() | table.columns.isin(ALWAYS)
+    table["label"] = table["label"].replace("", None)
+    return SourceListing(table.loc[:, filled], folder, notes)
 
 
 def particle_trieur_columns(rows: pd.DataFrame, folder: Path) -> pd.DataFrame:
@@ -62,9 +69,28 @@ def particle_trieur_columns(rows: pd.DataFrame, folder: Path) -> pd.DataFrame:
     )
 
 
-def _row(image: Element, names: dict[str, str], folder: Path) -> dict[str, str]:
+def _parsed(project: Path) -> Element | None:
+    try:
+        if project.stat().st_size > MAX_BYTES:
+            raise InputError(f"{project} is larger than {MAX_BYTES / 1e6:.0f} MB; split it.")
+        return parse(project, forbid_dtd=True).getroot()
+    except DefusedXmlException:
+        raise InputError(
+            f"{project} declares a document type or entities, which ParticleTrieur projects do "
+            f"not have; it is refused for safety."
+        ) from None
+    except LookupError as error:
+        raise InputError(f"{project}: {error}; save it as UTF-8.") from None
+    except (ParseError, OSError, ValueError) as error:
+        raise InputError(f"{project} is not a well-formed XML file: {error}.") from None
+
+
+def _row(
+    image: Element, names: dict[str, str], folder: Path, unreadable: list[str]
+) -> dict[str, str]:
+    """The columns of one image; scores that are not numbers are added to `unreadable`."""
     scores = {
-        c.findtext("code", ""): float(c.findtext("value", "0") or 0)
+        c.findtext("code", ""): _score(c.findtext("value", "").strip(), unreadable)
         for c in image.iterfind("./classifications/classification")
     }
     code = max(scores, key=lambda c: scores[c], default="")
@@ -81,12 +107,21 @@ def _row(image: Element, names: dict[str, str], folder: Path) -> dict[str, str]:
         "validated_by": image.findtext("val_by", "").strip(),
         "tags": ";".join(sorted(t.text or "" for t in image.iterfind("./tags/tag"))),
     }
-    return row | {k: v for k, v in fields.items() if k not in ("width", "height")}
+    return row | {k: v for k, v in fields.items() if k not in ("width", "height", *row)}
+
+
+def _score(text: str, unreadable: list[str]) -> float:
+    try:
+        return parse_number(text) if text else 0.0
+    except ValueError:
+        unreadable.append(text)
+        return 0.0
 
 
 def _um_per_px(pixels_per_mm: str) -> str:
+    """The scale of a resolution; 0 means that it is not known."""
     try:
-        resolution = float(pixels_per_mm.replace(",", "."))
+        resolution = parse_number(pixels_per_mm)
     except ValueError:
         return ""
     return f"{1000 / resolution:.9g}" if resolution > 0 else ""

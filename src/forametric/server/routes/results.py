@@ -6,14 +6,13 @@ import tempfile
 from pathlib import Path
 from typing import Annotated
 
-from fastapi import APIRouter, BackgroundTasks, Response
+from fastapi import APIRouter, BackgroundTasks, Query, Request, Response
 from fastapi.responses import FileResponse
-from pydantic import Field
 
 from forametric.server import schemas
 from forametric.server.dependencies import Session
 from forametric.server.responses import PAGE, binary
-from forametric.server.schemas import JobStarted, ModelNumber, SwitchRequest
+from forametric.server.schemas import JobStarted, ModelNumber, SampleName, SwitchRequest
 
 router = APIRouter(tags=["results"])
 
@@ -42,22 +41,27 @@ def count(session: Session) -> JobStarted:
     return JobStarted(started=session.count())
 
 
-@router.get("/samples/{sample:path}/precision")
-def precision(
-    session: Session, sample: Annotated[str, Field(max_length=200)]
-) -> schemas.SamplePrecision:
+@router.get("/samples/precision")
+def precision(session: Session, sample: Annotated[SampleName, Query()]) -> schemas.SamplePrecision:
     """How precisely the abundances of a sample are known now."""
     return session.precision(sample)
 
 
 @router.get("/exports/{kind}", response_class=Response, responses=binary("the file"))
-def export(session: Session, kind: str, background: BackgroundTasks) -> Response:
+async def export(
+    session: Session, kind: str, request: Request, background: BackgroundTasks
+) -> Response:
     """A file to download: specimens in a format of another program, counts, or the history."""
     name = session.export_name(kind)
     folder = tempfile.TemporaryDirectory()
     background.add_task(folder.cleanup)
     path = Path(folder.name) / name
-    session.write_export(kind, path)
+    try:
+        with session.exporting.place():
+            await session.exporting.run(request, lambda: session.write_export(kind, path))
+    except BaseException:
+        folder.cleanup()
+        raise
     return FileResponse(path, filename=name, background=background)
 
 

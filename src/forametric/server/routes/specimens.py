@@ -8,7 +8,6 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, HTTPException, Query, Request, Response
 from pydantic import Field
-from starlette.concurrency import run_in_threadpool
 
 from forametric.errors import InputError
 from forametric.review.views import IdentifiedImage, SimilarSpecimen, SpecimenView
@@ -40,7 +39,7 @@ def status(session: Session) -> schemas.Status:
 
 @router.get("/map", response_class=Response, responses=binary("x and y, float32"))
 def coordinates(session: Session) -> Response:
-    """The coordinates of all specimens in the order of the sheets, packed as `/columns` describes.
+    """The coordinates of all specimens in the order of the sheets, packed as `/column` describes.
 
     The JSON text has `ids`, and `model`, the number of the model whose map it is.
     """
@@ -48,8 +47,8 @@ def coordinates(session: Session) -> Response:
     return pack_binary({"ids": layout.ids, "model": layout.model}, layout.coordinates, "<f4")
 
 
-@router.get("/columns/{name:path}", response_class=Response, responses=binary("codes or numbers"))
-def column(session: Session, name: str) -> Response:
+@router.get("/column", response_class=Response, responses=binary("codes or numbers"))
+def column(session: Session, name: Annotated[str, Query(max_length=1000)]) -> Response:
     """A column by which to color the map, in the order of `/map`.
 
     First the length of a JSON text (uint32); the text with `levels`, filled up with blanks to a
@@ -76,9 +75,11 @@ def sheet(
     return Response(data, media_type="image/jpeg")
 
 
-@router.get("/images/{specimen}", response_class=Response, responses=JPEG)
+@router.get("/image", response_class=Response, responses=JPEG)
 def image(
-    session: Session, specimen: SpecimenId, size: Literal["96", "160", "320", "640"] = "320"
+    session: Session,
+    specimen: Annotated[SpecimenId, Query()],
+    size: Literal["96", "160", "320", "640"] = "320",
 ) -> Response:
     """The image of a specimen or of a reference specimen, as a square JPEG."""
     return cached_jpeg(session.image(specimen, int(size)))
@@ -93,14 +94,14 @@ def search(
     return schemas.SearchResult(count=len(ids), ids=ids)
 
 
-@router.get("/specimens/{specimen}", response_model=schemas.Specimen)
-def specimen(session: Session, specimen: SpecimenId) -> SpecimenView:
+@router.get("/specimen", response_model=schemas.Specimen)
+def specimen(session: Session, specimen: Annotated[SpecimenId, Query()]) -> SpecimenView:
     """Everything known about a specimen, with its history of decisions."""
     return session.workspace.specimen(specimen)
 
 
-@router.get("/specimens/{specimen}/similar", response_model=list[schemas.SimilarSpecimen])
-def similar(session: Session, specimen: SpecimenId) -> list[SimilarSpecimen]:
+@router.get("/specimen/similar", response_model=list[schemas.SimilarSpecimen])
+def similar(session: Session, specimen: Annotated[SpecimenId, Query()]) -> list[SimilarSpecimen]:
     """The specimens most similar to one of the collection, the most similar first."""
     return session.workspace.similar_to(specimen)
 
@@ -108,14 +109,11 @@ def similar(session: Session, specimen: SpecimenId) -> list[SimilarSpecimen]:
 @router.post("/identifications", response_model=schemas.Identification, openapi_extra=IMAGE_BODY)
 async def identify(request: Request, session: Session) -> IdentifiedImage:
     """Identify an image, sent as the body, and place it on the map."""
-    data = await request.body()
-    if not data:
-        raise InputError("the image is empty (0 bytes).")
-
-    def work() -> IdentifiedImage:
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "image"
-            path.write_bytes(data)
-            return session.identify(path)
-
-    return await run_in_threadpool(work)
+    with session.uploads.place(), tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "image"
+        with path.open("wb") as file:
+            async for part in request.stream():
+                file.write(part)
+        if not path.stat().st_size:
+            raise InputError("the image is empty (0 bytes).")
+        return await session.uploads.run(request, lambda: session.identify(path))
