@@ -44,6 +44,7 @@ from tests.support.faults import (  # noqa: E402
 )
 from tests.support.tiny import Tiny, make_tiny  # noqa: E402
 
+_shared: dict[str, Any] = {}  # what forked processes inherit
 RESULTS = ROOT / "experiments" / "results" / "fault_matrix.json"
 LOADED = (
     "matplotlib.pyplot",
@@ -56,9 +57,10 @@ LOADED = (
 )
 
 
-def try_row(job: tuple[Row, list[str], Tiny, Path, Any]) -> tuple[str, dict[str, Cell]]:
+def try_row(job: tuple[Row, list[str], Tiny, Path]) -> tuple[str, dict[str, Cell]]:
     """One verb under all faults."""
-    row, faults, tiny, place, server = job
+    row, faults, tiny, place = job
+    server = _shared["postgresql"]
     cells: dict[str, Cell] = {}
     if row.store == "PostgreSQL" and server is None:
         missing = Cell(True, "skipped", "PostgreSQL is not installed")
@@ -174,14 +176,18 @@ def main() -> int:
         made.start()
         made.join()
         _load_code()
+        _shared["postgresql"] = server
         jobs = [
             (row, faults, tiny, place / f"row-{number}", server)
             for number, row in enumerate(chosen)
         ]
         with multiprocessing.get_context("fork").Pool(arguments.workers) as pool:
-            results = dict(pool.imap(try_row, jobs, chunksize=1))
-    known = {name: {f: asdict(cell) for f, cell in row.items()} for name, row in results.items()}
-    arguments.output.write_text(json.dumps(known, indent=1, ensure_ascii=False) + "\n")
+            results: dict[str, dict[str, Cell]] = {}
+            for name, cells in pool.imap_unordered(try_row, jobs, chunksize=1):
+                results[name] = cells
+                known = {n: {f: asdict(c) for f, c in row.items()} for n, row in results.items()}
+                arguments.output.write_text(json.dumps(known, indent=1, ensure_ascii=False) + "\n")
+    results = {row.name: results[row.name] for row in chosen}
     text = table(results, faults, (time.time() - began) / 60)
     arguments.output.with_suffix(".md").write_text(text, encoding="utf-8")
     print(text)
