@@ -177,10 +177,7 @@ def main() -> int:
         made.join()
         _load_code()
         _shared["postgresql"] = server
-        jobs = [
-            (row, faults, tiny, place / f"row-{number}", server)
-            for number, row in enumerate(chosen)
-        ]
+        jobs = [(row, faults, tiny, place / f"row-{number}") for number, row in enumerate(chosen)]
         with multiprocessing.get_context("fork").Pool(arguments.workers) as pool:
             results: dict[str, dict[str, Cell]] = {}
             for name, cells in pool.imap_unordered(try_row, jobs, chunksize=1):

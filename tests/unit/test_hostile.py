@@ -15,7 +15,7 @@ def _marked(name):
     marks = [pytest.mark.slow] if name in SLOW else []
     if name in PENDING:
         marks.append(pytest.mark.xfail(reason=PENDING[name], strict=False))
-    return pytest.param(name, marks=[*marks, pytest.mark.timeout(120)])
+    return pytest.param(name, marks=[*marks, pytest.mark.timeout(600)])
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="measures memory by /proc")
