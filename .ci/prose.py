@@ -120,6 +120,8 @@ ALLOWED = (
     Allowed("picture", "*", r"docs/(review_)?pictures\.py", "the name of a script"),
     Allowed("squares", "*", r"least squares|sum of squares", "the method"),
     Allowed("role", "web/src/* src/*.html docs/*.py", r"role=|\brole:|get_by_role", "ARIA"),
+    Allowed("role", "src/forametric/server/* src/forametric/cli/*.py web/src/* docs/review.md "
+            "docs/architecture.md docs/glossary.md SECURITY.md", "", "what a user may do"),
     Allowed("audit", "docs/decisions*", r"can be audited", "the history of decisions"),
     Allowed("individual", "*", r"(?i)individual (images|files|specimens)\b", "the adjective"),
 )  # fmt: skip

@@ -79,7 +79,9 @@ def main(folder: Path) -> None:
     with running(project(folder), TOKEN) as (address, _), sync_playwright() as started:
         browser = started.chromium.launch(executable_path=executable, args=FLAGS)
         page = browser.new_page(viewport={"width": 1280, "height": 800})
-        page.goto(f"{address}/?token={TOKEN}")
+        page.goto(f"{address}/login")
+        page.get_by_label("token that the server was given").fill(TOKEN)
+        page.get_by_role("button", name="Log in").click()
         page.get_by_label("Your name").fill("K. Lee")
         page.keyboard.press("Enter")
         page.get_by_text("Laying out").wait_for(state="detached")

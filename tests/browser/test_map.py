@@ -4,7 +4,7 @@ import pytest
 
 from forametric.data.collection import Collection
 from forametric.review.project import Project
-from tests.support.browser import TOKEN
+from tests.support.browser import TOKEN, log_in
 
 pytestmark = pytest.mark.slow
 
@@ -48,7 +48,7 @@ def test_without_webgl_a_message_replaces_the_map_and_other_views_work(server, b
     context = browser.new_context()
     context.add_init_script("HTMLCanvasElement.prototype.getContext = () => null")
     page = context.new_page()
-    page.goto(f"{server}/?token={TOKEN}")
+    log_in(page, server)
     page.get_by_label("Your name").fill("A")
     page.keyboard.press("Enter")
     page.get_by_role("heading", name="The map needs WebGL 2").wait_for()
@@ -60,9 +60,9 @@ def test_without_webgl_a_message_replaces_the_map_and_other_views_work(server, b
 def test_a_wrong_link_shows_the_login_form_which_opens_the_page(server, browser):
     context = browser.new_context()
     page = context.new_page()
-    page.goto(f"{server}/?token=wrong")
-    page.get_by_role("alert").wait_for()
-    page.get_by_label("Token or password").fill(TOKEN)
-    page.get_by_role("button", name="Open").click()
+    page.goto(f"{server}/?code=wrong")
+    page.get_by_role("alert").filter(has_text="was used already").wait_for()
+    page.get_by_label("token that the server was given").fill(TOKEN)
+    page.get_by_role("button", name="Log in").click()
     page.get_by_label("Your name").wait_for()
     context.close()

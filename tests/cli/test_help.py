@@ -23,13 +23,17 @@ from forametric.evaluation.benchmark import benchmark
 from forametric.model.identify import identify_images
 from tests.support.cli import forametric
 
-COMMANDS = typer.main.get_command(app).commands
+TOP = typer.main.get_command(app).commands
+USERS = {f"users {name}": command for name, command in TOP["users"].commands.items()}
+COMMANDS = {name: command for name, command in TOP.items() if name != "users"} | USERS
 PANELS = {opt.DATA, opt.MODEL, opt.ANALYSIS, opt.REVIEW, opt.EXAMPLES}
 VERBS = {
     "import", "segment", "download", "taxonomy", "check", "split", "export", "info",
     "train", "evaluate", "benchmark", "calibrate", "add", "recipes",
     "identify", "embed", "discover", "assemblage", "map",
-    "queue", "record", "decisions", "backup", "restore", "apply-decisions", "review",
+    "queue", "record", "decisions", "backup", "restore", "apply-decisions", "review", "serve",
+    "users add", "users list", "users log", "users password", "users remove", "users revoke",
+    "users role", "users token",
     "demo", "simulate",
 }  # fmt: skip
 
@@ -41,7 +45,7 @@ def test_the_verbs_are_those_meant():
 
 @pytest.mark.parametrize("verb", sorted(VERBS))
 def test_every_verb_has_help_with_an_example(verb):
-    shown = forametric(verb, "--help")
+    shown = forametric(*verb.split(), "--help")
     assert shown.returncode == 0
     assert f"Example: forametric {verb}" in " ".join(shown.stdout.split())
 

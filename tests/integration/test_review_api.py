@@ -10,7 +10,7 @@ from schemathesis.checks import CHECKS, load_all_checks
 from forametric.review import Project
 from forametric.server.app import make_app
 from forametric.server.session import ReviewSession
-from tests.support.serving import HEADERS, TOKEN, decide, wait_for
+from tests.support.serving import HEADERS, access, decide, wait_for
 
 # Work that takes minutes.
 LEFT_OUT = {
@@ -37,7 +37,7 @@ def application(calibrated_folder, more_shells, shells_folder, tmp_path_factory)
         folder, more_shells, calibrated_folder, reference_images=[shells_folder], depth="depth"
     )
     session = ReviewSession.open(project, project.open_store())
-    application = make_app(session, TOKEN, loopback=False)
+    application = make_app(session, access(), loopback=False)
     with TestClient(application, headers=HEADERS) as client:
         ids = [str(i) for i in session.workspace.ids[:6]]
         decide(client, ids[0], "Aa bb")

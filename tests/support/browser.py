@@ -46,9 +46,16 @@ def chromium(executable: str | None = None) -> Iterator[Browser]:
         browser.close()
 
 
+def log_in(page: Page, address: str, token: str = TOKEN) -> None:
+    """Open the page with the token of the server."""
+    page.goto(f"{address}/login")
+    page.get_by_label("token that the server was given").fill(token)
+    page.get_by_role("button", name="Log in").click()
+
+
 def open_review(page: Page, address: str, reviewer: str, token: str = TOKEN) -> None:
     """Open the page and give a name; returns once the map is drawn."""
-    page.goto(f"{address}/?token={token}")
+    log_in(page, address, token)
     page.get_by_label("Your name").fill(reviewer)
     page.keyboard.press("Enter")
     page.wait_for_function("window.forametricMap?.count() > 0")

@@ -17,6 +17,9 @@ from starlette.testclient import TestClient
 
 from forametric.review.project import Project, embed_project
 from forametric.review.workspace import ReviewWorkspace
+from forametric.server.access.accounts import SingleUser
+from forametric.server.access.database import AccessDatabase
+from forametric.server.access.middleware import Access
 from forametric.server.app import make_app
 from forametric.server.session import ReviewSession
 
@@ -72,7 +75,12 @@ def client(session) -> Iterator[TestClient]:
 
 def client_of(session: ReviewSession) -> TestClient:
     """A client that has the token."""
-    return TestClient(make_app(session, TOKEN), base_url=ADDRESS, headers=HEADERS)
+    return TestClient(make_app(session, access()), base_url=ADDRESS, headers=HEADERS)
+
+
+def access(announce=None) -> Access:
+    """Access for whoever has the token, or a link."""
+    return Access(SingleUser(TOKEN), AccessDatabase.temporary(), announce)
 
 
 def wait_for(session: ReviewSession, kind: str):

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import { body, ConnectionError, createApi, imageUrl, RequestError } from "../src/lib/api";
+import { body, ConnectionError, createApi, download, imageUrl, RequestError } from "../src/lib/api";
 
 describe("createApi", () => {
   const fetch = vi.fn<(request: Request) => Promise<Response>>();
@@ -48,14 +48,32 @@ describe("createApi", () => {
     await expect(status()).rejects.toThrow("did not accept the request");
   });
 
-  it("says what to do when the token is no longer valid", async () => {
+  it("sends the key that the log-in has left", async () => {
+    vi.stubGlobal("localStorage", { getItem: () => "a-key" });
+    answer(200, "{}");
+    await status();
+    expect(fetch.mock.calls[0][0].headers.get("X-Forametric-Key")).toBe("a-key");
+  });
+
+  it("says that the session has ended", async () => {
     answer(401, '{"detail": "no token"}');
-    await expect(status()).rejects.toThrow("Open the link that the server printed.");
+    await expect(status()).rejects.toThrow("not logged in any more");
   });
 
   it("distinguishes a server that does not respond", async () => {
     fetch.mockRejectedValue(new TypeError("Failed to fetch"));
     await expect(status()).rejects.toBeInstanceOf(ConnectionError);
+  });
+});
+
+describe("download", () => {
+  it("gives a file and its name", async () => {
+    const headers = { "Content-Disposition": "attachment; filename*=utf-8''core%20%C3%A9.csv" };
+    vi.stubGlobal("fetch", () => Promise.resolve(new Response("a,b", { headers })));
+    const { content, name } = await download("/api/exports/csv");
+    expect(name).toBe("core é.csv");
+    expect(await content.text()).toBe("a,b");
+    vi.unstubAllGlobals();
   });
 });
 

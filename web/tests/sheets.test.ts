@@ -34,7 +34,9 @@ describe("ThumbnailSheets", () => {
 
   it("fetches a sheet of the model's map when it is first needed", async () => {
     expect(draw(256)).toBe(false);
-    expect(fetch).toHaveBeenCalledExactlyOnceWith("/api/sheets/1?model=3");
+    expect(fetch).toHaveBeenCalledExactlyOnceWith("/api/sheets/1?model=3", {
+      headers: {},
+    });
     await vi.waitFor(() => {
       expect(onLoad).toHaveBeenCalledOnce();
     });

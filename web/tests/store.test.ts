@@ -19,6 +19,7 @@ describe("store.decide", () => {
     fetch.mockReset();
     fetch.mockImplementation(accept);
     ({ store } = await import("../src/lib/store.svelte"));
+    store.account = { name: "", role: "curator", projects: null };
   });
   afterEach(() => {
     vi.unstubAllGlobals();
@@ -70,6 +71,30 @@ describe("store.decide", () => {
     expect(store.pending).toHaveLength(1);
     await decide("b");
     expect(specimens()).toEqual(["a", "b"]);
+  });
+
+  it("keeps decisions while nobody is logged in", async () => {
+    fetch.mockResolvedValueOnce(new Response("{}", { status: 401 }));
+    await decide("a");
+    expect(store.isLoggedOut).toBe(true);
+    expect(store.problem).toBe("");
+    await decide("b");
+    expect(specimens()).toEqual(["a", "b"]);
+  });
+
+  it("keeps decisions while somebody else is logged in", async () => {
+    fetch.mockResolvedValueOnce(Response.json({ detail: "you are Ben" }, { status: 403 }));
+    await decide("a");
+    expect(store.problem).toBe("you are Ben");
+    await decide("b");
+    expect(specimens()).toEqual(["a", "b"]);
+  });
+
+  it("sends no decision of a viewer", async () => {
+    store.account = { name: "V. Iewer", role: "viewer", projects: null };
+    await decide("a");
+    expect(fetch).not.toHaveBeenCalled();
+    expect(store.notice).toContain("not decide");
   });
 
   it("does not undo while decisions are waiting", async () => {

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from forametric._version import __version__
-from forametric.cli import analysis, data, examples, models, review
+from forametric.cli import analysis, data, examples, models, review, users
 from forametric.cli._output import run
 from forametric.utils.verb import verb
 
@@ -19,7 +19,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Identify, map and discover microfossils from microscope images.",
 )
-for module in (data, models, analysis, review, examples):
+for module in (data, models, analysis, review, users, examples):
     module.register(app)
 
 

@@ -28,6 +28,7 @@ SourceFormat = StrEnum(
 ExportFormat = StrEnum(
     "ExportFormat", ["csv", "excel", "ecotaxa", "particle-trieur", "darwin-core"]
 )
+Role = StrEnum("Role", ["viewer", "reviewer", "curator", "admin"])
 
 
 def _number(limits: Range, text: str, *names: str) -> Any:
@@ -181,6 +182,19 @@ Proxy = Annotated[
     Option(metavar="URL", help="Address of a proxy in front, e.g. https://review.example.org."),
 ]
 Browser = Annotated[bool, Option(help="Open the page in the browser.")]
+Projects = Annotated[Path, Argument(help="A folder of review projects, or one of them.")]
+ACCOUNTS = Path("accounts.sqlite")
+AccountsFile = Annotated[
+    Path, Option("--accounts", help="The users of the server, an SQLite file.")
+]
+LabHost = Annotated[str, Option("--host", help="Address to serve on; 0.0.0.0 for all networks.")]
+UserName = Annotated[str, Argument(help="The name under which decisions are recorded.")]
+UserRole = Annotated[Role, Option(help="What the user may do; each includes those before it.")]
+NewRole = Annotated[Role, Argument(help="What the user may do; each includes those before it.")]
+NoPassword = Annotated[bool, Option("--no-password", help="No log-in; only tokens for scripts.")]
+TokenLabel = Annotated[str, Argument(help="What the token is for.")]
+TokenDays = Annotated[int, Option(min=1, max=3650, help="Days until the token ends.")]
+LogCount = Annotated[int, Option(min=1, max=100_000, help="Number of entries.")]
 
 # Examples
 Total = Annotated[int, _number(COUNT, "Total number of shells.")]

@@ -14,7 +14,7 @@ from forametric.cli._output import finish, refuse_file, refuse_folder, say, warn
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
-    for command in (queue, record, decisions, backup, restore, apply_decisions, review):
+    for command in (queue, record, decisions, backup, restore, apply_decisions, review, serve):
         app.command(rich_help_panel=opt.REVIEW)(command)
 
 
@@ -130,23 +130,23 @@ def review(
 ) -> None:
     """Open the review page: map, queue, morphotypes, samples. Ctrl-C stops it; nothing is lost.
 
-    The token in the link is new each time, unless the variable FORAMETRIC_TOKEN sets one.
+    The link opens one browser. Scripts send the token in the variable FORAMETRIC_TOKEN, if any.
 
     Example: forametric review core-review --collection core --model model
 
     The next time: forametric review core-review
     """
     from forametric.review.project import open_or_create
+    from forametric.server import run
     from forametric.server.request_checks import PublicAddress
-    from forametric.server.run import checked_token, serve
     from forametric.server.session import ReviewSession
     from forametric.utils.locks import one_writer
 
     public = PublicAddress.parse(proxy)
-    token = checked_token(host, os.environ.get("FORAMETRIC_TOKEN", ""), public)
+    token = run.checked_token(host, os.environ.get("FORAMETRIC_TOKEN", ""), public)
 
     def report(link: str) -> None:
-        say(f"The review page is at {link}\nCtrl-C stops it.")
+        say(f"The review page is at {link}\nThe link opens one browser. Ctrl-C stops the server.")
 
     with one_writer(project):
         opened, store = open_or_create(
@@ -160,7 +160,7 @@ def review(
         session = ReviewSession.open(opened, store)
         if lost := len(session.skipped):
             warn(f"{lost} images cannot be read and are not shown", "warning:")
-        serve(
+        run.serve(
             session,
             host=host,
             port=port,
@@ -169,3 +169,33 @@ def review(
             report=report,
             proxy=public,
         )
+
+
+def serve(
+    projects: opt.Projects,
+    accounts: opt.AccountsFile = opt.ACCOUNTS,
+    host: opt.LabHost = "127.0.0.1",
+    port: opt.Port = 8765,
+    proxy: opt.Proxy = "",
+) -> None:
+    """Serve review projects to several people, who log in. Ctrl-C stops it; nothing is lost.
+
+    Make their accounts with: forametric users add
+
+    Example: forametric serve projects --accounts accounts.sqlite --proxy https://review.example.org
+    """
+    from forametric.server import run
+    from forametric.server.access.accounts import Accounts
+    from forametric.server.access.database import AccessDatabase
+    from forametric.server.lab import open_projects
+    from forametric.server.request_checks import PublicAddress
+
+    public = PublicAddress.parse(proxy)
+    known = Accounts(AccessDatabase.open(accounts))
+    run.refuse_without_users(known)
+    sessions = open_projects(projects)
+
+    def report(address: str) -> None:
+        say(f"{', '.join(sessions)}: {address}\nCtrl-C stops the server.")
+
+    run.serve_lab(sessions, known, host=host, port=port, report=report, proxy=public)

@@ -19,7 +19,7 @@ def serve(
     port : int
         0 for any free port.
     token : str
-        What a client has to know; "" for a random one.
+        What scripts send, and what opens the page without the link; "" for none.
     proxy : str
         The address under which a proxy on this machine serves the page, such as
         https://review.example.org; "" for none.

@@ -12,6 +12,8 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from forametric.errors import ForametricError, NotFoundError, StoreBusyError
+from forametric.server.access.roles import ForbiddenError
+from forametric.server.access.throttle import TooManyAttemptsError
 from forametric.server.bounded_work import BusyError
 from forametric.server.responses import Refusal, busy, problem
 
@@ -78,6 +80,14 @@ def add_handlers(app: FastAPI) -> None:
     @app.exception_handler(ForametricError)
     async def _refused(_: Request, error: ForametricError) -> Refusal:
         return problem(400, str(error))
+
+    @app.exception_handler(ForbiddenError)
+    async def _forbidden(_: Request, error: ForbiddenError) -> Refusal:
+        return problem(403, str(error))
+
+    @app.exception_handler(TooManyAttemptsError)
+    async def _wait(_: Request, error: TooManyAttemptsError) -> Refusal:
+        return problem(429, str(error), {"Retry-After": str(error.seconds)})
 
     @app.exception_handler(NotFoundError)
     async def _not_found(_: Request, error: NotFoundError) -> Refusal:

@@ -19,8 +19,8 @@ BUSY_SECONDS = 5  # until a request that was refused for now is worth repeating
 
 PROBLEMS: Responses = {
     400: {"model": Problem, "description": "cannot be done; the sentence says why"},
-    401: {"model": Problem, "description": "no token"},
-    403: {"model": Problem, "description": "another origin or host"},
+    401: {"model": Problem, "description": "not logged in"},
+    403: {"model": Problem, "description": "the role does not permit it; another origin or host"},
     404: {"model": Problem, "description": "does not exist"},
     411: {"model": Problem, "description": "a body of unknown length"},
     413: {"model": Problem, "description": "too large"},

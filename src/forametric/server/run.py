@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 import signal
 import socket
 import threading
 import webbrowser
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from types import FrameType
-from urllib.parse import quote
 
 import uvicorn
 from starlette.types import ASGIApp
 
 from forametric.errors import InputError
-from forametric.server.app import STATIC, make_app
+from forametric.server.access.accounts import Accounts, SingleUser
+from forametric.server.access.database import AccessDatabase
+from forametric.server.access.middleware import Access
+from forametric.server.app import STATIC, make_app, make_lab_app
 from forametric.server.connections import (
     BACKLOG,
     LimitedProtocol,
@@ -31,7 +32,7 @@ MIN_TOKEN = 12  # characters, on a host that others can reach
 
 
 def checked_token(host: str, given: str, proxy: PublicAddress | None = None) -> str:
-    """The token as given, or a new random one.
+    """The token as given; "" for none, so that only the link opens the page.
 
     Raises
     ------
@@ -45,34 +46,47 @@ def checked_token(host: str, given: str, proxy: PublicAddress | None = None) -> 
     if host not in LOOPBACK and len(given) < MIN_TOKEN:
         raise InputError(
             f"others can reach a server on {host}: give a token of at least {MIN_TOKEN} "
-            f"characters in the environment variable FORAMETRIC_TOKEN."
+            f"characters in the environment variable FORAMETRIC_TOKEN, or give everybody an "
+            f"account: forametric serve."
         )
-    return given or secrets.token_urlsafe(24)
+    return given
 
 
 class Server(uvicorn.Server):
-    """A server of one session, which it closes.
+    """A server of sessions, which it closes.
 
     The first signal ends it in order: answers are finished and training is asked to stop, each for
     some seconds. A second signal ends it at once.
     """
 
-    def __init__(self, config: uvicorn.Config, session: ReviewSession) -> None:
+    def __init__(self, config: uvicorn.Config, sessions: Sequence[ReviewSession]) -> None:
         super().__init__(config)
-        self._session = session
+        self._sessions = sessions
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Finish answers, then close the session."""
+        """Finish answers, then close the sessions."""
         await super().shutdown(sockets)
-        await asyncio.to_thread(self._session.close, STOP_SECONDS)
+        closing = (asyncio.to_thread(one.close, STOP_SECONDS) for one in self._sessions)
+        await asyncio.gather(*closing)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Note the first signal; obey the second."""
         if self.should_exit:
-            self._session.kill()
+            for session in self._sessions:
+                session.kill()
             signal.signal(sig, signal.SIG_DFL)
             signal.raise_signal(sig)
         super().handle_exit(sig, frame)
+
+
+def refuse_without_users(accounts: Accounts) -> None:
+    """Raise `InputError` when nobody could log in, before any long work."""
+    if not accounts.list():
+        path = accounts.database.path
+        raise InputError(
+            f"nobody could log in: {path} has no users; add one with: forametric users add "
+            f'"YOUR NAME" --role admin --accounts {path}'
+        )
 
 
 def serve(
@@ -85,16 +99,18 @@ def serve(
     report: Callable[[str], None],
     proxy: PublicAddress | None = None,
 ) -> None:
-    """Serve a session until Ctrl-C or SIGTERM.
+    """Serve a session to whoever has the link or the token, until Ctrl-C or SIGTERM.
 
     Parameters
     ----------
     port : int
         0 for any free port.
+    token : str
+        What scripts send and what opens the page without a link; "" for none.
     browser : bool
         Whether to open the page.
     report : callable
-        Is given the link that opens the page.
+        Is given the link that opens the page, and another one whenever that is asked for.
     proxy : PublicAddress, optional
         Where a proxy on this machine serves the page.
 
@@ -103,27 +119,76 @@ def serve(
     InputError
         When the port is in use, or the page was not built into the package.
     """
+    listening, address = _listen(host, port, proxy)
+
+    def announce(code: str) -> None:
+        report(f"{address}/?code={code}")
+
+    database = AccessDatabase.temporary()
+    access = Access(SingleUser(token), database, announce)
+    app = make_app(session, access, loopback=host in LOOPBACK, proxy=proxy)
+    code = access.new_code()
+    announce(code)
+    if browser:
+        threading.Timer(0.5, webbrowser.open, [f"{address}/?code={code}"]).start()
+    _serve(app, [session], listening, proxy)
+    database.close()
+
+
+def serve_lab(
+    sessions: Mapping[str, ReviewSession],
+    accounts: Accounts,
+    *,
+    host: str,
+    port: int,
+    report: Callable[[str], None],
+    proxy: PublicAddress | None = None,
+) -> None:
+    """Serve several projects to the users who have accounts, until Ctrl-C or SIGTERM.
+
+    Parameters
+    ----------
+    sessions : mapping
+        By the name of the project, which is part of its address.
+    report : callable
+        Is given the address of the server.
+    proxy : PublicAddress, optional
+        Where a proxy on this machine serves the pages.
+
+    Raises
+    ------
+    InputError
+        When the port is in use, or the page was not built into the package.
+    """
+    listening, address = _listen(host, port, proxy)
+    access = Access(accounts, accounts.database)
+    app = make_lab_app(sessions, access, loopback=host in LOOPBACK, proxy=proxy)
+    report(address)
+    _serve(app, list(sessions.values()), listening, proxy)
+    accounts.database.close()
+
+
+def _serve(
+    app: ASGIApp,
+    sessions: Sequence[ReviewSession],
+    listening: socket.socket,
+    proxy: PublicAddress | None,
+) -> None:
+    server = Server(_configuration(app, behind_proxy=proxy is not None), sessions)
+    try:
+        asyncio.run(_run(server, listening))
+    finally:
+        for session in sessions:
+            session.close()
+
+
+def _listen(host: str, port: int, proxy: PublicAddress | None) -> tuple[socket.socket, str]:
+    """A socket on a port, and the address of the page."""
     if not (STATIC / "index.html").is_file():
         raise InputError(
             "this installation has no review page; install Forametric again with pip, which "
             "builds it (in a checkout: pip install -e .)."
         )
-    listening = _listen(host, port)
-    shown = f"[{host}]" if ":" in host else host
-    address = str(proxy or f"http://{shown}:{listening.getsockname()[1]}")
-    link = f"{address}/?token={quote(token)}"
-    app = make_app(session, token, loopback=host in LOOPBACK, proxy=proxy)
-    server = Server(_configuration(app, behind_proxy=proxy is not None), session)
-    report(link)
-    if browser:
-        threading.Timer(0.5, webbrowser.open, [link]).start()
-    try:
-        asyncio.run(_run(server, listening))
-    finally:
-        session.close()
-
-
-def _listen(host: str, port: int) -> socket.socket:
     listening = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -132,7 +197,8 @@ def _listen(host: str, port: int) -> socket.socket:
         raise InputError(
             f"{host}:{port} cannot be used: {error.strerror}; --port 0 takes any free port."
         ) from None
-    return listening
+    shown = f"[{host}]" if ":" in host else host
+    return listening, str(proxy or f"http://{shown}:{listening.getsockname()[1]}")
 
 
 def _configuration(app: ASGIApp, behind_proxy: bool) -> uvicorn.Config:

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from forametric.data.verdicts import Verdict
+from forametric.server.access.roles import Role
 
 # Ids, samples and columns are named by users, with any characters: in an address they stand in the
 # query, since "/" and ".." mean something else in a path.
@@ -97,6 +98,13 @@ class SwitchRequest(Body):
     """The model that identifies the specimens from now on."""
 
     model: ModelNumber
+
+
+class PasswordChange(Body):
+    """The present password, and the one that replaces it."""
+
+    password: Annotated[str, Field(max_length=1000)]
+    new_password: Annotated[str, Field(max_length=1000)]
 
 
 # Answers
@@ -483,3 +491,45 @@ class ModelSummary(Answer):
     current: bool
     has_report: Annotated[bool, Field(description="Whether `/models/{number}/report` exists.")]
     measured: ModelMeasures | None
+
+
+class ProjectLink(Answer):
+    """One of the projects of a server."""
+
+    name: str
+    path: Annotated[str, Field(description="The address of its page on this server.")]
+
+
+class Account(Answer):
+    """Who is logged in."""
+
+    name: Annotated[str, Field(description="Empty on a server without accounts.")]
+    role: Role
+    projects: Annotated[
+        list[ProjectLink] | None,
+        Field(description="Null for the page of a project, which is one of them."),
+    ]
+
+
+class User(Answer):
+    """A user of the server."""
+
+    name: str
+    role: Role
+    has_password: bool
+    created: str
+    tokens: Annotated[
+        dict[str, str], Field(description="The tokens by their labels, and when they end.")
+    ]
+
+
+class LogEntry(Answer):
+    """An entry of the log of the server."""
+
+    number: Count
+    time: Annotated[str, Field(description="In UTC.")]
+    user: Annotated[str, Field(description="Empty where it is not known.")]
+    address: Annotated[str, Field(description="The network address of the client.")]
+    project: str
+    action: str
+    detail: str

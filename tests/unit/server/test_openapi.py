@@ -17,6 +17,8 @@ def test_every_answer_names_its_fields():
     schema = make_interface().openapi()
     for path, methods in schema["paths"].items():
         for method, operation in methods.items():
+            if "204" in operation["responses"]:
+                continue  # nothing is answered
             content = operation["responses"]["200"]["content"]
             json = content.get("application/json", {"schema": {"$ref": "not JSON"}})["schema"]
             assert "$ref" in json.get("items", json), (method, path)

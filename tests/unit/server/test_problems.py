@@ -8,7 +8,7 @@ from starlette.testclient import TestClient
 
 from forametric.errors import StoreBusyError
 from forametric.server.app import make_app
-from tests.support.serving import ADDRESS, HEADERS, TOKEN, client_of
+from tests.support.serving import ADDRESS, HEADERS, access, client_of
 
 JSON = {"Content-Type": "application/json"}
 
@@ -74,7 +74,7 @@ def test_an_unexpected_error_is_logged_once_with_the_id_that_the_client_is_told(
 def test_a_client_that_hangs_up_leaves_no_traceback(session, path, caplog):
     import anyio
 
-    app, sent = make_app(session, TOKEN), []
+    app, sent = make_app(session, access()), []
     messages = iter([{"type": "http.request", "body": b"tok", "more_body": True}])
     headers = {"Host": "127.0.0.1:8765", "Content-Length": "100"} | HEADERS
 
@@ -109,6 +109,6 @@ def test_an_answer_repeats_whatever_characters_an_error_has(session, monkeypatch
 
 
 def test_a_visitor_without_a_token_gets_no_traceback_either(session):
-    visitor = TestClient(make_app(session, TOKEN), base_url=ADDRESS)
+    visitor = TestClient(make_app(session, access()), base_url=ADDRESS)
     assert visitor.get("/", headers={"Origin": "http://["}).status_code == 403
     assert visitor.post("/login", content=b"\xff\xfe%zz").status_code == 401

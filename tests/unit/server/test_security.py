@@ -1,44 +1,11 @@
-"""Who may use the server."""
+"""What is checked of every request, whoever makes it."""
 
 import json
 
 import pytest
-from starlette.testclient import TestClient
 
-from forametric.errors import InputError
-from forametric.server.app import make_app
-from forametric.server.request_checks import LOOPBACK, MAX_BYTES
-from forametric.server.run import checked_token
-from tests.support.serving import ADDRESS, TOKEN
-
-
-def test_nothing_is_told_without_the_token(session):
-    visitor = TestClient(make_app(session, TOKEN), base_url=ADDRESS)
-    for path in ("/api/project", "/api/openapi.json", "/assets/x.js", "/api/nothing"):
-        assert visitor.get(path).status_code == 401, path
-    assert visitor.post("/api/decisions/undo", json={"reviewer": "A"}).status_code == 401
-    page = visitor.get("/")
-    assert page.status_code == 401
-    assert "password" in page.text
-    assert visitor.get("/?token=wrong", follow_redirects=False).status_code == 401
-
-
-@pytest.mark.parametrize("how", ["link", "form"])
-def test_the_link_or_the_form_gives_a_cookie_that_scripts_cannot_read(session, how):
-    visitor = TestClient(make_app(session, TOKEN), base_url=ADDRESS)
-    if how == "link":
-        got = visitor.get(f"/?token={TOKEN}", follow_redirects=False)
-    else:
-        refused = visitor.post("/login", data={"token": "wrong"})
-        assert refused.status_code == 401
-        assert "The password is wrong." in refused.text
-        got = visitor.post("/login", data={"token": TOKEN}, follow_redirects=False)
-    assert got.status_code == 303
-    assert got.headers["location"] == "/", "the token leaves the address bar"
-    cookie = got.headers["set-cookie"].lower()
-    assert "httponly" in cookie
-    assert "samesite=lax" in cookie
-    assert visitor.get("/api/status").status_code == 200
+from forametric.server.request_checks import MAX_BYTES
+from tests.support.serving import ADDRESS
 
 
 @pytest.mark.parametrize(
@@ -78,11 +45,3 @@ def test_answers_forbid_other_places_and_frames(client):
 )  # fmt: skip
 def test_no_path_leaves_what_is_served(client, path):
     assert client.get(path).status_code in (404, 422)
-
-
-def test_another_host_needs_a_long_token():
-    with pytest.raises(InputError, match="FORAMETRIC_TOKEN"):
-        checked_token("0.0.0.0", "short")
-    assert checked_token("0.0.0.0", "long-enough-token") == "long-enough-token"
-    for host in LOOPBACK:
-        assert len(checked_token(host, "")) > 20

@@ -3,8 +3,10 @@
 import createClient, { type Client } from "openapi-fetch";
 import { unpack, type Unpacked } from "./binary";
 import type { components, paths } from "./schema";
+import { BASE, sessionHeaders } from "./session";
 
 type Schemas = components["schemas"];
+export type Account = Schemas["Account"];
 export type Abundance = Schemas["Abundance"];
 export type Agreement = Schemas["Agreement"];
 export type Candidate = Schemas["Candidate"];
@@ -16,6 +18,7 @@ export type ModelSummary = Schemas["ModelSummary"];
 export type Morphotype = Schemas["Morphotype"];
 export type Progress = Schemas["Progress"];
 export type Project = Schemas["Project"];
+export type Role = Schemas["Role"];
 export type QueuedSpecimen = Schemas["QueuedSpecimen"];
 export type Samples = Schemas["Samples"];
 export type SheetLayout = Schemas["SheetLayout"];
@@ -23,6 +26,9 @@ export type SimilarSpecimen = Schemas["SimilarSpecimen"];
 export type Specimen = Schemas["Specimen"];
 export type Status = Schemas["Status"];
 export type Verdict = Schemas["Verdict"];
+
+/** The status of an answer to somebody who is not logged in. */
+export const LOGGED_OUT = 401;
 
 /** The server refused a request; the message says why. */
 export class RequestError extends Error {
@@ -41,6 +47,11 @@ export class ConnectionError extends Error {}
 export function createApi(baseUrl: string): Client<paths> {
   const client = createClient<paths>({ baseUrl, cache: "no-store" });
   client.use({
+    onRequest({ request }) {
+      for (const [name, value] of Object.entries(sessionHeaders()))
+        request.headers.set(name, value);
+      return request;
+    },
     async onResponse({ response }) {
       if (!response.ok) throw new RequestError(await reasonOf(response), response.status);
     },
@@ -50,8 +61,7 @@ export function createApi(baseUrl: string): Client<paths> {
 }
 
 async function reasonOf(response: Response): Promise<string> {
-  if (response.status === 401)
-    return "The token of this page is no longer valid. Open the link that the server printed.";
+  if (response.status === LOGGED_OUT) return "You are not logged in any more.";
   try {
     const { detail } = (await response.json()) as { detail?: unknown };
     return typeof detail === "string" ? detail : "The server did not accept the request.";
@@ -60,7 +70,7 @@ async function reasonOf(response: Response): Promise<string> {
   }
 }
 
-export const api = createApi("");
+export const api = createApi(BASE);
 
 /** The body of a response; a failed request has thrown before. */
 export async function body<T>(request: Promise<{ data?: T }>): Promise<T> {
@@ -85,9 +95,22 @@ export function identify(image: Blob): Promise<Identification> {
   );
 }
 
+/** A file that the server makes, and its name. */
+export async function download(path: string): Promise<{ content: Blob; name: string }> {
+  const response = await fetch(BASE + path, { headers: sessionHeaders(), cache: "no-store" }).catch(
+    () => {
+      throw new ConnectionError("The server does not respond.");
+    },
+  );
+  if (!response.ok) throw new RequestError(await reasonOf(response), response.status);
+  const disposition = response.headers.get("Content-Disposition") ?? "";
+  const [, name = ""] = /filename\*?=(?:utf-8'')?"?([^";]+)/i.exec(disposition) ?? [];
+  return { content: await response.blob(), name: decodeURIComponent(name) };
+}
+
 export type ImageSize = 96 | 160 | 320 | 640;
 
 /** The address of a specimen's image. */
 export function imageUrl(id: string, size: ImageSize = 160): string {
-  return `/api/image?specimen=${encodeURIComponent(id)}&size=${size}`;
+  return `${BASE}/api/image?specimen=${encodeURIComponent(id)}&size=${size}`;
 }

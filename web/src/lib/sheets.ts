@@ -1,5 +1,6 @@
 // Thumbnails from sheets of 256, fetched when the map needs them; the last used sheets are kept.
 import type { SheetLayout } from "./api";
+import { BASE, sessionHeaders } from "./session";
 
 const MOST_SHEETS = 40; // in memory, 4 MiB each
 const MOST_REQUESTS = 6; // at the same time
@@ -59,7 +60,9 @@ export class ThumbnailSheets {
     if (this.requested.size >= MOST_REQUESTS) return;
     this.requested.add(number);
     try {
-      const response = await fetch(`/api/sheets/${number}?model=${this.model}`);
+      const response = await fetch(`${BASE}/api/sheets/${number}?model=${this.model}`, {
+        headers: sessionHeaders(),
+      });
       if (response.status === ORDER_CHANGED) this.report();
       if (!response.ok) return;
       this.keep(number, await createImageBitmap(await response.blob()));

@@ -3,12 +3,16 @@ import {
   api,
   body,
   ConnectionError,
+  LOGGED_OUT,
   RequestError,
+  type Account,
   type Decision,
   type Progress,
   type Project,
+  type Role,
   type Status,
 } from "./api";
+import { forgetKey, LOG_IN } from "./session";
 import { describeVerdict } from "./verdicts";
 
 const POLL_MS = 2000;
@@ -16,6 +20,9 @@ const JOB_POLL_MS = 400;
 const NOTICE_MS = 4000;
 /** Refusals that sending again does not change. */
 const FINAL = [400, 404, 422];
+
+/** What a user may do; each includes those before it. */
+const ROLES: Role[] = ["viewer", "reviewer", "curator", "admin"];
 
 /** Long work of the server. */
 export type JobKind = "discovering" | "checking" | "counting" | "training" | "switching";
@@ -26,6 +33,9 @@ export interface Batch {
 }
 
 class ReviewStore {
+  /** Who is logged in; without accounts, somebody without a name. */
+  account = $state<Account | null>(null);
+  isLoggedOut = $state(false);
   project = $state<Project | null>(null);
   status = $state<Status | null>(null);
   progress = $state<Progress | null>(null);
@@ -42,6 +52,9 @@ class ReviewStore {
   private sending = false;
 
   async open(): Promise<void> {
+    this.account = await body(api.GET("/api/account"));
+    if (this.account.name) this.reviewer = this.account.name;
+    if (this.account.projects) return;
     this.status = await body(api.GET("/api/status"));
     this.progress = this.status.progress;
     this.project = await body(api.GET("/api/project"));
@@ -60,6 +73,7 @@ class ReviewStore {
       } else if (before && before.progress.settled !== status.progress.settled) {
         this.version += 1;
       }
+      this.isLoggedOut = false;
       if (!this.connected) {
         this.connected = true;
         this.notify("The server is back.");
@@ -80,8 +94,29 @@ class ReviewStore {
   /** Show an error to the user. */
   fail = (error: unknown): void => {
     if (error instanceof ConnectionError) this.connected = false;
+    else if (error instanceof RequestError && error.status === LOGGED_OUT) this.isLoggedOut = true;
     else this.problem = error instanceof Error ? error.message : String(error);
   };
+
+  /** Whether the server permits what this needs. */
+  may(role: Role): boolean {
+    return ROLES.indexOf(this.account?.role ?? "viewer") >= ROLES.indexOf(role);
+  }
+
+  /** End the session, unless decisions are still waiting. */
+  async logOut(): Promise<void> {
+    if (this.pending.length) {
+      this.notify("Wait until the last decision has reached the server.");
+      return;
+    }
+    try {
+      await api.POST("/api/log-out");
+      forgetKey();
+      location.replace(LOG_IN);
+    } catch (error) {
+      this.fail(error);
+    }
+  }
 
   setReviewer(name: string): void {
     this.reviewer = name.trim();
@@ -90,6 +125,10 @@ class ReviewStore {
 
   /** Send decisions; those that cannot be sent now wait in their order. */
   decide(decisions: Decision[]): Promise<void> {
+    if (!this.may("reviewer")) {
+      this.notify("Your account may look at specimens, but not decide on them.");
+      return Promise.resolve();
+    }
     for (const { taxon } of decisions) {
       if (taxon && !this.newNames.includes(taxon)) this.newNames.push(taxon);
     }

@@ -7,6 +7,8 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from forametric.server import schemas
+from forametric.server.access.requirements import CallerOf, requires
+from forametric.server.access.roles import Role
 from forametric.server.dependencies import Session
 from forametric.server.schemas import (
     DecisionBatch,
@@ -18,9 +20,10 @@ from forametric.server.schemas import (
 router = APIRouter(tags=["decisions"])
 
 
-@router.get("/queue", response_model=schemas.QueueBatch)
+@router.get("/queue", dependencies=requires(Role.REVIEWER))
 def queue(
     session: Session,
+    caller: CallerOf,
     reviewer: Annotated[Reviewer, Query()],
     count: Annotated[int, Query(ge=1, le=100)] = 20,
     exclude: Annotated[
@@ -32,22 +35,24 @@ def queue(
 
     They are reserved for the reviewer for two minutes, as are those to exclude.
     """
-    return session.next_batch(reviewer, count, exclude or [])
+    return session.next_batch(caller.acting_as(reviewer), count, exclude or [])
 
 
-@router.post("/decisions")
-def record(session: Session, body: DecisionBatch) -> schemas.DecisionsRecorded:
+@router.post("/decisions", dependencies=requires(Role.REVIEWER, "decisions"))
+def record(session: Session, caller: CallerOf, body: DecisionBatch) -> schemas.DecisionsRecorded:
     """Record decisions; once this answers, they are on the disk."""
+    caller.acting_as(body.reviewer)
+    caller.detail = str(len(body.decisions))
     return session.record(body)
 
 
-@router.post("/decisions/undo")
-def undo(session: Session, body: ReviewerRequest) -> schemas.DecisionsUndone:
+@router.post("/decisions/undo", dependencies=requires(Role.REVIEWER, "undo"))
+def undo(session: Session, caller: CallerOf, body: ReviewerRequest) -> schemas.DecisionsUndone:
     """Undo what the reviewer recorded last; what was recorded together is undone together."""
-    return session.undo(body.reviewer)
+    return session.undo(caller.acting_as(body.reviewer))
 
 
-@router.get("/agreement")
+@router.get("/agreement", dependencies=requires(Role.VIEWER))
 def agreement(session: Session) -> schemas.Agreement:
     """How far reviewers agree, and the specimens on which they differ."""
     return session.agreement()

@@ -6,6 +6,8 @@ from fastapi import APIRouter
 
 from forametric.review.views import MorphotypeView
 from forametric.server import schemas
+from forametric.server.access.requirements import CallerOf, requires
+from forametric.server.access.roles import Role
 from forametric.server.dependencies import Session
 from forametric.server.schemas import (
     JobStarted,
@@ -20,44 +22,58 @@ from forametric.server.schemas import (
 router = APIRouter(tags=["morphotypes"])
 
 
-@router.get("/morphotypes", response_model=list[schemas.Morphotype])
+@router.get(
+    "/morphotypes",
+    response_model=list[schemas.Morphotype],
+    dependencies=requires(Role.VIEWER),
+)
 def morphotypes(session: Session) -> list[MorphotypeView]:
     """All morphotypes, the unnamed ones first, the largest first."""
     return session.morphotypes.list()
 
 
-@router.post("/morphotypes")
-def discover(session: Session, body: ReviewerRequest) -> JobStarted:
+@router.post("/morphotypes", dependencies=requires(Role.CURATOR, "morphotypes proposed"))
+def discover(session: Session, caller: CallerOf, body: ReviewerRequest) -> JobStarted:
     """Group the specimens without a name; the new morphotypes replace the present ones."""
-    return JobStarted(started=session.discover(body.reviewer))
+    return JobStarted(started=session.discover(caller.acting_as(body.reviewer)))
 
 
-@router.post("/morphotypes/move")
-def move(session: Session, body: MoveRequest) -> MorphotypeChanged:
+@router.post("/morphotypes/move", dependencies=requires(Role.CURATOR, "morphotype changed"))
+def move(session: Session, caller: CallerOf, body: MoveRequest) -> MorphotypeChanged:
     """Move specimens into a morphotype, out of all, or into a new one."""
-    number = session.morphotypes.move(body.reviewer, body.specimens, body.morphotype)
+    number = session.morphotypes.move(
+        caller.acting_as(body.reviewer), body.specimens, body.morphotype
+    )
     return MorphotypeChanged(number=number)
 
 
-@router.post("/morphotypes/merge")
-def merge(session: Session, body: MergeRequest) -> MorphotypeChanged:
+@router.post("/morphotypes/merge", dependencies=requires(Role.CURATOR, "morphotypes merged"))
+def merge(session: Session, caller: CallerOf, body: MergeRequest) -> MorphotypeChanged:
     """Merge morphotypes into the first of them."""
-    return MorphotypeChanged(number=session.morphotypes.merge(body.reviewer, body.morphotypes))
+    return MorphotypeChanged(
+        number=session.morphotypes.merge(caller.acting_as(body.reviewer), body.morphotypes)
+    )
 
 
-@router.post("/morphotypes/undo")
-def undo(session: Session, body: ReviewerRequest) -> schemas.MorphotypeUndone:
+@router.post("/morphotypes/undo", dependencies=requires(Role.CURATOR, "morphotype step undone"))
+def undo(session: Session, caller: CallerOf, body: ReviewerRequest) -> schemas.MorphotypeUndone:
     """Undo the reviewer's last step with morphotypes, and the decisions that it made."""
-    return session.undo_morphotype(body.reviewer)
+    return session.undo_morphotype(caller.acting_as(body.reviewer))
 
 
-@router.post("/morphotypes/{number}/split")
-def split(session: Session, number: MorphotypeNumber, body: ReviewerRequest) -> MorphotypeChanged:
+@router.post("/morphotypes/{number}/split", dependencies=requires(Role.CURATOR, "morphotype split"))
+def split(
+    session: Session, caller: CallerOf, number: MorphotypeNumber, body: ReviewerRequest
+) -> MorphotypeChanged:
     """Split a morphotype in two; the smaller part becomes a new one."""
-    return MorphotypeChanged(number=session.morphotypes.split(body.reviewer, number))
+    return MorphotypeChanged(
+        number=session.morphotypes.split(caller.acting_as(body.reviewer), number)
+    )
 
 
-@router.post("/morphotypes/{number}/name")
-def name(session: Session, number: MorphotypeNumber, body: NameRequest) -> schemas.MorphotypeNamed:
+@router.post("/morphotypes/{number}/name", dependencies=requires(Role.CURATOR, "morphotype named"))
+def name(
+    session: Session, caller: CallerOf, number: MorphotypeNumber, body: NameRequest
+) -> schemas.MorphotypeNamed:
     """Give all specimens of a morphotype a name, known or new; they become references."""
-    return session.name_morphotype(body.reviewer, number, body.name)
+    return session.name_morphotype(caller.acting_as(body.reviewer), number, body.name)

@@ -12,6 +12,8 @@ from pydantic import Field
 from forametric.errors import InputError
 from forametric.review.views import IdentifiedImage, SimilarSpecimen, SpecimenView
 from forametric.server import schemas
+from forametric.server.access.requirements import requires
+from forametric.server.access.roles import Role
 from forametric.server.dependencies import Session
 from forametric.server.responses import CONFLICT, JPEG, binary, cached_jpeg, pack_binary
 from forametric.server.schemas import ModelNumber, SpecimenId
@@ -25,19 +27,24 @@ IMAGE_BODY: dict[str, Any] = {
 }
 
 
-@router.get("/project")
+@router.get("/project", dependencies=requires(Role.VIEWER))
 def project(session: Session) -> schemas.Project:
     """The project: its size, its taxa, and what can be shown and exported."""
     return session.project_summary()
 
 
-@router.get("/status")
+@router.get("/status", dependencies=requires(Role.VIEWER))
 def status(session: Session) -> schemas.Status:
     """The state of the server: progress, long work, and the model in use."""
     return session.status()
 
 
-@router.get("/map", response_class=Response, responses=binary("x and y, float32"))
+@router.get(
+    "/map",
+    response_class=Response,
+    responses=binary("x and y, float32"),
+    dependencies=requires(Role.VIEWER),
+)
 def coordinates(session: Session) -> Response:
     """The coordinates of all specimens in the order of the sheets, packed as `/column` describes.
 
@@ -47,7 +54,12 @@ def coordinates(session: Session) -> Response:
     return pack_binary({"ids": layout.ids, "model": layout.model}, layout.coordinates, "<f4")
 
 
-@router.get("/column", response_class=Response, responses=binary("codes or numbers"))
+@router.get(
+    "/column",
+    response_class=Response,
+    responses=binary("codes or numbers"),
+    dependencies=requires(Role.VIEWER),
+)
 def column(session: Session, name: Annotated[str, Query(max_length=1000)]) -> Response:
     """A column by which to color the map, in the order of `/map`.
 
@@ -59,7 +71,12 @@ def column(session: Session, name: Annotated[str, Query(max_length=1000)]) -> Re
     return pack_binary({"levels": found.levels}, found.values, "<u2" if found.levels else "<f4")
 
 
-@router.get("/sheets/{number}", response_class=Response, responses=JPEG | CONFLICT)
+@router.get(
+    "/sheets/{number}",
+    response_class=Response,
+    responses=JPEG | CONFLICT,
+    dependencies=requires(Role.VIEWER),
+)
 def sheet(
     session: Session,
     number: Annotated[int, Field(ge=0, le=10**6)],
@@ -75,7 +92,12 @@ def sheet(
     return Response(data, media_type="image/jpeg")
 
 
-@router.get("/image", response_class=Response, responses=JPEG)
+@router.get(
+    "/image",
+    response_class=Response,
+    responses=JPEG,
+    dependencies=requires(Role.VIEWER, cookie_is_enough=True),
+)
 def image(
     session: Session,
     specimen: Annotated[SpecimenId, Query()],
@@ -85,7 +107,7 @@ def image(
     return cached_jpeg(session.image(specimen, int(size)))
 
 
-@router.get("/specimens")
+@router.get("/specimens", dependencies=requires(Role.VIEWER))
 def search(
     session: Session, text: Annotated[str, Query(min_length=1, max_length=200)]
 ) -> schemas.SearchResult:
@@ -94,19 +116,28 @@ def search(
     return schemas.SearchResult(count=len(ids), ids=ids)
 
 
-@router.get("/specimen", response_model=schemas.Specimen)
+@router.get("/specimen", response_model=schemas.Specimen, dependencies=requires(Role.VIEWER))
 def specimen(session: Session, specimen: Annotated[SpecimenId, Query()]) -> SpecimenView:
     """Everything known about a specimen, with its history of decisions."""
     return session.workspace.specimen(specimen)
 
 
-@router.get("/specimen/similar", response_model=list[schemas.SimilarSpecimen])
+@router.get(
+    "/specimen/similar",
+    response_model=list[schemas.SimilarSpecimen],
+    dependencies=requires(Role.VIEWER),
+)
 def similar(session: Session, specimen: Annotated[SpecimenId, Query()]) -> list[SimilarSpecimen]:
     """The specimens most similar to one of the collection, the most similar first."""
     return session.workspace.similar_to(specimen)
 
 
-@router.post("/identifications", response_model=schemas.Identification, openapi_extra=IMAGE_BODY)
+@router.post(
+    "/identifications",
+    response_model=schemas.Identification,
+    openapi_extra=IMAGE_BODY,
+    dependencies=requires(Role.REVIEWER, "image identified"),
+)
 async def identify(request: Request, session: Session) -> IdentifiedImage:
     """Identify an image, sent as the body, and place it on the map."""
     with session.uploads.place(), tempfile.TemporaryDirectory() as folder:
