@@ -134,7 +134,12 @@ def rows() -> list[Row]:
              "p", True),
         )
     ]  # fmt: skip
-    return [*plain, *stored]
+    accounts = ["--accounts", "{in}/accounts.sqlite"]
+    people = [
+        Row("users", ["role", "K. Lee", "curator", *accounts]),
+        Row("serve", ["{in}/projects", *accounts, "--port", "0"], serves=True),
+    ]
+    return [*plain, *stored, *people]
 
 
 def verbs() -> set[str]:
@@ -242,8 +247,8 @@ class Stage:
         known = hashlib.sha256()
         for folder in (self.inputs, self.tiny.folder):
             for path in sorted(folder.rglob("*")):
-                if path.name.endswith(("-wal", "-shm")):
-                    continue
+                if path.name.endswith(("-wal", "-shm")) or "projects" in path.parts:
+                    continue  # a project is served, so that it is written to
                 known.update(str(path.relative_to(folder)).encode("utf-8", "surrogateescape"))
                 if path.is_file() and ".sqlite" not in path.name:
                     known.update(path.read_bytes())
@@ -451,7 +456,24 @@ def make_inputs(tiny: Tiny) -> None:
     shutil.copy(tiny.store, folder / "d.sqlite")
     more = Collection.open(tiny.more)
     Collection(more.specimens.assign(subset="val"), more.images, more.info).save(folder / "val")
+    _lab(tiny, folder)
     (folder / "done").touch()
+
+
+def _lab(tiny: Tiny, folder: Path) -> None:
+    """A project and its users, for a server with several people."""
+    from forametric.review.project import Project
+    from forametric.server.access.accounts import Accounts, Role
+    from forametric.server.access.database import AccessDatabase
+
+    project = folder / "projects" / "core"
+    Project.create(project, tiny.more, tiny.model, depth="depth")
+    card = json.loads((project / "project.json").read_text())
+    card |= {"collection": str(tiny.more), "models": [str(tiny.model)]}  # it will be copied
+    (project / "project.json").write_text(json.dumps(card))
+    users = AccessDatabase(folder / "accounts.sqlite")
+    Accounts(users).add("K. Lee", Role.REVIEWER, "a long password of hers")
+    users.close()
 
 
 def _slide(tiny: Tiny, path: Path) -> None:
@@ -583,10 +605,12 @@ def _stopped(stage: Stage, reference: Reference, number: int) -> Cell:
     cell = judge(stage, reference, [run], before, ends="any")
     if not cell.ok or run.status not in (0, -number, 128 + number):
         return Cell(False, cell.outcome, run.stderr[-500:])
-    arguments = [str(stage.out / "p"), "--no-browser", "--port", "0"]
+    arguments = ["review", str(stage.out / "p"), "--no-browser", "--port", "0"]
     if stage.row.store == "PostgreSQL":
         arguments += ["--database", stage.store]
-    again = Child(["review", *arguments], stage.place, stage.out, lambda: None).serve_and_stop()
+    if stage.row.verb == "serve":
+        arguments = stage.arguments()
+    again = Child(arguments, stage.place, stage.out, lambda: None).serve_and_stop()
     if again.trouble or "http://" not in again.stdout:
         return Cell(False, f"started again: {again.status} {again.trouble}", again.stderr[-500:])
     return Cell(True, f"{cell.outcome}, serves again")
