@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -44,6 +45,8 @@ def command(request, tmp_path, monkeypatch):
         made = {name: request.getfixturevalue(name) for name in _FIXTURES}
         if verb in ("review", "serve"):  # everything but serving
             monkeypatch.setattr("uvicorn.Server.run", mock.Mock())
+        if verb == "users password":
+            monkeypatch.setattr("sys.stdin", io.StringIO("a long new password\n"))
         if verb == "simulate":  # in one process, which starts at once
             monkeypatch.setattr("os.cpu_count", lambda: 1)
         if verb == "demo":
