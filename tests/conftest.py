@@ -74,6 +74,7 @@ def split_file(shells, tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def model_folder(shells, split_file, tmp_path_factory) -> Path:
     """A model trained for two epochs on the 48 shells. It is not calibrated."""
+    pytest.importorskip("torch")
 
     def make(folder: Path) -> None:
         from forametric.training.train import train

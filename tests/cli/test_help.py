@@ -22,6 +22,7 @@ from forametric.errors import InputError, MissingExtraError
 from forametric.evaluation.benchmark import benchmark
 from forametric.model.identify import identify_images
 from tests.support.cli import forametric
+from tests.support.verbs import all_verbs
 
 TOP = typer.main.get_command(app).commands
 USERS = {f"users {name}": command for name, command in TOP["users"].commands.items()}
@@ -153,7 +154,7 @@ def test_expected_failures_are_sentences_and_others_are_not_hidden():
 
 NUMBERS = sorted(
     (verb, p.opts[-1])
-    for verb, command in COMMANDS.items()
+    for verb, command in all_verbs().items()
     for p in command.params
     if {int, float} & {t := get_type_hints(command.callback).get(p.name), *get_args(t)}
 )
@@ -171,13 +172,13 @@ def test_the_numbers_of_the_command_line_are_found():
 )
 def test_a_number_out_of_range_is_refused_by_one_sentence(verb, option, number, tmp_path):
     """Negative seeds and counts, and shares that are no number, once ended in tracebacks."""
-    required = [p for p in COMMANDS[verb].params if p.required and p.opts[-1] != option]
+    required = [p for p in all_verbs()[verb].params if p.required and p.opts[-1] != option]
     given = [
         word
         for p in required
         for word in ([p.opts[-1]] if p.param_type_name == "option" else []) + ["nowhere"]
     ]
-    done = forametric(verb, *given, option, number, cwd=tmp_path)
+    done = forametric(*verb.split(), *given, option, number, cwd=tmp_path)
     assert done.returncode == 2
     assert option in done.stderr
     assert len(done.stderr.splitlines()) == 1

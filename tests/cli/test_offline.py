@@ -9,15 +9,13 @@ import sys
 from pathlib import Path
 
 import pytest
-import typer
 
-from forametric.cli import app
 from forametric.utils.offline import SWITCHES, switch_reports_off
 from tests.support.cli import forametric
-from tests.support.verbs import ASKS, command, each_verb
+from tests.support.verbs import ASKS, all_verbs, command, each_verb
 
 __all__ = ["command"]
-VERBS = sorted(typer.main.get_command(app).commands)
+VERBS = list(all_verbs())
 
 
 CACHES = (".cache/matplotlib", ".config/matplotlib")  # its list of fonts; the README says so

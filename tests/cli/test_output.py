@@ -17,7 +17,7 @@ from forametric.cli import main
 from forametric.cli._output import LIBRARY_MESSAGES, failure
 from forametric.data.collection import Collection
 from forametric.utils import crash
-from tests.support.cli import forametric
+from tests.support.cli import forametric, forametric_process
 from tests.support.verbs import command
 
 __all__ = ["command"]
@@ -212,6 +212,17 @@ def test_json_is_whole_in_every_encoding(encoding, greek):
     status, out, _ = _encoded(encoding, "info", greek, "--json")
     assert status == 0
     assert "Ελλάδα ωμέγα" in json.loads(out)["taxa"]
+
+
+@pytest.mark.process
+@pytest.mark.skipif(sys.platform == "win32", reason="a locale of Unix")
+def test_the_locale_c_loses_nothing(greek):
+    locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = forametric_process("info", greek, env=os.environ | locale)
+    assert done.returncode == 0, done.stderr
+    assert r"\u0395\u03bb\u03bb" in done.stdout
+    table = forametric_process("check", greek, "-o", greek.parent / "o", env=os.environ | locale)
+    assert table.returncode == 0, table.stderr
 
 
 def test_json_has_null_where_there_is_no_number(command):

@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import numpy as np
 import pytest
+import typer
 from PIL import Image
 
+from forametric.cli import app
 from forametric.data.collection import Collection
 from forametric.simulation import render_shell
-from tests.support.cli import FORMS, QUICK
+from tests.support.cli import FORMS, QUICK, forametric
 
 SLOW = {"train", "evaluate", "benchmark", "demo"}  # these take seconds
 ASKS = {"download"}  # the network is what it is for
+
+
+def all_verbs() -> dict[str, Any]:
+    """The commands of the command line, those of a group as "GROUP COMMAND"."""
+    found = {}
+    for name, command in typer.main.get_command(app).commands.items():
+        parts = getattr(command, "commands", None)
+        found |= {f"{name} {part}": c for part, c in parts.items()} if parts else {name: command}
+    return dict(sorted(found.items()))
 
 
 def each_verb(verbs: list[str]) -> list[object]:
@@ -29,14 +42,14 @@ def command(request, tmp_path, monkeypatch):
 
     def arguments(verb: str) -> list[str]:
         made = {name: request.getfixturevalue(name) for name in _FIXTURES}
-        if verb == "review":  # everything but serving
+        if verb in ("review", "serve"):  # everything but serving
             monkeypatch.setattr("uvicorn.Server.run", mock.Mock())
         if verb == "simulate":  # in one process, which starts at once
             monkeypatch.setattr("os.cpu_count", lambda: 1)
         if verb == "demo":
             for name, value in _SMALL_DEMO.items():
                 monkeypatch.setattr(f"forametric.cli.demo.{name}", value)
-        return [verb, *map(str, _arguments(verb, tmp_path, **made))]
+        return [*verb.split(), *map(str, _arguments(verb, tmp_path, **made))]
 
     return arguments
 
@@ -60,37 +73,85 @@ def _arguments(
 ) -> list[object]:
     out, store = ["-o", place / "out"], place / "d.sqlite"
     split = ["--split", split_file]
-    given = {
-        "import": [_folder(place, shells_folder), *out],
-        "segment": [_slide(place), "--um-per-px", 3, *out],
-        "download": out,
-        "taxonomy": ["-o", place / "out.csv"],
-        "check": [shells_folder, *out],
-        "split": [shells_folder, "-o", place / "out.csv"],
-        "export": [shells_folder, "-o", place / "out.csv"],
-        "info": [model_folder],
-        "train": [shells_folder, *split, *QUICK, *out],
-        "evaluate": [model_folder, shells_folder, *split, *out],
-        "benchmark": [shells_folder, "--recipes", "frozen", "--repeats", 1, *QUICK[2:], *out],
-        "calibrate": [model_folder, more_shells, "--split", "check", *out],
-        "add": [model_folder, more_shells, *out],
-        "recipes": [],
-        "identify": [calibrated_folder, more_shells, "-o", place / "out.csv"],
-        "embed": [model_folder, shells_folder, "-o", place / "out.parquet"],
-        "map": [model_folder, shells_folder, "-o", place / "out.png"],
-        "discover": [calibrated_folder, more_shells, "--all", *out],
-        "assemblage": [calibrated_folder, more_shells, "--depth", "depth", *out],
-        "queue": [calibrated_folder, more_shells, *out],
-        "record": [shells_folder, _decided(place, shells_folder), "--store", store,
-                   "--reviewer", "K. Lee"],
-        "decisions": ["--store", _recorded(place, shells_folder, store), "-o", place / "out.csv"],
-        "apply-decisions": [shells_folder, "--store", _recorded(place, shells_folder, store), *out],
-        "review": [place / "out", "--collection", more_shells, "--model", calibrated_folder,
-                   "--no-browser", "--port", 0],
-        "demo": out,
-        "simulate": ["--total", 35, "--size", 16, *out],
-    }  # fmt: skip
-    return given[verb]
+
+    def users(*command: object) -> list[object]:
+        return [*command, "--accounts", _accounts(place)]
+
+    given: dict[str, Callable[[], list[object]]] = {
+        "import": lambda: [_folder(place, shells_folder), *out],
+        "segment": lambda: [_slide(place), "--um-per-px", 3, *out],
+        "download": lambda: out,
+        "taxonomy": lambda: ["-o", place / "out.csv"],
+        "check": lambda: [shells_folder, *out],
+        "split": lambda: [shells_folder, "-o", place / "out.csv"],
+        "export": lambda: [shells_folder, "-o", place / "out.csv"],
+        "info": lambda: [model_folder],
+        "train": lambda: [shells_folder, *split, *QUICK, *out],
+        "evaluate": lambda: [model_folder, shells_folder, *split, *out],
+        "benchmark": lambda: [
+            shells_folder,
+            "--recipes",
+            "frozen",
+            "--repeats",
+            1,
+            *QUICK[2:],
+            *out,
+        ],
+        "calibrate": lambda: [model_folder, more_shells, "--split", "check", *out],
+        "add": lambda: [model_folder, more_shells, *out],
+        "recipes": lambda: [],
+        "identify": lambda: [calibrated_folder, more_shells, "-o", place / "out.csv"],
+        "embed": lambda: [model_folder, shells_folder, "-o", place / "out.parquet"],
+        "map": lambda: [model_folder, shells_folder, "-o", place / "out.png"],
+        "discover": lambda: [calibrated_folder, more_shells, "--all", *out],
+        "assemblage": lambda: [calibrated_folder, more_shells, "--depth", "depth", *out],
+        "queue": lambda: [calibrated_folder, more_shells, *out],
+        "record": lambda: [
+            shells_folder,
+            _decided(place, shells_folder),
+            "--store",
+            store,
+            "--reviewer",
+            "K. Lee",
+        ],
+        "decisions": lambda: [
+            "--store",
+            _recorded(place, shells_folder, store),
+            "-o",
+            place / "out.csv",
+        ],
+        "apply-decisions": lambda: [
+            shells_folder,
+            "--store",
+            _recorded(place, shells_folder, store),
+            *out,
+        ],
+        "review": lambda: [
+            place / "out",
+            "--collection",
+            more_shells,
+            "--model",
+            calibrated_folder,
+            "--no-browser",
+            "--port",
+            0,
+        ],
+        "demo": lambda: out,
+        "simulate": lambda: ["--total", 35, "--size", 16, *out],
+        "backup": lambda: [_recorded(place, shells_folder, store), "-o", place / "out.sqlite"],
+        "restore": lambda: [_recorded(place, shells_folder, store), "-o", place / "out.sqlite"],
+        "serve": lambda: users(_project(place, more_shells, calibrated_folder), "--port", 0),
+        "users add": lambda: users("R. Mayer", "--no-password"),
+        "users role": lambda: users("K. Lee", "curator"),
+        "users password": lambda: users("K. Lee"),
+        "users remove": lambda: users("K. Lee"),
+        "users token": lambda: users("K. Lee", "export"),
+        "users revoke": lambda: users("K. Lee", "nightly"),
+        "users list": lambda: users(),
+        "users log": lambda: users(),
+    }
+    assert verb in given, f"add a quick command of {verb} here, so that it is tested as all are"
+    return given[verb]()
 
 
 def _folder(place: Path, collection: Path) -> Path:
@@ -127,3 +188,17 @@ def _recorded(place: Path, collection: Path, store: Path) -> Path:
         opened.record(given)
         opened.close()
     return store
+
+
+def _project(place: Path, collection: Path, model: Path) -> Path:
+    from forametric.review.project import Project
+
+    return Project.create(place / "project", collection, model).folder
+
+
+def _accounts(place: Path) -> Path:
+    path = place / "accounts.sqlite"
+    if not path.exists():
+        for more in (["add", "K. Lee", "--no-password"], ["token", "K. Lee", "nightly"]):
+            assert forametric("users", *more, "--accounts", path).returncode == 0
+    return path

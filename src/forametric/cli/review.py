@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 from dataclasses import asdict
 
 import typer
@@ -189,6 +190,7 @@ def serve(
     from forametric.server.access.database import AccessDatabase
     from forametric.server.lab import open_projects
     from forametric.server.request_checks import PublicAddress
+    from forametric.utils.locks import one_writer
 
     public = PublicAddress.parse(proxy)
     known = Accounts(AccessDatabase.open(accounts))
@@ -198,4 +200,7 @@ def serve(
     def report(address: str) -> None:
         say(f"{', '.join(sessions)}: {address}\nCtrl-C stops the server.")
 
-    run.serve_lab(sessions, known, host=host, port=port, report=report, proxy=public)
+    with ExitStack() as locks:
+        for session in sessions.values():
+            locks.enter_context(one_writer(session.project.folder))
+        run.serve_lab(sessions, known, host=host, port=port, report=report, proxy=public)
