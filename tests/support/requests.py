@@ -17,6 +17,7 @@ from starlette.testclient import TestClient
 from forametric.review.project import Project
 from forametric.server.app import make_app
 from forametric.server.session import ReviewSession
+from tests.support.serving import access
 from tests.support.tiny import Tiny
 
 TOKEN = "a-token-for-tests"
@@ -38,7 +39,7 @@ def _app(tiny: Tiny) -> Any:
     folder = Path(tempfile.mkdtemp()) / "project"
     images = [tiny.collection]
     project = Project.create(folder, tiny.more, tiny.model, reference_images=images, depth="depth")
-    return make_app(ReviewSession.open(project, project.open_store()), TOKEN)
+    return make_app(ReviewSession.open(project, project.open_store()), access())
 
 
 @cache
