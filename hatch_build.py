@@ -1,9 +1,13 @@
-"""Build the review page into the package, with Node from a wheel: pip alone installs everything."""
+"""Build the review page into the package, with Node from a wheel: pip alone installs everything.
+
+A wheel also has a bill of materials and the licences of the packages within the page.
+"""
 
 import hashlib
 import json
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +15,7 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 STATIC = Path("src", "forametric", "server", "static")
+BILL = Path("build", "forametric.cdx.json")  # CycloneDX
 STAMP = "built-from.txt"  # the hash of the sources that the page was built from
 # Everything that changes the page; types, tests and the tools for them do not.
 SOURCES = ("index.html", "package.json", "package-lock.json", "svelte.config.js", "vite.config.ts")
@@ -24,6 +29,8 @@ class PageBuildHook(BuildHookInterface):
         """Build `web/` into the package's folder for static files."""
         root = Path(self.root)
         web, static = root / "web", root / STATIC
+        if self.target_name == "wheel":
+            build_data["sbom_files"].append(write_bill(root, self.metadata.version))
         wanted = sources_hash(web)
         stamp = static / STAMP
         if stamp.is_file() and stamp.read_text() == wanted:
@@ -43,6 +50,17 @@ class PageBuildHook(BuildHookInterface):
             environment = os.environ | {"PATH": path}
             subprocess.run([node, npm, *arguments], cwd=web, env=environment, check=True)
         stamp.write_text(wanted)
+
+
+def write_bill(root: Path, version: str) -> str:
+    """Write what the wheel contains and requires; the file's path below the root."""
+    sys.path.insert(0, str(root / "web"))
+    import bundled
+
+    path = root / BILL
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(bundled.bill_of_materials(root, version), indent=2) + "\n", "utf-8")
+    return BILL.as_posix()
 
 
 def has_packages(web: Path) -> bool:
@@ -73,7 +91,8 @@ def _build_packages(web: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 def sources_hash(web: Path) -> str:
     """A hash of everything that the page is built from."""
     files = [web / name for name in SOURCES]
-    files += sorted(p for p in (web / "src").rglob("*") if p.is_file() and p.name != GENERATED)
+    folders = (*(web / "public").rglob("*"), *(web / "src").rglob("*"))
+    files += sorted(p for p in folders if p.is_file() and p.name != GENERATED)
     found = hashlib.sha256()
     for path in files:
         found.update(path.relative_to(web).as_posix().encode() + b"\0" + path.read_bytes())

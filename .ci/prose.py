@@ -123,6 +123,7 @@ ALLOWED = (
     Allowed("role", "src/forametric/server/* src/forametric/cli/*.py web/src/* docs/review.md "
             "docs/architecture.md docs/glossary.md SECURITY.md", "", "what a user may do"),
     Allowed("audit", "docs/decisions*", r"can be audited", "the history of decisions"),
+    Allowed("audit", ".github/workflows/audit.yml", "audit", "the names of programs"),
     Allowed("individual", "*", r"(?i)individual (images|files|specimens)\b", "the adjective"),
 )  # fmt: skip
 

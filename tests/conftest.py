@@ -23,6 +23,7 @@ from forametric.simulation import write_shells
 from tests.support import postgresql as postgresql_support
 from tests.support.cli import FORMS, QUICK
 from tests.support.shared import made_once, write_noise
+from tests.support.tiny import Tiny, make_tiny
 
 settings.register_profile("forametric", deadline=None)  # a busy machine is not a failure
 settings.load_profile("forametric")
@@ -73,6 +74,7 @@ def split_file(shells, tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def model_folder(shells, split_file, tmp_path_factory) -> Path:
     """A model trained for two epochs on the 48 shells. It is not calibrated."""
+    pytest.importorskip("torch")
 
     def make(folder: Path) -> None:
         from forametric.training.train import train
@@ -119,6 +121,12 @@ def evaluation(model_folder, shells, split_file):
     from forametric.evaluation.evaluate import evaluate
 
     return evaluate(Model.load(model_folder), Split.load(shells, split_file))
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory) -> Tiny:
+    """A small collection, its model, embeddings and decisions, for tests that break them."""
+    return Tiny(made_once(tmp_path_factory, "tiny", lambda folder: make_tiny(folder)))
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,5 @@ export default defineConfig({
     emptyOutDir: true,
     target: "es2022",
     chunkSizeWarningLimit: 1000,
-    license: { fileName: "licenses.md" },
   },
 });

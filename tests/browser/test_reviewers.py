@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from tests.support.browser import TOKEN, history, many_reviewers
+from tests.support.browser import TOKEN, history, log_in, many_reviewers
 from tests.support.serving import running
 
 pytestmark = pytest.mark.slow
@@ -56,8 +56,9 @@ def test_when_the_server_is_killed_no_decision_is_lost_or_recorded_twice(project
         for _ in range(3):
             expert.page.keyboard.press("Enter")
         expert.page.get_by_role("alert").filter(has_text="3 decisions wait here").wait_for()
-    with running(project, TOKEN, "--port", port):
-        expert.page.get_by_text("The server is back").wait_for()
+    with running(project, TOKEN, "--port", port):  # which knows no session of the killed one
+        expert.page.get_by_role("alert").filter(has_text="not logged in").wait_for()
+        log_in(expert.context.new_page(), address)
         expert.wait_for_settled(4)
     rows = history(project)
     assert len(rows) == 4

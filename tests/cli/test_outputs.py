@@ -288,12 +288,13 @@ def test_a_review_project_is_never_replaced(verb, inputs, tmp_path):
 @pytest.mark.parametrize(
     ("verb", "output", "words"),
     [
-        ("import", ".", "the output . holds the current folder"),
-        ("check", ".", "the output . holds the current folder"),
+        ("import", "../empty", "the output ../empty holds the current folder"),
+        ("check", "..", "the output .. holds the current folder"),
+        ("import", ".", "name a new file or folder"),
         ("import", "file", "file is a file; name a folder"),
         ("import", "file/out", "cannot be made, because"),
         ("check", "file/", "file is a file; name a folder"),
-        ("identify", ".", "is a folder; name a file"),
+        ("identify", ".", "name a new file or folder"),
         ("identify", "folder", "folder is a folder; name a file"),
         ("split", "file/s.csv", "cannot be made, because"),
         ("embed", "folder/", "folder is a folder; name a file"),
@@ -304,10 +305,7 @@ def test_an_output_that_cannot_be_is_refused_in_a_sentence(verb, output, words, 
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "folder").mkdir()
     here = tmp_path / "empty"
-    if output != ".":
-        (here / "file").write_text("x")
-    else:
-        (here / "folder").rmdir()
+    (here / "file").write_text("x")
     asked = _command((FOLDERS | FILES)[verb], inputs, Path(output))
     done = forametric(*asked, "--overwrite", cwd=here)
     assert done.returncode == 2

@@ -44,8 +44,8 @@ def test_as_many_decisions_are_recorded_from_excel_as_from_csv(decided, shells_f
 def test_what_cannot_be_recorded_is_refused(decided, shells_folder):
     store = decided / "d.sqlite"
     for text, words in (
-        ("id,expert\nno,x\n", "no specimen no"),
-        ("id,name\n1,x\n", "a column `expert`"),
+        ("id,expert\nno,x\n", "no specimen 'no'"),
+        ("id,name\n1,x\n", "lacks the column expert"),
         ("id,expert\n1,\n", "nothing to record"),
     ):
         (decided / "t.csv").write_text(text)

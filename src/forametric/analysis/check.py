@@ -426,11 +426,16 @@ def _leaks(table: pd.DataFrame, copies: list[tuple[int, int]]) -> list[tuple[int
         sides = subsets.map(side)
         for why, groups in links.items():
             learnt = groups[sides == "learnt"].dropna().drop_duplicates()
-            first = pd.Series(learnt.index, index=learnt.to_numpy(), dtype=object)
-            others = groups[sides == "held"].dropna().map(first).dropna()
+            first = {group: row for row, group in zip(learnt.index.tolist(), learnt, strict=True)}
+            held = groups[sides == "held"].dropna()
             found += [
-                (int(row), int(other), f"{why} in {column}: {subsets[row]} and {subsets[other]}")
-                for row, other in others.items()
+                (
+                    row,
+                    first[group],
+                    f"{why} in {column}: {subsets[row]} and {subsets[first[group]]}",
+                )
+                for row, group in zip(held.index.tolist(), held, strict=True)
+                if group in first
             ]
     return found
 

@@ -26,7 +26,8 @@ def run_demo(output: Path, *, overwrite: bool = False) -> dict[str, str]:
         Where the report, the map (image and page), the names and the model are.
     """
     check_folder(output, overwrite)
-    with resumable_folder(output, {"settings": SETTINGS, "version": fm.__version__}) as work:
+    settings = {"settings": SETTINGS, "version": fm.__version__}
+    with resumable_folder(output, settings, overwrite) as work:
         _make(work)
         put_in_place(work, output)
     return {

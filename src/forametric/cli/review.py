@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 from dataclasses import asdict
 
 import typer
@@ -193,9 +194,11 @@ def serve(
     public = PublicAddress.parse(proxy)
     known = Accounts(AccessDatabase.open(accounts))
     run.refuse_without_users(known)
-    sessions = open_projects(projects)
 
-    def report(address: str) -> None:
-        say(f"{', '.join(sessions)}: {address}\nCtrl-C stops the server.")
+    with ExitStack() as locks:
+        sessions = open_projects(projects, locks)
 
-    run.serve_lab(sessions, known, host=host, port=port, report=report, proxy=public)
+        def report(address: str) -> None:
+            say(f"{', '.join(sessions)}: {address}\nCtrl-C stops the server.")
+
+        run.serve_lab(sessions, known, host=host, port=port, report=report, proxy=public)

@@ -25,7 +25,7 @@ from forametric.images.contact_sheet import contact_sheet, spread
 from forametric.utils.files import read_json, write_json
 from forametric.utils.outputs import atomic_folder
 from forametric.utils.results import Result
-from forametric.utils.text import is_valid_text
+from forametric.utils.text import is_valid_text, printable
 
 FORMAT = 1
 ID_LENGTH = 16  # leading digits of the file's SHA-256 in an id
@@ -115,6 +115,7 @@ class Collection(Result):
         if not isinstance(images, str) or "\0" in images or wrong:
             key = wrong[0] if wrong else "images"
             raise InputError(f"{folder / 'collection.json'}: {key} must be a text.")
+        info |= {key: printable(info[key]) for key in INFO_TEXTS if key in info}
         specimens = read_parquet(folder / "specimens.parquet")
         try:
             return cls(specimens, Path(os.path.normpath(folder.absolute() / images)), info)

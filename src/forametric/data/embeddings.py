@@ -95,7 +95,8 @@ class Embeddings:
         return f"Embeddings({len(self)} specimens × {self.vectors.shape[1]}{skipped})"
 
     def __array__(self, dtype: object = None, copy: bool | None = None) -> AnyArray:
-        return np.array(self.vectors, dtype=dtype, copy=copy or None)  # type: ignore[call-overload, no-any-return]
+        convert = np.array if copy else np.asarray
+        return convert(self.vectors, dtype=dtype)  # type: ignore[call-overload, no-any-return]
 
     def __getitem__(self, rows: BoolArray | IntArray | slice | Sequence[int]) -> Embeddings:
         """The embeddings of some rows: a mask, positions or a slice."""

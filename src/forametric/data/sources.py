@@ -22,7 +22,7 @@ from forametric.errors import InputError
 from forametric.images.formats import is_read
 from forametric.images.listing import image_files
 from forametric.utils.files import sha256
-from forametric.utils.text import printable
+from forametric.utils.text import is_valid_text, printable
 
 ImageSource = Collection | PathLike | Sequence[PathLike | Image.Image | Pixels]
 TABLE_COLUMNS = ("id", "image", "taxon", "sample")
@@ -71,7 +71,7 @@ def list_images(source: ImageSource) -> tuple[pd.DataFrame, list[Path | Pixels]]
     if not images:
         raise InputError("there are no images.")
     names = [
-        printable(str(image)) if isinstance(image, str | os.PathLike) else f"image {number}"
+        _name(str(image)) if isinstance(image, str | os.PathLike) else f"image {number}"
         for number, image in enumerate(images, 1)
     ]
     return pd.DataFrame({"image": names}, dtype=object), [_image(image) for image in images]
@@ -95,10 +95,14 @@ def _collection_of(files: Sequence[Path], folder: Path) -> Collection:
     content = pd.Series([_content(file) for file in files], dtype=object)
     table = pd.DataFrame(dict.fromkeys(CORE_COLUMNS), index=range(len(files)), dtype=object)
     table["id"] = deduplicate_ids(content)
-    # A file whose name is not UTF-8 cannot be opened under its printable name: it is skipped.
-    table["image"] = [printable(file.relative_to(folder).as_posix()) for file in files]
+    table["image"] = [_name(file.relative_to(folder).as_posix()) for file in files]
     table["um_per_px"] = table["um_per_px"].astype(float)
     return Collection(table, folder.absolute(), {"name": printable(folder.name)})
+
+
+def _name(path: str) -> str:
+    """A path as tables can hold it. A file whose path is not UTF-8 is not found, and so skipped."""
+    return path if is_valid_text(path) else printable(path)
 
 
 def _content(file: Path) -> str:

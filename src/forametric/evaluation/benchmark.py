@@ -216,7 +216,7 @@ def _working_folder(
     with writing(output):
         if overwrite:
             remove_working_folder(output)
-        with resumable_folder(output, {"benchmark": 1}) as work:
+        with resumable_folder(output, {"benchmark": 1}, overwrite or extended) as work:
             new = not (work / MARKER).is_file()
             if new and extended:
                 for name in ("runs", "splits"):

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError, _imaging
 
 from forametric._typing import AnyArray, Pixels
 from forametric.errors import ImageError
@@ -90,7 +90,7 @@ def decoding(path: Path, min_side: int | None = None) -> Iterator[Pixels]:
         use = max(pixels * USE_BYTES, pixels * 3 + min(pixels * USE_SMALL, USE_CONSTANT))
         with BUDGET.reserve(max(plan.nbytes, use)):
             # Pillow's usual blocks of 16 MB are kept by malloc, in each thread, after their use.
-            Image.core.set_block_size(BLOCK_SIZE)
+            _imaging.set_block_size(BLOCK_SIZE)
             with _named():
                 image = plan.read()
             file.close()

@@ -104,7 +104,7 @@ def embed_to_file(
     sources = [None if isinstance(collection, Collection) else collection, specimens, model.folder]
     check_output_file(output, overwrite, *sources)
     run = run_settings(model, specimens, batch_size)
-    with resumable_folder(output, run) as work:
+    with resumable_folder(output, run, overwrite) as work:
         parts = parts_of(specimens, work, batch_size)
         left = [part for part in parts if not part.is_done()]
         paths = [part.paths() for part in left]

@@ -80,7 +80,7 @@ def embed_on_cluster(
     check_output_folder(output, overwrite, model, collection)
     specimens = Collection.open(collection)
     loaded = Model.load(model)
-    with resumable_folder(output, run_settings(loaded, specimens)) as work:
+    with resumable_folder(output, run_settings(loaded, specimens), overwrite) as work:
         parts = parts_of(specimens, work)
         left = [number for number, part in enumerate(parts) if not part.is_done()]
         if left:

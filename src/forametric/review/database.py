@@ -239,6 +239,7 @@ def _close(engine: sql.Engine) -> None:
 
     It can be copied then, and read where nothing can be written.
     """
+    engine.dispose()
     if engine.dialect.name == "sqlite":
         with suppress(SQLAlchemyError), engine.connect() as connection:
             connection.exec_driver_sql("PRAGMA busy_timeout=0")

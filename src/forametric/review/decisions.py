@@ -16,6 +16,9 @@ import pandas as pd
 from forametric.data.verdicts import Verdict
 from forametric.errors import InputError
 
+CURRENT = ["specimen", "reviewer", "verdict", "taxon", "time"]
+CONSENSUS = ["specimen", "verdict", "taxon", "reviewers", "agreeing", "agreement", "conflict",
+             "time"]  # fmt: skip
 UNDO = "undo"  # in place of a verdict: the row undoes another one
 # What an expert may write in place of a name.
 WRITTEN_VERDICTS = {
@@ -95,11 +98,16 @@ def current_decisions(history: pd.DataFrame, *, include_skipped: bool = False) -
         specimen, reviewer, verdict, taxon, time.
     """
     valid = _not_undone(history)
+    columns = [valid[name].tolist() for name in CURRENT]
+    last: dict[tuple[str, str], tuple[str, ...]] = {}
     # Skipping a specimen that was judged earlier does not change the judgement.
-    skipped = valid["verdict"] == Verdict.SKIP
-    ordered = pd.concat([valid[skipped], valid[~skipped]]) if include_skipped else valid[~skipped]
-    last = ordered.drop_duplicates(["specimen", "reviewer"], keep="last")
-    return last[["specimen", "reviewer", "verdict", "taxon", "time"]].reset_index(drop=True)
+    for is_skip in (True, False) if include_skipped else (False,):
+        for row in zip(*columns, strict=True):
+            specimen, reviewer, verdict = row[:3]
+            if (verdict == Verdict.SKIP) == is_skip:
+                last.pop((specimen, reviewer), None)  # so that the last one comes last
+                last[specimen, reviewer] = row
+    return pd.DataFrame(list(last.values()), columns=CURRENT, dtype=None if last else str)
 
 
 def answers(current: pd.DataFrame) -> dict[tuple[str, str], tuple[str, str]]:
@@ -147,29 +155,24 @@ def consensus(history: pd.DataFrame) -> pd.DataFrame:
         that verdict); agreement (the share that gives the most common answer); conflict (whether
         they differ); time (of the last decision).
     """
-    current = current_decisions(history)
-    answers = current.groupby(["specimen", "verdict", "taxon"], sort=False, as_index=False).agg(
-        votes=("reviewer", "size"),
-        agreeing=("reviewer", lambda names: "|".join(sorted(names))),
-    )
-    of_specimen = answers.groupby("specimen", sort=False)
-    best = answers.loc[of_specimen["votes"].idxmax()].set_index("specimen")
-    share = best["votes"] / of_specimen["votes"].sum()
-    reviews = current.sort_values("reviewer", kind="stable").groupby("specimen")
-    agreed = share > 0.5
-    table = pd.DataFrame(
-        {
-            "verdict": best["verdict"].where(agreed, ""),
-            "taxon": best["taxon"].where(agreed, ""),
-            "reviewers": reviews["reviewer"].agg("|".join),
-            "agreeing": best["agreeing"].where(agreed, ""),
-            "agreement": share.round(3),
-            "conflict": of_specimen.size() > 1,
-            "time": reviews["time"].max(),
-        },
-        index=best.index,
-    )
-    return table.reset_index()
+    given: dict[str, dict[tuple[str, str], list[str]]] = {}  # specimen → answer → reviewers
+    times: dict[str, str] = {}
+    for specimen, reviewer, verdict, taxon, time in current_decisions(history).to_numpy():
+        given.setdefault(specimen, {}).setdefault((verdict, taxon), []).append(reviewer)
+        times[specimen] = max(time, times.get(specimen, ""))
+    rows = []
+    for specimen, answered in given.items():
+        (verdict, taxon), agreeing = max(answered.items(), key=lambda one: len(one[1]))
+        reviewers = sorted(reviewer for some in answered.values() for reviewer in some)
+        share = len(agreeing) / len(reviewers)
+        agreed = (verdict, taxon, "|".join(sorted(agreeing))) if share > 0.5 else ("", "", "")
+        settled_as, name, names = agreed
+        rows.append(
+            (specimen, settled_as, name, "|".join(reviewers), names, round(share, 3),
+             len(answered) > 1, times[specimen])
+        )  # fmt: skip
+    table = pd.DataFrame(rows, columns=CONSENSUS, dtype=None if rows else str)
+    return table.astype({"agreement": float, "conflict": bool})
 
 
 def parse_verdict(text: str) -> tuple[Verdict, str]:

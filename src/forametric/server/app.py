@@ -68,6 +68,7 @@ def make_lab_app(
     for name, session in sessions.items():
         project = _with_page(make_interface(), access)
         project.state.session = session
+        project.add_middleware(LastResort)  # before the one that FastAPI gives each application
         app.mount(f"/projects/{name}", project)
     return _protected(_with_page(app, access), access, loopback, proxy)
 

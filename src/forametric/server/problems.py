@@ -7,6 +7,7 @@ import secrets
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from sqlalchemy import exc
 from starlette.datastructures import MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -30,6 +31,8 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
+# The database of those who have access is locked.
+DATABASE_ERRORS = (exc.OperationalError, exc.TimeoutError)
 logger = logging.getLogger(__name__)
 
 
@@ -64,6 +67,9 @@ class LastResort:
             await self.app(scope, receive, send_with_headers)
         except ClientDisconnect:
             return
+        except DATABASE_ERRORS as error:  # of who has access, or before a route is reached
+            if not begun:
+                await _locked(error)(scope, receive, send_with_headers)
         except Exception:
             number = secrets.token_hex(4)
             path = scope["path"].encode("unicode_escape").decode()
@@ -106,6 +112,16 @@ def add_handlers(app: FastAPI) -> None:
         logger.warning("%s", error)
         return busy(str(error))
 
+    @app.exception_handler(exc.OperationalError)
+    @app.exception_handler(exc.TimeoutError)
+    async def _access_busy(_: Request, error: exc.SQLAlchemyError) -> Refusal:
+        return _locked(error)
+
     @app.exception_handler(BusyError)
     async def _busy(_: Request, error: BusyError) -> Refusal:
         return busy(str(error))
+
+
+def _locked(error: exc.SQLAlchemyError) -> Refusal:
+    logger.warning("the database of sessions is busy: %s", error.__cause__ or error)
+    return busy("the database of sessions is busy; try again in a few seconds.")

@@ -53,21 +53,24 @@ def checked_token(host: str, given: str, proxy: PublicAddress | None = None) -> 
 
 
 class Server(uvicorn.Server):
-    """A server of sessions, which it closes.
+    """A server of sessions, which it closes, and of the people who have access.
 
     The first signal ends it in order: answers are finished and training is asked to stop, each for
     some seconds. A second signal ends it at once.
     """
 
-    def __init__(self, config: uvicorn.Config, sessions: Sequence[ReviewSession]) -> None:
+    def __init__(
+        self, config: uvicorn.Config, sessions: Sequence[ReviewSession], access: Access
+    ) -> None:
         super().__init__(config)
-        self._sessions = sessions
+        self._sessions, self._access = sessions, access
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Finish answers, then close the sessions."""
+        """Finish answers, then close everything: uvicorn passes SIGTERM on, which ends Python."""
         await super().shutdown(sockets)
         closing = (asyncio.to_thread(one.close, STOP_SECONDS) for one in self._sessions)
         await asyncio.gather(*closing)
+        self._access.database.close()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Note the first signal; obey the second."""
@@ -124,15 +127,13 @@ def serve(
     def announce(code: str) -> None:
         report(f"{address}/?code={code}")
 
-    database = AccessDatabase.temporary()
-    access = Access(SingleUser(token), database, announce)
+    access = Access(SingleUser(token), AccessDatabase.temporary(), announce)
     app = make_app(session, access, loopback=host in LOOPBACK, proxy=proxy)
     code = access.new_code()
     announce(code)
     if browser:
         threading.Timer(0.5, webbrowser.open, [f"{address}/?code={code}"]).start()
-    _serve(app, [session], listening, proxy)
-    database.close()
+    _serve(app, [session], access, listening, proxy)
 
 
 def serve_lab(
@@ -164,22 +165,23 @@ def serve_lab(
     access = Access(accounts, accounts.database)
     app = make_lab_app(sessions, access, loopback=host in LOOPBACK, proxy=proxy)
     report(address)
-    _serve(app, list(sessions.values()), listening, proxy)
-    accounts.database.close()
+    _serve(app, list(sessions.values()), access, listening, proxy)
 
 
 def _serve(
     app: ASGIApp,
     sessions: Sequence[ReviewSession],
+    access: Access,
     listening: socket.socket,
     proxy: PublicAddress | None,
 ) -> None:
-    server = Server(_configuration(app, behind_proxy=proxy is not None), sessions)
+    server = Server(_configuration(app, behind_proxy=proxy is not None), sessions, access)
     try:
         asyncio.run(_run(server, listening))
     finally:
         for session in sessions:
             session.close()
+        access.database.close()
 
 
 def _listen(host: str, port: int, proxy: PublicAddress | None) -> tuple[socket.socket, str]:

@@ -158,7 +158,7 @@ def _one_working_folder(
         refusal = ""
         if fabric.is_global_zero:
             try:
-                stack.enter_context(resumable_folder(output, settings, keep_others=keep))
+                stack.enter_context(resumable_folder(output, settings, overwrite, keep_others=keep))
             except InputError as error:
                 refusal = str(error)
         if refusal := fabric.broadcast(refusal):

@@ -76,7 +76,6 @@ def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object; `InputError` if the file is missing or damaged."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-        json.dumps(data, ensure_ascii=False).encode()  # a text that is not valid Unicode
     except FileNotFoundError:
         raise InputError(f"{path} does not exist.") from None
     except RecursionError:

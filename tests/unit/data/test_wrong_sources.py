@@ -92,12 +92,13 @@ def test_identifying_such_a_folder_skips_the_file(not_utf_8, model_folder, tmp_p
     assert pd.read_csv(tmp_path / "n.skipped.csv")["image"].tolist() == ["Aa/n\\xe9.png"]
 
 
-def test_a_source_in_a_folder_that_is_not_utf_8_is_refused(not_utf_8, tmp_path):
+def test_a_source_in_a_folder_that_is_not_utf_8_is_read(not_utf_8, tmp_path):
     folder = os.fsdecode(os.fsencode(tmp_path) + b"/\xe9")
     os.rename(not_utf_8, folder)
-    with pytest.raises(InputError, match=r"\\xe9 is not UTF-8; rename it"):
-        import_collection(folder, tmp_path / "c")
-    assert not (tmp_path / "c.unfinished").exists()
+    assert len(import_collection(folder, tmp_path / "c")) == 2
+    found = Collection.open(tmp_path / "c")
+    assert all(path.is_file() for path in found.paths())
+    assert found.info["source"] == "\\xe9"
 
 
 # Archives

@@ -247,7 +247,7 @@ def test_a_hot_and_a_dead_pixel_do_not_flatten_a_deep_image(tmp_path):
     values = (LEVELS * 4 + 1000).astype(np.uint16)
     values[3, 3], values[7, 12] = 65535, 0
     tifffile.imwrite(tmp_path / "a.tif", values)
-    assert len(np.unique(decode(tmp_path / "a.tif"))) > 150
+    assert len(np.unique(decode(tmp_path / "a.tif"))) > 120
 
 
 def test_a_small_bright_specimen_on_black_is_not_clipped(tmp_path):

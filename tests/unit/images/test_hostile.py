@@ -11,17 +11,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from forametric.data.importers import import_collection
 from forametric.data.importers.slides import segment_slides
 from forametric.data.sources import open_collection
 from forametric.errors import ImageError, InputError
-from forametric.images import decode, load_images
+from forametric.images import crop_plate, decode, load_images
 from forametric.images import decode as decode_module
 from forametric.images.listing import image_files
 from forametric.images.memory import LIMIT, MemoryBudget
 from forametric.images.pixel_size import um_per_px_of
+from forametric.images.plate import read_plate
 from tests.support.tiff import write_tiff
 
 needs_pipes = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
@@ -58,8 +59,9 @@ def lying_jpeg(tmp_path: Path) -> bytes:
 
 
 HOSTILE = {
-    "float64 RGB": lambda p: write_tiff(p / "a.tif", zlib.compress(b""), 9999, 9999, tag_259=8, bits=64, samples=3,
-                                        photometric=2, sample_format=3),
+    "float64 RGB": lambda p: write_tiff(
+        p / "a.tif", zlib.compress(b""), 9999, 9999, bits=64, samples=3, photometric=2,
+        sample_format=3, tag_259=8),
     "many planes": lambda p: many_planes(p / "a.tif"),
     "huge tile": lambda p: write_tiff(p / "a.tif", zlib.compress(bytes(99)), 64, 64, tag_259=8,
                                       tag_322=60_000, tag_323=60_000, tag_324=8, tag_325=20),
@@ -112,6 +114,29 @@ def test_the_message_tells_the_memory_that_would_be_needed(tmp_path):
         decode(HOSTILE["float64 RGB"](tmp_path))
 
 
+@pytest.mark.parametrize("shape", [(96, 20_000), (9000, 100), (96, 4001), (500, 4100)])
+def test_very_long_images_are_cropped_without_failing(shape):
+    image = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
+    assert crop_plate(image).shape == image.shape
+
+
+def test_the_label_of_a_very_large_plate_is_found():
+    """It is looked for in a reduced image; the box and the scale are those of the whole."""
+    small = Image.new("RGB", (640, 800))
+    pen = ImageDraw.Draw(small)
+    pen.ellipse((150, 150, 490, 490), fill=(180, 170, 160))
+    pen.rectangle((0, 640, 640, 800), fill="white")
+    pen.rectangle((220, 660, 419, 664), fill="black")
+    pen.rectangle((295, 680, 344, 684), fill="black")
+    for at in range(20):
+        pen.rectangle((100 + 20 * at, 730, 108 + 20 * at, 745), fill="black")
+    large = small.resize((640 * 7, 800 * 7), Image.Resampling.NEAREST)
+    one, seven = read_plate(np.asarray(small)), read_plate(np.asarray(large))
+    assert one.box[1] == 640
+    assert abs(seven.box[1] - 7 * 640) <= 14
+    assert seven.um_per_px == pytest.approx(one.um_per_px / 7, rel=0.02)
+
+
 def test_threads_wait_for_the_memory_of_others():
     budget, most, now = MemoryBudget(100), [0], [0]
     lock = threading.Lock()
@@ -144,6 +169,12 @@ def test_memory_is_free_again_after_a_failure():
 
 
 @pytest.fixture
+def output(tmp_path_factory) -> Path:
+    """A place outside the source."""
+    return tmp_path_factory.mktemp("output") / "made"
+
+
+@pytest.fixture
 def pipe(tmp_path) -> Path:
     os.mkfifo(tmp_path / "x.png")
     return tmp_path / "x.png"
@@ -160,13 +191,13 @@ def test_a_pipe_is_refused_wherever_an_image_is_opened(pipe, tmp_path):
 
 
 @needs_pipes
-def test_import_identify_and_segment_list_a_pipe_and_go_past_it(pipe, picture, tmp_path):
+def test_import_identify_and_segment_list_a_pipe_and_go_past_it(pipe, picture, tmp_path, output):
     picture("b.png", shape=(64, 64, 3))
     assert sorted(open_collection(tmp_path).specimens["image"]) == ["b.png", "x.png"]
-    report = import_collection(tmp_path, tmp_path / "c")
+    report = import_collection(tmp_path, output)
     assert report.skipped.to_numpy().tolist() == [["x.png", "not a regular file"]]
     with pytest.raises(InputError, match="no specimen was found on any of 2 slides"):
-        segment_slides(tmp_path, tmp_path / "s")
+        segment_slides(tmp_path, output.with_name("slides"))
 
 
 def test_sockets_folders_and_broken_links_are_named(tmp_path):
@@ -183,14 +214,14 @@ def test_sockets_folders_and_broken_links_are_named(tmp_path):
             decode(tmp_path / name)
 
 
-def test_images_of_other_formats_are_skipped_with_their_name(picture, tmp_path):
+def test_images_of_other_formats_are_skipped_with_their_name(picture, tmp_path, output):
     Image.new("L", (20, 20)).save(tmp_path / "a.gif")
     (tmp_path / "a.svg").write_text("<svg/>")
     for name in ("a.jp2", "a.heic", "a.CR2", "a.czi"):
         (tmp_path / name).write_bytes(b"\0" * 40)
     picture("a.png")
     (tmp_path / "notes.txt").write_text("not an image")
-    report = import_collection(tmp_path, tmp_path / "c")
+    report = import_collection(tmp_path, output)
     assert len(report) == 1
     reasons = dict(report.skipped.to_numpy())
     assert {name: reason.split(" images")[0] for name, reason in reasons.items()} == {
@@ -201,7 +232,7 @@ def test_images_of_other_formats_are_skipped_with_their_name(picture, tmp_path):
     assert len(failures) == 6
 
 
-def test_a_subfolder_that_cannot_be_read_is_listed(picture, tmp_path, monkeypatch):
+def test_a_subfolder_that_cannot_be_read_is_listed(picture, tmp_path, monkeypatch, output):
     picture("taxon/a.png")
     picture("closed/b.png")
     real = os.scandir
@@ -212,17 +243,17 @@ def test_a_subfolder_that_cannot_be_read_is_listed(picture, tmp_path, monkeypatc
         return real(path)
 
     monkeypatch.setattr(os, "scandir", scandir)
-    report = import_collection(tmp_path, tmp_path / "c", format="folder")
+    report = import_collection(tmp_path, output, format="folder")
     reason = "a folder that cannot be read: Permission denied"
     assert report.skipped.to_numpy().tolist() == [["closed", reason]]
     assert "closed" in open_collection(tmp_path).specimens["image"].tolist()
 
 
-def test_links_to_folders_are_listed_and_not_followed(picture, tmp_path):
+def test_links_to_folders_are_listed_and_not_followed(picture, tmp_path, output):
     picture("in/a.png")
     picture("out/b.png")
     (tmp_path / "in" / "link").symlink_to(tmp_path / "out", target_is_directory=True)
-    report = import_collection(tmp_path / "in", tmp_path / "c")
+    report = import_collection(tmp_path / "in", output)
     assert report.skipped["image"].tolist() == ["link"]
     assert "not followed" in report.skipped["reason"][0]
 

@@ -110,14 +110,20 @@ def test_a_match_needs_half_of_the_union() -> None:
     assert number == 4
 
 
-def test_slides_become_a_collection_with_measures_in_um(tmp_path: Path) -> None:
+@pytest.fixture
+def output(tmp_path_factory) -> Path:
+    """A place outside the source."""
+    return tmp_path_factory.mktemp("output") / "out"
+
+
+def test_slides_become_a_collection_with_measures_in_um(tmp_path: Path, output: Path) -> None:
     picture = discs((100, 100, 40), (300, 150, 40))
     Image.fromarray(picture).save(tmp_path / "tray 1.png")
     tifffile.imwrite(
         tmp_path / "tray2.tif", picture, imagej=True, resolution=(0.5, 0.5), metadata={"unit": "um"}
     )
     (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff")
-    got = segment_slides(str(tmp_path), str(tmp_path / "out"))
+    got = segment_slides(str(tmp_path), str(output))
     table = got.collection.specimens.set_index("sample")
     assert got.skipped["image"].tolist() == ["broken.jpg"]
     assert got.slides["specimens"].tolist() == [2, 2]
@@ -128,17 +134,17 @@ def test_slides_become_a_collection_with_measures_in_um(tmp_path: Path) -> None:
         [160] * 2, rel=0.03
     )
     assert all(path.is_file() for path in got.collection.paths())
-    assert (tmp_path / "out" / "overlays" / "tray 1.jpg").is_file()
-    assert pd.read_csv(tmp_path / "out" / "skipped.csv")["image"].tolist() == ["broken.jpg"]
-    assert not (tmp_path / "out.unfinished").exists()
-    assert len(Collection.open(tmp_path / "out")) == 4
+    assert (output / "overlays" / "tray 1.jpg").is_file()
+    assert pd.read_csv(output / "skipped.csv")["image"].tolist() == ["broken.jpg"]
+    assert not output.with_name("out.unfinished").exists()
+    assert len(Collection.open(output)) == 4
 
 
-def test_wrong_input_is_refused(tmp_path: Path) -> None:
+def test_wrong_input_is_refused(tmp_path: Path, output: Path) -> None:
     with pytest.raises(InputError, match="does not exist"):
         segment_slides([tmp_path / "absent.png"], tmp_path / "out")
     with pytest.raises(InputError, match="no image"):
-        segment_slides([tmp_path], tmp_path / "out")
+        segment_slides([tmp_path], output)
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
         Image.fromarray(discs((100, 100, 40))).save(tmp_path / folder / "tray.png")
@@ -149,7 +155,7 @@ def test_wrong_input_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.process
-def test_a_killed_run_resumes_after_the_last_finished_slide(tmp_path: Path) -> None:
+def test_a_killed_run_resumes_after_the_last_finished_slide(tmp_path: Path, output: Path) -> None:
     for n in range(3):
         picture = discs((100, 100, 40 + n), (300, 150, 40))
         Image.fromarray(picture).save(tmp_path / f"tray{n}.png")
@@ -163,14 +169,14 @@ def test_a_killed_run_resumes_after_the_last_finished_slide(tmp_path: Path) -> N
         "    return real(path)\n"
         "slides.decoding = decode\n"
         "folder = Path(sys.argv[1])\n"
-        "slides.segment_slides([folder], folder / 'out')\n"
+        "slides.segment_slides([folder], Path(sys.argv[3]))\n"
     )
     asked = [sys.executable, "-c", script, str(tmp_path)]
-    killed = subprocess.run([*asked, "die"], capture_output=True, text=True)
+    killed = subprocess.run([*asked, "die", str(output)], capture_output=True, text=True)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
-    assert not (tmp_path / "out").exists()
-    done = subprocess.run([*asked, "go on"], capture_output=True, text=True)
+    assert not output.exists()
+    done = subprocess.run([*asked, "go on", str(output)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["tray2.png"]
-    assert len(Collection.open(tmp_path / "out")) == 6
-    assert os.listdir(tmp_path / "out" / "images") != []
+    assert len(Collection.open(output)) == 6
+    assert os.listdir(output / "images") != []

@@ -1,11 +1,13 @@
 """A server with accounts: who may do what, under which name, and what the log says of it."""
 
+import asyncio
 import os
 import re
 import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 import pytest
 from starlette.testclient import TestClient
 
@@ -13,7 +15,7 @@ from forametric.errors import InputError, NotFoundError
 from forametric.server.access import accounts as accounts_module
 from forametric.server.access.accounts import Accounts
 from forametric.server.access.database import AccessDatabase
-from forametric.server.access.middleware import Access
+from forametric.server.access.middleware import MOST_LOG_INS, Access
 from forametric.server.access.requirements import requirements, requires
 from forametric.server.access.roles import Role
 from forametric.server.access.throttle import PAIR
@@ -302,6 +304,26 @@ def test_guessing_one_account_is_slowed_down_and_others_are_not(lab):
     assert answer.status_code == 429
     assert "Retry-After" in answer.headers
     lab.browser_of("Carl")
+
+
+def test_many_log_ins_at_once_are_delayed_too(lab, monkeypatch):
+    """Those that wait for their turn when the first have failed are not looked at."""
+    hashed = []
+    verify = accounts_module.verify_password
+    monkeypatch.setattr(
+        accounts_module, "verify_password", lambda *given: hashed.append(given) or verify(*given)
+    )
+
+    async def guess_together() -> list[int]:
+        transport = httpx.ASGITransport(lab.app)
+        async with httpx.AsyncClient(transport=transport, base_url=ADDRESS) as client:
+            form = {"name": "Ann", "password": "wrong"}
+            answers = [client.post("/login", data=form) for _ in range(30)]
+            return [answer.status_code for answer in await asyncio.gather(*answers)]
+
+    statuses = asyncio.run(guess_together())
+    assert set(statuses) == {401, 429}
+    assert len(hashed) <= PAIR.free + MOST_LOG_INS
 
 
 def test_sessions_survive_a_restart_of_the_server(lab, session):

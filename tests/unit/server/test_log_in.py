@@ -6,6 +6,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from forametric.errors import InputError
+from forametric.server import run
 from forametric.server.access import sessions as session_times
 from forametric.server.access.accounts import SingleUser
 from forametric.server.access.database import AccessDatabase
@@ -16,7 +17,6 @@ from forametric.server.access.throttle import ADDRESS as BY_ADDRESS
 from forametric.server.access.throttle import MOST_COUNTERS, PAIR, Throttle, TooManyAttemptsError
 from forametric.server.app import make_app
 from forametric.server.request_checks import LOOPBACK
-from forametric.server.run import checked_token
 from tests.support.serving import ADDRESS, HEADERS, TOKEN, access
 
 UNDO = "/api/decisions/undo"
@@ -262,7 +262,23 @@ def test_the_memory_of_failures_is_bounded_and_ipv6_networks_count_as_one():
 
 def test_another_host_needs_a_long_token():
     with pytest.raises(InputError, match="FORAMETRIC_TOKEN"):
-        checked_token("0.0.0.0", "short")
-    assert checked_token("0.0.0.0", "long-enough-token") == "long-enough-token"
+        run.checked_token("0.0.0.0", "short")
+    assert run.checked_token("0.0.0.0", "long-enough-token") == "long-enough-token"
     for host in LOOPBACK:
-        assert checked_token(host, "") == ""
+        assert run.checked_token(host, "") == ""
+
+
+def test_the_token_is_neither_printed_nor_given_to_the_browser(session, monkeypatch):
+    """FORAMETRIC_TOKEN once stood in the list of processes and on standard output."""
+    said, opened = [], []
+
+    class AtOnce:
+        def __init__(self, _seconds, function, arguments):
+            self.start = lambda: function(*arguments)
+
+    monkeypatch.setattr(run.webbrowser, "open", opened.append)
+    monkeypatch.setattr(run.threading, "Timer", AtOnce)
+    monkeypatch.setattr(run, "_serve", lambda *_: None)
+    run.serve(session, host="127.0.0.1", port=0, token=TOKEN, browser=True, report=said.append)
+    assert said == opened
+    assert re.fullmatch(r"http://127\.0\.0\.1:\d+/\?code=[\w-]{43}", said[0])

@@ -4,6 +4,7 @@ import json
 import logging
 
 import pytest
+import sqlalchemy as sql
 from starlette.testclient import TestClient
 
 from forametric.errors import StoreBusyError
@@ -51,6 +52,18 @@ def test_a_locked_database_asks_to_send_again(client, session, monkeypatch):
     got = client.post("/api/decisions/undo", json={"reviewer": "A"})
     assert got.status_code == 503
     assert int(got.headers["retry-after"]) > 0
+    assert "busy" in got.json()["detail"]
+
+
+def test_a_locked_database_of_sessions_asks_to_try_again(session, monkeypatch):
+    def locked(*_):
+        raise sql.exc.OperationalError("SELECT", {}, Exception("database is locked"))
+
+    known = access()
+    monkeypatch.setattr(known.sessions, "find", locked)
+    visitor = TestClient(make_app(session, known), base_url=ADDRESS)
+    got = visitor.get("/api/status", headers={"Cookie": "forametric-8765=x"})
+    assert got.status_code == 503
     assert "busy" in got.json()["detail"]
 
 

@@ -11,6 +11,7 @@ import sys
 import httpx
 import pytest
 
+from forametric.server.access.requirements import KEY_HEADER
 from tests.support.nginx import NAME, free_port, nginx
 from tests.support.serving import HEADERS, TOKEN, running, wait_until
 
@@ -48,7 +49,9 @@ def test_a_signal_ends_training_with_the_server_and_keeps_the_decisions(folder, 
                 {"specimen": one["id"], "verdict": "taxon", "taxon": one["suggested"]}
                 for one in queue
             ]
-            client.post("/api/decisions", json={"reviewer": "A", "decisions": decisions})
+            batch = {"reviewer": "A", "decisions": decisions}
+            recorded = client.post("/api/decisions", json=batch).json()
+            assert len(recorded["numbers"]) == 20
             assert client.post("/api/models").json() == {"started": True}
         trainings = wait_until(lambda: _children(process.pid))
         process.send_signal(sent)
@@ -82,17 +85,20 @@ def test_a_page_behind_nginx_with_https_works_and_those_of_others_do_not(folder,
     arguments = ["--port", str(server_port), "--proxy", public]
     with running(folder, TOKEN, *arguments, address=address):
         with nginx(tmp_path, port, server_port) as trusted, _client(port, trusted) as client:
-            opened = wait_until(lambda: _answer(client, f"/?token={TOKEN}"))
-            cookie = opened.headers["set-cookie"].lower()
+            wait_until(lambda: _answer(client, "/login"))
+            opened = client.post("/login", data={"password": TOKEN})
             assert opened.status_code == 303
-            assert "secure" in cookie.split("; ")
+            cookie = opened.headers["set-cookie"]
+            assert "secure" in cookie.lower().split("; ")
+            assert cookie.startswith("__Host-")
             client.headers["Cookie"] = cookie.split(";")[0]
             assert client.get("/").status_code == 200
-            own = {"Origin": public, "Sec-Fetch-Site": "same-origin"}
+            key = opened.headers["location"].partition("#key=")[2]
+            own = {"Origin": public, "Sec-Fetch-Site": "same-origin", KEY_HEADER: key}
             undo = {"url": "/api/decisions/undo", "json": {"reviewer": "A"}}
             assert client.post(**undo, headers=own).status_code == 200
             for origin in ("https://evil.example", public.replace("https", "http"), "null"):
-                assert client.post(**undo, headers={"Origin": origin}).status_code == 403
+                assert client.post(**undo, headers=own | {"Origin": origin}).status_code == 403
             upload = client.post("/api/identifications", content=bytes(2**21), headers=own)
             assert upload.status_code == 400
             assert "image" in upload.json()["detail"]

@@ -321,19 +321,24 @@ def test_leftovers_are_cleared_away_and_folders_of_others_are_not(tmp_path):
 
 def test_a_working_folder_is_kept_for_the_same_run_only(tmp_path):
     for seed, kept in ((1, False), (1, True), (2, False)):
-        with resumable_folder(tmp_path / "w", {"seed": seed}) as work:
+        with resumable_folder(tmp_path / "w", {"seed": seed}, False) as work:
             assert work == tmp_path / "w.unfinished"
             assert (work / "part").exists() == kept
             (work / "part").touch()
     with (
         pytest.raises(InputError, match="an unfinished run with other settings"),
-        resumable_folder(tmp_path / "w", {"seed": 3}, keep_others=True),
+        resumable_folder(tmp_path / "w", {"seed": 3}, False, keep_others=True),
     ):
         pass
-    with resumable_folder(tmp_path / "w", {"seed": 2}) as work:
+    with resumable_folder(tmp_path / "w", {"seed": 2}, False) as work:
         put_in_place(work, tmp_path / "w")
     assert os.listdir(tmp_path) == ["w"]
     assert read_manifest(tmp_path / "w").files == {"part": 0}
+    with (
+        pytest.raises(InputError, match="exists already"),
+        resumable_folder(tmp_path / "w", {"seed": 2}, False),
+    ):
+        pass
 
 
 @pytest.mark.parametrize("name", ["notes", "run.json", MANIFEST])
@@ -342,7 +347,7 @@ def test_a_users_folder_of_the_same_name_is_refused(name, tmp_path):
     (tmp_path / "w.unfinished" / name).write_text('{"seed": 1}')
     with (
         pytest.raises(InputError, match="is not a working folder of Forametric"),
-        resumable_folder(tmp_path / "w", {"seed": 1}),
+        resumable_folder(tmp_path / "w", {"seed": 1}, False),
     ):
         pass
     assert os.listdir(tmp_path / "w.unfinished") == [name]

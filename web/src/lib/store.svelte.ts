@@ -94,8 +94,9 @@ class ReviewStore {
   /** Show an error to the user. */
   fail = (error: unknown): void => {
     if (error instanceof ConnectionError) this.connected = false;
-    else if (error instanceof RequestError && error.status === LOGGED_OUT) this.isLoggedOut = true;
-    else this.problem = error instanceof Error ? error.message : String(error);
+    else if (error instanceof RequestError && error.status === LOGGED_OUT) {
+      this.isLoggedOut = this.connected = true;
+    } else this.problem = error instanceof Error ? error.message : String(error);
   };
 
   /** Whether the server permits what this needs. */
@@ -111,11 +112,16 @@ class ReviewStore {
     }
     try {
       await api.POST("/api/log-out");
-      forgetKey();
-      location.replace(LOG_IN);
+      this.leave();
     } catch (error) {
       this.fail(error);
     }
+  }
+
+  /** Go to the log-in page after the session has ended. */
+  leave(): void {
+    forgetKey();
+    location.replace(LOG_IN);
   }
 
   setReviewer(name: string): void {

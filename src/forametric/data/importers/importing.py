@@ -152,12 +152,12 @@ def import_collection(
         When the source, or every image in it, cannot be read; when the output lies inside the
         source, or contains some of it.
     """
+    LENGTH.check(bar_um=bar_um)
     source, output = Path(source), Path(output)
     check_output_folder(output, overwrite, source)
     kind = _format_of(source) if format == "auto" else format
     if kind not in IMPORTERS:
         raise InputError(f"no source format {kind!r}; the formats are {', '.join(IMPORTERS)}.")
-    LENGTH.check(bar_um=bar_um)
     root = None if images_root is None else Path(images_root)
     _check_root(root, kind)
     settings = {
@@ -166,7 +166,7 @@ def import_collection(
         "bar_um": bar_um,
         "images_root": root and printable(str(root.absolute())),
     }
-    with resumable_folder(output, settings) as work:
+    with resumable_folder(output, settings, overwrite) as work:
         try:
             return _import(IMPORTERS[kind](source, work, root), source, output, kind, bar_um, work)
         except InputError:
@@ -191,8 +191,6 @@ def _import(
     bar_um: float | None,
     work: Path,
 ) -> ImportReport:
-    if not is_valid_text(str(listing.folder)):
-        raise InputError(f"the folder {printable(str(listing.folder))} is not UTF-8; rename it.")
     rows = listing.rows.reset_index(drop=True)
     refuse_to_replace((listing.folder / name for name in rows["image"]), output)
     checks = _check_images(rows["image"].tolist(), listing.folder, bar_um, work / PROGRESS_FILE)

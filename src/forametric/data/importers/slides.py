@@ -104,12 +104,15 @@ def segment_slides(
     """
     output = Path(output)
     slides = [slides] if isinstance(slides, str | os.PathLike) else list(slides)
-    check_output_folder(output, overwrite, *slides)
     LENGTH.check(um_per_px=um_per_px, min_diameter=min_diameter)
+    check_output_folder(output, overwrite, *slides)
     paths, skipped = _listed(slides)
     stamps = {p.name: [p.lstat().st_size, p.lstat().st_mtime_ns] for p in paths}
     run = {"slides": stamps, "um_per_px": um_per_px, "least": min_diameter}
-    with resumable_folder(output, run) as work, bar("segmenting slides", len(paths)) as advance:
+    with (
+        resumable_folder(output, run, overwrite) as work,
+        bar("segmenting slides", len(paths)) as advance,
+    ):
         for name in ("images", "overlays", "parts"):
             (work / name).mkdir(exist_ok=True)
         for path in paths:

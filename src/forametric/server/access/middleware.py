@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from urllib.parse import parse_qs
 
+from anyio import CapacityLimiter, to_thread
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
@@ -29,6 +30,7 @@ from forametric.utils.html import render
 
 MAX_FORM = 8192  # bytes
 PAGE_PATH = re.compile(r"/(projects/[\w.-]+/)?")
+MOST_LOG_INS = 2  # at a time; each takes 64 MiB
 LINK_SECONDS = 5  # between two links that visitors ask for
 
 
@@ -124,6 +126,8 @@ class Authentication:
 
     def __init__(self, app: ASGIApp, access: Access) -> None:
         self.app, self.access = app, access
+        # Those who wait hold no thread; the delays are looked at when it is their turn.
+        self._log_ins = CapacityLimiter(MOST_LOG_INS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request to log in or without a log-in, and pass others on with their caller."""
@@ -202,9 +206,10 @@ class Authentication:
         after = _local_path(after)
         name = " ".join(name.split()) if self.access.people.have_names else ""
         try:
-            account = await run_in_threadpool(
-                self.access.with_password, name, password, _address(request)
-            )
+            account = await to_thread.run_sync(
+                self.access.with_password, name, password, _address(request),
+                limiter=self._log_ins,
+            )  # fmt: skip
         except TooManyAttemptsError as error:
             answer = self._page(str(error).capitalize(), 429, after)
             answer.headers["Retry-After"] = str(error.seconds)
