@@ -69,6 +69,7 @@ class Database:
         # SQLite lets in by chance whoever waits for another thread; with a lock, nobody waits long.
         self._turns = threading.Lock()
         self._checkpoint: threading.Timer | None = None
+        self._moving, self._closing = threading.Lock(), False
         self._identity = _identity(self.file)
         try:
             self._engine = _engine(self.url, self.file)
@@ -114,6 +115,8 @@ class Database:
             yield
         except SQLAlchemyError as error:
             raise problem(self.place, error) from None
+        except UnicodeDecodeError:  # in a message of SQLite, which quotes what is damaged
+            raise _damaged(self.place, "text in it is not UTF-8") from None
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
@@ -139,21 +142,22 @@ class Database:
 
         The thread is not a daemon: a program that ends waits for it.
         """
-        if self.file and self._checkpoint is None:
+        if self.file and self._checkpoint is None and not self._closing:
             self._checkpoint = threading.Timer(CHECKPOINT_SECONDS, self._move_log)
             self._checkpoint.start()
 
     def _move_log(self) -> None:
-        self._checkpoint = None  # what is written from here on needs another one
-        try:
-            with self.reading() as connection:
-                row = connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)").one()
-        except ForametricError as error:
-            logger.warning("copies of the store may lack the last decisions: %s", error)
-        else:
-            _, in_log, moved = row
-            if moved < in_log:  # a reader needs what is still in the file
-                self._checkpoint_soon()
+        with self._moving:
+            self._checkpoint = None  # what is written from here on needs another one
+            try:
+                with self.reading() as connection:
+                    row = connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)").one()
+            except ForametricError as error:
+                logger.warning("copies of the store may lack the last decisions: %s", error)
+                return
+        _, in_log, moved = row
+        if moved < in_log:  # a reader needs what is still in the file
+            self._checkpoint_soon()
 
     def make_file(self) -> None:
         """Make an empty file for SQLite where there is none; `InputError` where it cannot be."""
@@ -180,9 +184,11 @@ class Database:
 
     def close(self) -> None:
         """Close the connections; the last one that is closed leaves a single file."""
-        if self._checkpoint is not None:
-            self._checkpoint.join()
-        self._finish()
+        self._closing = True
+        if (last := self._checkpoint) is not None:
+            last.join()
+        with self._moving:  # the log may be on its way already
+            self._finish()
 
 
 def _file(place: str) -> Path:
@@ -241,7 +247,7 @@ def _close(engine: sql.Engine) -> None:
     """
     engine.dispose()
     if engine.dialect.name == "sqlite":
-        with suppress(SQLAlchemyError), engine.connect() as connection:
+        with suppress(SQLAlchemyError, UnicodeDecodeError), engine.connect() as connection:
             connection.exec_driver_sql("PRAGMA busy_timeout=0")
             if connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal":
                 connection.exec_driver_sql("PRAGMA journal_mode=DELETE")
