@@ -11,6 +11,7 @@ from typer import Argument, CallbackParam, Option
 from forametric.errors import InputError
 from forametric.utils.ranges import (
     COUNT,
+    DAYS,
     LENGTH,
     NUMBER,
     PORT,
@@ -193,8 +194,8 @@ UserRole = Annotated[Role, Option(help="What the user may do; each includes thos
 NewRole = Annotated[Role, Argument(help="What the user may do; each includes those before it.")]
 NoPassword = Annotated[bool, Option("--no-password", help="No log-in; only tokens for scripts.")]
 TokenLabel = Annotated[str, Argument(help="What the token is for.")]
-TokenDays = Annotated[int, Option(min=1, max=3650, help="Days until the token ends.")]
-LogCount = Annotated[int, Option(min=1, max=100_000, help="Number of entries.")]
+TokenDays = Annotated[int, _number(DAYS, "Days until the token ends.")]
+LogCount = Annotated[int, _number(COUNT, "Number of entries.")]
 
 # Examples
 Total = Annotated[int, _number(COUNT, "Total number of shells.")]

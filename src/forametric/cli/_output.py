@@ -16,7 +16,7 @@ import logging
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -290,10 +290,15 @@ def _lines(figures: Mapping[str, Any]) -> str:
 
 
 def _table(table: pd.DataFrame) -> Table:
-    printed = Table()
-    for column in table.columns:
-        printed.add_column(Text(printable(column)))
-    for row in table.head(ROWS_SHOWN).itertuples(index=False):
-        cells = (f"{cell:.3f}" if isinstance(cell, float) else printable(cell) for cell in row)
-        printed.add_row(*(Text(cell) for cell in cells))
-    return printed
+    return make_table(table.columns, table.head(ROWS_SHOWN).itertuples(index=False))
+
+
+def make_table(columns: Iterable[object], rows: Iterable[Iterable[object]]) -> Table:
+    """A table for `say`; a cell may have several lines, and a number gets three decimals."""
+    table = Table()
+    for column in columns:
+        table.add_column(Text(printable(column)))
+    for row in rows:
+        cells = (f"{cell:.3f}" if isinstance(cell, float) else cell for cell in row)
+        table.add_row(*(Text(printable(cell, keep="\n")) for cell in cells))
+    return table

@@ -190,17 +190,15 @@ def serve(
     from forametric.server.access.database import AccessDatabase
     from forametric.server.lab import open_projects
     from forametric.server.request_checks import PublicAddress
-    from forametric.utils.locks import one_writer
 
     public = PublicAddress.parse(proxy)
     known = Accounts(AccessDatabase.open(accounts))
     run.refuse_without_users(known)
-    sessions = open_projects(projects)
-
-    def report(address: str) -> None:
-        say(f"{', '.join(sessions)}: {address}\nCtrl-C stops the server.")
 
     with ExitStack() as locks:
-        for session in sessions.values():
-            locks.enter_context(one_writer(session.project.folder))
+        sessions = open_projects(projects, locks)
+
+        def report(address: str) -> None:
+            say(f"{', '.join(sessions)}: {address}\nCtrl-C stops the server.")
+
         run.serve_lab(sessions, known, host=host, port=port, report=report, proxy=public)

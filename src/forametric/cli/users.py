@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import getpass
-import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
-from rich.markup import escape
-from rich.table import Table
 
 from forametric.cli import _options as opt
-from forametric.cli._output import say
+from forametric.cli._output import make_table, say
+from forametric.utils.text import to_json
 
 if TYPE_CHECKING:
     from forametric.server.access.accounts import Accounts
@@ -49,7 +47,7 @@ def add(
     given = None if no_password else _new_password()
     added = known.add(name, Role(role.value), given)
     _note(known, "user added", f"{added.name}, {added.role}")
-    say(escape(f"{added.name} is added: {added.role}"))
+    say(f"{added.name} is added: {added.role}")
 
 
 def role(name: opt.UserName, role: opt.NewRole, accounts: opt.AccountsFile = opt.ACCOUNTS) -> None:
@@ -62,7 +60,7 @@ def role(name: opt.UserName, role: opt.NewRole, accounts: opt.AccountsFile = opt
     known = _open(accounts)
     changed = known.set_role(name, Role(role.value))
     _note(known, "role changed", f"{changed.name}, {changed.role}")
-    say(escape(f"{changed.name} is {changed.role} now"))
+    say(f"{changed.name} is {changed.role} now")
 
 
 def password(name: opt.UserName, accounts: opt.AccountsFile = opt.ACCOUNTS) -> None:
@@ -74,7 +72,7 @@ def password(name: opt.UserName, accounts: opt.AccountsFile = opt.ACCOUNTS) -> N
     known.required(name)
     changed = known.set_password(name, _new_password())
     _note(known, "password changed", changed.name)
-    say(escape(f"{changed.name} has another password"))
+    say(f"{changed.name} has another password")
 
 
 def remove(name: opt.UserName, accounts: opt.AccountsFile = opt.ACCOUNTS) -> None:
@@ -85,7 +83,7 @@ def remove(name: opt.UserName, accounts: opt.AccountsFile = opt.ACCOUNTS) -> Non
     known = _open(accounts)
     removed = known.remove(name)
     _note(known, "user removed", removed.name)
-    say(escape(f"{removed.name} is removed"))
+    say(f"{removed.name} is removed")
 
 
 def token(
@@ -101,7 +99,7 @@ def token(
     known = _open(accounts)
     made = known.add_token(name, label, days)
     _note(known, "token made", f"{name}, {label}")
-    print(made)
+    say(made)
 
 
 def revoke(
@@ -114,7 +112,7 @@ def revoke(
     known = _open(accounts)
     known.revoke_token(name, label)
     _note(known, "token revoked", f"{name}, {label}")
-    say(escape(f"the token {label} of {name} is removed"))
+    say(f"the token {label} of {name} is removed")
 
 
 def list_users(accounts: opt.AccountsFile = opt.ACCOUNTS, as_json: opt.Json = False) -> None:
@@ -124,14 +122,13 @@ def list_users(accounts: opt.AccountsFile = opt.ACCOUNTS, as_json: opt.Json = Fa
     """
     rows = _open(accounts).list()
     if as_json:
-        print(json.dumps([asdict(row) for row in rows], indent=2, ensure_ascii=False))
+        say(to_json([asdict(row) for row in rows], ascii_only=True))
         return
-    table = Table("name", "role", "password", "tokens")
+    cells = []
     for row in rows:
         tokens = "\n".join(f"{label}, until {end}" for label, end in row.tokens.items())
-        cells = (row.name, row.role, "yes" if row.has_password else "no", tokens)
-        table.add_row(*(escape(cell) for cell in cells))
-    say(table)
+        cells.append((row.name, row.role, "yes" if row.has_password else "no", tokens))
+    say(make_table(("name", "role", "password", "tokens"), cells))
 
 
 def show_log(
@@ -147,15 +144,10 @@ def show_log(
 
     entries = AccessLog(_open(accounts).database).entries(count=count)[::-1]
     if as_json:
-        print(json.dumps([asdict(entry) for entry in entries], indent=2, ensure_ascii=False))
+        say(to_json([asdict(entry) for entry in entries], ascii_only=True))
         return
-    table = Table("time", "user", "address", "project", "action", "detail")
-    for entry in entries:
-        cells = (
-            entry.time, entry.user, entry.address, entry.project, entry.action, entry.detail,
-        )  # fmt: skip
-        table.add_row(*(escape(cell) for cell in cells))
-    say(table)
+    columns = ("time", "user", "address", "project", "action", "detail")
+    say(make_table(columns, ([getattr(entry, name) for name in columns] for entry in entries)))
 
 
 def _open(path: Path) -> Accounts:

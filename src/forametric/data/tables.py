@@ -174,7 +174,9 @@ def read_parquet(path: Path) -> pd.DataFrame:
             if cells > 100 * MAX_CELLS:
                 raise InputError(f"{path} has {cells:,} cells, which is too many.")
             check_header(file.schema_arrow.names, path)
-            table: pd.DataFrame = file.read().to_pandas()
+            cells_read = file.read()
+            cells_read.validate(full=True)  # else text that is not UTF-8 fails much later
+            table: pd.DataFrame = cells_read.to_pandas()
     except (InputError, MemoryError):
         raise
     except FileNotFoundError:

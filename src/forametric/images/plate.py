@@ -102,9 +102,9 @@ def read_plate(image: Pixels, bar_um: float | None = None) -> Plate:
         Its box is the whole image if there is neither a label nor a border.
     """
     whole = Plate((0, image.shape[0], 0, image.shape[1]))
-    if min(image.shape[:2]) < SMALLEST:
-        return whole
     factor = max(1, -(-max(image.shape[:2]) // LONGEST))
+    if min(image.shape[:2]) < SMALLEST * factor:
+        return whole
     found = _read_grey(_grey(image, factor), bar_um)
     if found is None:
         return whole
@@ -126,10 +126,10 @@ def _grey(image: Pixels, factor: int) -> Grey:
         bottom = min(top + at_once, height)
         strip = image[top * factor : bottom * factor, : width * factor]
         # Adding slices is five times as fast as the mean over an axis.
-        total = np.zeros((bottom - top, width), np.int32)
+        total = np.zeros((bottom - top, width), np.int16 if factor <= 6 else np.int32)
         for row, column, channel in np.ndindex(factor, factor, 3):
             total += strip[row::factor, column::factor, channel]
-        grey[top:bottom] = total // (3 * factor**2)
+        grey[top:bottom] = total // total.dtype.type(3 * factor**2)
     return grey
 
 

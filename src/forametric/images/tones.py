@@ -5,7 +5,7 @@ colors. A hot or dead pixel must not decide them, and a small bright specimen on
 not be clipped. Therefore the image is divided into blocks of 5 by 5 pixels. Of each block and color
 the tenth darkest and the tenth brightest pixel are taken: up to nine deviating pixels have no
 influence, and whatever is seven pixels wide has. The darkest and the brightest value are those of
-the image, but at most half of the range of the blocks outside that range. If the blocks show
+the image, but at most a quarter of the range of the blocks outside that range. If the blocks show
 one value only, they are those of the image.
 """
 
@@ -19,7 +19,7 @@ from forametric.images.colors import STRIP, strips
 
 BLOCK = 5  # pixels
 IGNORED = 9  # pixels of a block
-MARGIN = 0.5  # of the range of the blocks
+MARGIN = 0.25  # of the range of the blocks
 LARGEST = 1e300  # greatest value, so that differences do not overflow
 
 
@@ -60,7 +60,7 @@ def tone_range(image: AnyArray) -> tuple[float, float]:
     (0.0, 99.0)
     >>> ramp[7, 7] = 65535
     >>> tone_range(ramp)
-    (0.0, 146.5)
+    (0.0, 122.25)
     """
     low, high = np.inf, -np.inf
     for rows in strips(image):

@@ -60,7 +60,7 @@ class LimitedProtocol(H11Protocol):
     _refused = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Accept a connection, where needed in place of one that waits, or refuse it."""
+        """Accept a connection, if need be in place of another one, or refuse it."""
         super().connection_made(transport)
         self._expect("head", HEAD_SECONDS)
         others = [other for other in self._all_open() if other is not self]

@@ -49,4 +49,5 @@ PROBABILITY = Range(0, 1)
 SHARE = Range(0, 1, inside=True)
 LENGTH = Range(0, 1e9, inside=True)  # in µm, or in pixels
 SIDE = Range(16, 4096, whole=True)  # of a simulated image, in pixels
+DAYS = Range(1, 3650, whole=True)
 PORT = Range(0, 65535, whole=True)

@@ -14,8 +14,6 @@ from typing import Any
 _OBEYED = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 LONGEST = 48  # characters of a name in a figure
 _JOINERS = "\u200c\u200d"  # needed to write Persian, Hindi and others; they reorder nothing
-
-
 # Half of a surrogate pair. In a file name it is Python's sign for a byte that is not UTF-8.
 _SURROGATE = re.compile("[\\ud800-\\udfff]")
 
@@ -73,9 +71,7 @@ def to_json(data: Any, *, indent: int | None = 2, ascii_only: bool = False) -> s
     >>> to_json({"f1": float("nan"), "taxa": ("a", "b")}, indent=None)
     '{"f1": null, "taxa": ["a", "b"]}'
     """
-    text = json.dumps(_plain(data), indent=indent, ensure_ascii=ascii_only, allow_nan=False)
-    # Half of a surrogate pair, which stands for a byte in a path, has no UTF-8, but an escape.
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+    return json.dumps(_plain(data), indent=indent, ensure_ascii=ascii_only, allow_nan=False)
 
 
 def first_line(error: Exception) -> str:

@@ -11,17 +11,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from forametric.data.importers import import_collection
 from forametric.data.importers.slides import segment_slides
 from forametric.data.sources import open_collection
 from forametric.errors import ImageError, InputError
-from forametric.images import decode, load_images
+from forametric.images import crop_plate, decode, load_images
 from forametric.images import decode as decode_module
 from forametric.images.listing import image_files
 from forametric.images.memory import LIMIT, MemoryBudget
 from forametric.images.pixel_size import um_per_px_of
+from forametric.images.plate import read_plate
 from tests.support.tiff import write_tiff
 
 needs_pipes = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
@@ -111,6 +112,29 @@ def test_a_hostile_file_is_refused_before_it_takes_memory(tmp_path, kind, monkey
 def test_the_message_tells_the_memory_that_would_be_needed(tmp_path):
     with pytest.raises(ImageError, match=r"needs 7\.5 GB of memory; at most 1\.6 GB"):
         decode(HOSTILE["float64 RGB"](tmp_path))
+
+
+@pytest.mark.parametrize("shape", [(96, 20_000), (9000, 100), (96, 4001), (500, 4100)])
+def test_very_long_images_are_cropped_without_failing(shape):
+    image = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
+    assert crop_plate(image).shape == image.shape
+
+
+def test_the_label_of_a_very_large_plate_is_found():
+    """It is looked for in a reduced image; the box and the scale are those of the whole."""
+    small = Image.new("RGB", (640, 800))
+    pen = ImageDraw.Draw(small)
+    pen.ellipse((150, 150, 490, 490), fill=(180, 170, 160))
+    pen.rectangle((0, 640, 640, 800), fill="white")
+    pen.rectangle((220, 660, 419, 664), fill="black")
+    pen.rectangle((295, 680, 344, 684), fill="black")
+    for at in range(20):
+        pen.rectangle((100 + 20 * at, 730, 108 + 20 * at, 745), fill="black")
+    large = small.resize((640 * 7, 800 * 7), Image.Resampling.NEAREST)
+    one, seven = read_plate(np.asarray(small)), read_plate(np.asarray(large))
+    assert one.box[1] == 640
+    assert abs(seven.box[1] - 7 * 640) <= 14
+    assert seven.um_per_px == pytest.approx(one.um_per_px / 7, rel=0.02)
 
 
 def test_threads_wait_for_the_memory_of_others():

@@ -49,7 +49,9 @@ def test_a_signal_ends_training_with_the_server_and_keeps_the_decisions(folder, 
                 {"specimen": one["id"], "verdict": "taxon", "taxon": one["suggested"]}
                 for one in queue
             ]
-            client.post("/api/decisions", json={"reviewer": "A", "decisions": decisions})
+            batch = {"reviewer": "A", "decisions": decisions}
+            recorded = client.post("/api/decisions", json=batch).json()
+            assert len(recorded["numbers"]) == 20
             assert client.post("/api/models").json() == {"started": True}
         trainings = wait_until(lambda: _children(process.pid))
         process.send_signal(sent)

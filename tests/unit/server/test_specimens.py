@@ -135,7 +135,7 @@ def test_a_missing_image_file_is_reported_and_everything_else_works(folder, more
     with client_of(session) as client:
         got = client.get(f"/api/image?specimen={specimen}")
         assert got.status_code == 404
-        assert "cannot be opened" in got.json()["detail"]
+        assert "does not exist" in got.json()["detail"]
         assert client.get("/api/sheets/0").status_code == 200
         assert decide(client, specimen, "Aa bb").status_code == 200
         assert client.get("/api/status").json()["collection_changed"] is False

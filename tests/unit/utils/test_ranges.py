@@ -51,8 +51,8 @@ def test_every_function_of_python_checks_its_numbers(shells, tmp_path):
         lambda: fm.simulation.write_dataset(tmp_path / "s", total=0),
         lambda: fm.simulation.write_dataset(tmp_path / "s", seed=-1),
         lambda: fm.simulation.write_dataset(tmp_path / "s", size=10**6),
-        lambda: fm.import_collection(tmp_path, tmp_path / "c", bar_um=math.nan),
-        lambda: fm.segment_slides(tmp_path, tmp_path / "c", um_per_px=0),
+        lambda: fm.import_collection(shells.images, tmp_path / "c", bar_um=math.nan),
+        lambda: fm.segment_slides(shells.images, tmp_path / "c", um_per_px=0),
         lambda: fm.discover_unknown(None, shells, n_groups=0),
     )
     for call in refused:

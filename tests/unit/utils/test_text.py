@@ -9,7 +9,7 @@ import pandas as pd
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forametric.utils.files import read_json, write_json
+from forametric.utils.files import write_json
 from forametric.utils.text import printable, to_json
 
 
@@ -57,8 +57,3 @@ def test_json_in_ascii_keeps_every_character():
     assert text.isascii()
     assert "\x1b" not in text
     assert json.loads(text) == names
-
-
-def test_json_in_a_file_keeps_paths_that_are_not_utf_8(tmp_path):
-    write_json(tmp_path / "a.json", {"source": "sp\udce9 Ελλάδα"})
-    assert read_json(tmp_path / "a.json") == {"source": "sp\udce9 Ελλάδα"}

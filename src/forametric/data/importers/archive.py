@@ -36,7 +36,7 @@ def unpack(archive: Path, folder: Path) -> None:
         would unpack to over 200 times its size.
     """
     with _opened(archive) as file:
-        entries = [e for e in file.infolist() if not e.is_dir()]
+        entries = [e for e in file.infolist() if not e.filename.endswith("/")]
         total = sum(e.file_size for e in entries)
         if total > max(ALWAYS_ALLOWED, MAX_RATIO * archive.stat().st_size):
             raise InputError(
@@ -54,7 +54,7 @@ def unpack(archive: Path, folder: Path) -> None:
 def names_in(archive: Path) -> list[str]:
     """The names of the files in an archive; `InputError` when it is damaged."""
     with _opened(archive) as file:
-        return [entry.filename for entry in file.infolist() if not entry.is_dir()]
+        return [entry.filename for entry in file.infolist() if entry.filename[-1:] != "/"]
 
 
 @contextmanager
