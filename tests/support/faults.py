@@ -31,7 +31,7 @@ from PIL import Image
 
 from tests.support.tiny import SETTINGS, Tiny
 
-PATIENCE = 120  # seconds for one run
+PATIENCE = 300  # seconds for one run
 QUICK = [word for setting in SETTINGS for word in ("--set", setting)]
 FULL = 4  # MB of the disk that is full
 
@@ -104,7 +104,7 @@ def rows() -> list[Row]:
             ],
             "b",
         ),
-        Row("calibrate", [m, "{in}/val", "--split", "subset", "-o", "{out}/m"], "m"),
+        Row("calibrate", [m, "{tiny}/val", "--split", "subset", "-o", "{out}/m"], "m"),
         Row("add", [m, more, "-o", "{out}/m"], "m"),
         Row("recipes", []),
         Row("identify", [m, more, "-o", "{out}/n.csv"], "n.csv"),
@@ -455,7 +455,9 @@ def make_inputs(tiny: Tiny) -> None:
     names.assign(expert="Orbulina universa").to_csv(folder / "names.csv", index=False)
     shutil.copy(tiny.store, folder / "d.sqlite")
     more = Collection.open(tiny.more)
-    Collection(more.specimens.assign(subset="val"), more.images, more.info).save(folder / "val")
+    Collection(more.specimens.assign(subset="val"), more.images, more.info).save(
+        tiny.folder / "val", overwrite=True
+    )
     _lab(tiny, folder)
     (folder / "done").touch()
 
