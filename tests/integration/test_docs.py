@@ -36,7 +36,7 @@ def test_the_blocks_of_a_page_run_in_order_in_an_empty_folder(document, workshop
 
 @pytest.mark.parametrize("document", **names(PROSE))
 def test_every_block_says_what_it_is(document):
-    languages = {"sh", "python", "text", "r"}
+    languages = {"sh", "python", "text", "r", "nginx"}
     for block in blocks_of(document):
         assert block.language in languages, f"{block.place} is fenced as {block.language!r}"
         for need in block.needs:

@@ -170,6 +170,10 @@ def check_arguments(arguments: list[str]) -> str:
     command = group.commands.get(verb)
     if command is None:
         return f"no verb {verb!r}"
+    if hasattr(command, "commands") and rest:  # a verb of verbs, such as users
+        verb, command = f"{verb} {rest[0]}", command.commands.get(rest[0])
+        if command is None:
+            return f"no verb {verb!r}"
     known = {o for p in command.params for o in (*p.opts, *p.secondary_opts)} | {"--help"}
     unknown = [word for word in rest if re.match(r"--?[a-z]", word) and word not in known]
     return f"{verb} has no option {', '.join(unknown)}" if unknown else ""

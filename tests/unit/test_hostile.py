@@ -8,10 +8,7 @@ import pytest
 from tests.support.hostile import CASES, SLOW, Box
 
 # Cases that are not right yet, each with its reason.
-PENDING = {
-    "damaged_excel_files": "the sentence about a damaged workbook quotes its bytes",
-    "quotes_and_backslashes_in_darwin_core": "the quotes of a name are not in the archive",
-}
+PENDING: dict[str, str] = {}
 
 
 def _marked(name):

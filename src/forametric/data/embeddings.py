@@ -250,6 +250,7 @@ def _read(
                 start += len(batch)
                 tables.append(batch.select(texts))
         table = pa.Table.from_batches(tables, pa.schema([schema.field(t) for t in texts]))
+        table.validate(full=True)  # else text that is not UTF-8 fails much later
         table = table.to_pandas().reset_index(drop=True)
     except damaged as error:
         raise InputError(

@@ -69,6 +69,11 @@ STEPS = sql.Table(
     sqlite_autoincrement=True,
 )
 COLUMNS = [column.name for column in DECISIONS.columns]
+TYPES: dict[str, set[type]] = {  # of the values of a column; the others are text
+    "number": {int},
+    "probability": {float, int, type(None)},
+    "undoes": {int, type(None)},
+}
 
 # Triggers that refuse changes, whichever program opens the database.
 _TRIGGERS = {
@@ -185,6 +190,8 @@ class DecisionStore:
     def _check_version(self, database: sql.Connection) -> str | None:
         query = sql.select(_metadata.c.value).where(_metadata.c.key == "version")
         version = database.execute(query).scalar()
+        if version is not None and not (version.isascii() and version.isdigit()):
+            raise InputError(f"{self.place} is damaged: its version is {version!r}.")
         if version is not None and int(version) > VERSION:
             raise InputError(
                 f"{self.place} has version {version}; this Forametric reads {VERSION}. Update it."
@@ -260,15 +267,14 @@ class DecisionStore:
             rows = database.execute(query).all()
         return [(row.number, row.reviewer, json.loads(row.step)) for row in rows]
 
-    @staticmethod
-    def _history_of(database: sql.Connection, decisions: Sequence[Decision]) -> pd.DataFrame:
+    def _history_of(self, database: sql.Connection, decisions: Sequence[Decision]) -> pd.DataFrame:
         """The rows about the specimens of some decisions."""
         specimens = sorted({decision.specimen for decision in decisions})
         rows: list[Any] = []
         for start in range(0, len(specimens), MAX_NAMED):
             named = DECISIONS.c.specimen.in_(specimens[start : start + MAX_NAMED])
             rows += database.execute(sql.select(DECISIONS).where(named)).all()
-        history = pd.DataFrame(rows, columns=COLUMNS)
+        history = self._table(rows)
         return history.sort_values("number", ignore_index=True)
 
     def _add(
@@ -327,10 +333,19 @@ class DecisionStore:
             query = query.where(DECISIONS.c.specimen.in_(list(specimens)))
         with self.database.reading() as database:
             rows = database.execute(query.order_by(DECISIONS.c.number)).all()
-        history = pd.DataFrame(rows, columns=COLUMNS)
+        history = self._table(rows)
         if specimens is None or few:
             return history
         return history[history["specimen"].isin(set(specimens))].reset_index(drop=True)
+
+    def _table(self, rows: Sequence[sql.Row[Any]]) -> pd.DataFrame:
+        """Rows as a table; `InputError` where a value is not of its column: SQLite takes any."""
+        for name, values in zip(COLUMNS, zip(*rows, strict=True), strict=False):
+            allowed = TYPES.get(name, {str})
+            if not set(map(type, values)) <= allowed:
+                wrong = next(value for value in values if type(value) not in allowed)
+                raise InputError(f"{self.place} is damaged: its {name} {wrong!r:.60} is not valid.")
+        return pd.DataFrame(rows, columns=COLUMNS)
 
     def write_csv(self, path: PathLike) -> Path:
         """Write the whole history as CSV; returns the path."""

@@ -158,8 +158,10 @@ def resumable_folder(
                     f"finish it with those, remove the folder, or pass --overwrite."
                 )
             remove_working_folder(output)
-            work.mkdir()
-            Manifest(run=run).write(work)
+            new = _temporary(output, "partial")  # a folder of this name always has its manifest
+            new.mkdir()
+            Manifest(run=run).write(new)
+            new.rename(work)
         yield work
 
 

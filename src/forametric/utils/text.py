@@ -13,6 +13,7 @@ from typing import Any
 # reorder or hide text, separators of lines, and the halves of bytes that are not UTF-8.
 _OBEYED = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 LONGEST = 48  # characters of a name in a figure
+LONGEST_REASON = 200  # characters of a library's message, which may quote a damaged file
 _JOINERS = "\u200c\u200d"  # needed to write Persian, Hindi and others; they reorder nothing
 # Half of a surrogate pair. In a file name it is Python's sign for a byte that is not UTF-8.
 _SURROGATE = re.compile("[\\ud800-\\udfff]")
@@ -75,8 +76,9 @@ def to_json(data: Any, *, indent: int | None = 2, ascii_only: bool = False) -> s
 
 
 def first_line(error: Exception) -> str:
-    """What an error of another library says, in one line."""
-    return next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+    """What an error of another library says, in one line that can be printed."""
+    said = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+    return printable(said if len(said) <= LONGEST_REASON else f"{said[:LONGEST_REASON]}…")
 
 
 def _plain(value: Any) -> Any:
