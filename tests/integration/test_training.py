@@ -80,7 +80,9 @@ def test_a_results_folder_says_how_to_reproduce_it(
     assert again.returncode == 0, again.stderr
     a, b = (f / "weights.safetensors" for f in (model_folder, tmp_path / "n"))
     assert a.read_bytes() == b.read_bytes()
-    foreign = forametric("train", shells_folder, "--reproduce", tmp_path, "-o", tmp_path / "x")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    foreign = forametric("train", shells_folder, "--reproduce", empty, "-o", tmp_path / "x")
     assert foreign.returncode == 2
     assert "was not written by this version's evaluate" in foreign.stderr
 

@@ -1,5 +1,6 @@
 """Review projects, sessions and servers for tests: fixtures to import into a conftest, helpers."""
 
+import asyncio
 import json
 import os
 import re
@@ -8,9 +9,11 @@ import struct
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, TypeVar
 
 import pytest
 from starlette.testclient import TestClient
@@ -23,6 +26,7 @@ from forametric.server.access.middleware import Access
 from forametric.server.app import make_app
 from forametric.server.session import ReviewSession
 
+Result = TypeVar("Result")
 TOKEN = "a-token-for-tests"
 ADDRESS = "http://127.0.0.1:8765"
 HEADERS = {"Authorization": f"Bearer {TOKEN}"}
@@ -158,3 +162,9 @@ def wait_until(condition):
             return found
         threading.Event().wait(0.1)
     raise AssertionError("it does not become true")
+
+
+def run_alone(coroutine: Coroutine[Any, Any, Result]) -> Result:
+    """Run it in a thread of its own: the browser of other tests leaves a loop in this one."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, coroutine).result()

@@ -7,7 +7,6 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import numpy as np
 import pytest
@@ -20,7 +19,6 @@ from forametric.simulation import render_shell
 from tests.support.cli import FORMS, QUICK, forametric
 
 SLOW = {"train", "evaluate", "benchmark", "demo"}  # these take seconds
-UNTRIED = {"serve"}  # its quick command fails here; its server is tested on its own
 ASKS = {"download"}  # the network is what it is for
 
 
@@ -45,7 +43,7 @@ def command(request, tmp_path, monkeypatch):
     def arguments(verb: str) -> list[str]:
         made = {name: request.getfixturevalue(name) for name in _FIXTURES}
         if verb in ("review", "serve"):  # everything but serving
-            monkeypatch.setattr("uvicorn.Server.run", mock.Mock())
+            monkeypatch.setattr("forametric.server.run._serve", _close)
         if verb == "users password":
             monkeypatch.setattr("sys.stdin", io.StringIO("a long new password\n"))
         if verb == "simulate":  # in one process, which starts at once
@@ -56,6 +54,14 @@ def command(request, tmp_path, monkeypatch):
         return [*verb.split(), *map(str, _arguments(verb, tmp_path, **made))]
 
     return arguments
+
+
+def _close(app, sessions, access, listening, proxy) -> None:
+    """In place of serving: close what was opened."""
+    listening.close()
+    for session in sessions:
+        session.close()
+    access.database.close()
 
 
 _FIXTURES = ("shells_folder", "more_shells", "split_file", "model_folder", "calibrated_folder")

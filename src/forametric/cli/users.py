@@ -17,7 +17,11 @@ from forametric.utils.text import to_json
 if TYPE_CHECKING:
     from forametric.server.access.accounts import Accounts
 
-users = typer.Typer(no_args_is_help=True, help="The people who may use a server, and its log.")
+users = typer.Typer(
+    no_args_is_help=True,
+    help="The people who may use a server, and its log.\n\n"
+    'Example: forametric users add "K. Lee" --role curator --accounts accounts.sqlite',
+)
 
 
 def register(app: typer.Typer) -> None:

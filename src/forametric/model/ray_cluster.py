@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import socket
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -86,7 +87,8 @@ def embed_on_cluster(
         if left:
             _connect(address)
             logging.getLogger("ray.data").setLevel(logging.ERROR)  # the bar below says how it goes
-            context = ray.data.DataContext.get_current()
+            with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
+                context = ray.data.DataContext.get_current()  # warns of its own settings
             context.enable_progress_bars = context.enable_operator_progress_bars = False
             made = ray.data.from_items(
                 [{"part": number} for number in left], override_num_blocks=len(left)

@@ -9,6 +9,7 @@ import pandas as pd
 
 from forametric.analysis.check import COLUMNS, check_embedded
 from forametric.data.tables import Column, read_table
+from forametric.errors import InputError
 from forametric.review.workspace import ReviewWorkspace
 from forametric.utils.outputs import write_csv
 
@@ -40,7 +41,10 @@ def open_findings(workspace: ReviewWorkspace, path: Path) -> pd.DataFrame | None
     """
     if not path.is_file():
         return None
-    table = read_table(path, TABLE).rows.reset_index(drop=True)
+    try:
+        table = read_table(path, TABLE).rows.reset_index(drop=True)
+    except InputError as error:
+        raise InputError(f"{error} Or check the collection again.") from None
     known = table[table["id"].isin(workspace.row_of)]
     rows = np.array([workspace.row_of[i] for i in known["id"]], int)
     findings: pd.DataFrame = known[~workspace.settled.is_settled[rows]].copy()

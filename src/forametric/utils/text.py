@@ -72,7 +72,9 @@ def to_json(data: Any, *, indent: int | None = 2, ascii_only: bool = False) -> s
     >>> to_json({"f1": float("nan"), "taxa": ("a", "b")}, indent=None)
     '{"f1": null, "taxa": ["a", "b"]}'
     """
-    return json.dumps(_plain(data), indent=indent, ensure_ascii=ascii_only, allow_nan=False)
+    text = json.dumps(_plain(data), indent=indent, ensure_ascii=ascii_only, allow_nan=False)
+    # Half of a surrogate pair, which stands for a byte in a path, has no UTF-8, but an escape.
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def first_line(error: Exception) -> str:

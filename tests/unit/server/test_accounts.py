@@ -22,7 +22,7 @@ from forametric.server.access.throttle import PAIR
 from forametric.server.app import make_app, make_interface, make_lab_app
 from forametric.server.routes import accounts as account_routes
 from forametric.server.routes import decisions, morphotypes, results, specimens
-from tests.support.serving import ADDRESS, next_specimens
+from tests.support.serving import ADDRESS, next_specimens, run_alone
 
 DOCS = Path(__file__).parents[3] / "docs" / "review.md"
 ROUTERS = [module.router for module in (account_routes, decisions, morphotypes, results, specimens)]
@@ -321,7 +321,7 @@ def test_many_log_ins_at_once_are_delayed_too(lab, monkeypatch):
             answers = [client.post("/login", data=form) for _ in range(30)]
             return [answer.status_code for answer in await asyncio.gather(*answers)]
 
-    statuses = asyncio.run(guess_together())
+    statuses = run_alone(guess_together())
     assert set(statuses) == {401, 429}
     assert len(hashed) <= PAIR.free + MOST_LOG_INS
 

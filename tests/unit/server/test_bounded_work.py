@@ -9,6 +9,7 @@ from starlette.requests import ClientDisconnect
 
 from forametric.errors import InputError
 from forametric.server.bounded_work import BoundedWork, BusyError
+from tests.support.serving import run_alone
 
 
 class _Client:
@@ -37,7 +38,7 @@ def test_work_of_a_client_that_has_left_is_not_begun():
         release.set()
         await asyncio.gather(first, third)
 
-    asyncio.run(scenario())
+    run_alone(scenario())
     queue.close()
     assert done == ["third"]
 
@@ -54,7 +55,7 @@ def test_a_client_that_leaves_is_not_waited_for():
             await task
         release.set()
 
-    asyncio.run(scenario())
+    run_alone(scenario())
     queue.close()
 
 
@@ -69,7 +70,7 @@ def test_an_error_of_the_work_arrives_and_frees_its_place():
             with pytest.raises(InputError, match="no image"), queue.place():
                 await queue.run(_Client(), fail)
 
-    asyncio.run(scenario())
+    run_alone(scenario())
     queue.close()
 
 

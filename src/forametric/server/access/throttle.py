@@ -29,7 +29,7 @@ class Limit:
         """
         if failures < self.free:
             return 0.0
-        return min(2.0 ** min(failures - self.free, 60), self.longest)
+        return min(2.0 ** min(failures - self.free, 60), float(self.longest))
 
 
 # A client that guesses the password of one account is soon stopped. Others at its address, and
