@@ -6,7 +6,7 @@ import typer
 
 import forametric as fm
 from forametric.cli import _options as opt
-from forametric.cli._output import finish, refuse_file, refuse_folder, write_skipped
+from forametric.cli._output import finish, refuse_file, refuse_folder, skipped_file, write_skipped
 from forametric.errors import InputError
 
 
@@ -72,13 +72,13 @@ def embed(
     """
     if store and not cluster:
         raise InputError("--images only goes with --cluster.")
-    if not cluster:
-        refuse_file(output, overwrite, model, images, skipped=True)
     if cluster:
+        refuse_file(skipped_file(output), overwrite, model, images)
         skipped = fm.embed_on_cluster(
             model, images, output, cluster, images=store, overwrite=overwrite
         )
     else:
+        refuse_file(output, overwrite, model, images, skipped=True)
         skipped = fm.embed_to_file(fm.Model.load(model), images, output, overwrite=overwrite)
     finish({}, output, as_json, skipped=skipped, listed=write_skipped(skipped, output))
 

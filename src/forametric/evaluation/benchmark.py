@@ -49,6 +49,7 @@ from forametric.utils.ranges import COUNT, NUMBER
 from forametric.utils.results import Result
 
 MARKER, RUN, FAILED = "benchmark.json", "run.json", "failed.txt"
+TRAINED = "training.json"  # of a run whose model was trained and evaluated
 
 
 @dataclass(frozen=True, eq=False)
@@ -217,19 +218,28 @@ def _working_folder(
         if overwrite:
             remove_working_folder(output)
         with resumable_folder(output, {"benchmark": 1}, overwrite or extended) as work:
-            new = not (work / MARKER).is_file()
-            if new and extended:
-                for name in ("runs", "splits"):
-                    if (output / name).is_dir():
-                        shutil.copytree(output / name, work / name, dirs_exist_ok=True)
+            if extended:
+                _take_over(output, work)
             made_by = {"made_by": f"forametric {__version__}", "hardware": hardware()}
             write_json(work / MARKER, made_by)
             try:
                 yield work
             except InputError:
-                if new:  # it has nothing to resume from
-                    remove_working_folder(output)
+                finished = work.glob(f"runs/*/*/{TRAINED}")
+                if all((output / run.relative_to(work)).exists() for run in finished):
+                    remove_working_folder(output)  # it has nothing to resume from
                 raise
+
+
+def _take_over(output: Path, work: Path) -> None:
+    """Copy the runs and splits of an earlier benchmark that the working folder lacks."""
+    for run in output.glob("runs/*/*"):
+        if not (work / run.relative_to(output)).exists():
+            shutil.copytree(run, work / run.relative_to(output))
+    for split in output.glob("splits/*"):
+        if not (work / "splits" / split.name).exists():
+            (work / "splits").mkdir(exist_ok=True)
+            shutil.copy2(split, work / "splits")
 
 
 def _planned(
@@ -325,17 +335,19 @@ def _carry_out(run: Run) -> None:
     failed.unlink(missing_ok=True)
     try:
         train(run.split, run.recipe, place, seed=run.seed)
+        model = Model.load(place)  # as a user would have it
+        evaluation = evaluate(model, run.split)
     except InputError as error:
         write_text(failed, str(error))
         remove_working_folder(place)
+        remove_folder(place)
         return
-    model = Model.load(place)  # as a user would have it
     seen, seconds = model.card.training["images"], model.card.training["seconds"]
     write_json(
-        run.folder / "training.json",
+        run.folder / TRAINED,
         {"seconds": seconds, "images_per_second": round(seen / max(seconds, 1e-9), 1)},
     )
-    evaluate(model, run.split).save(run.folder / "results", overwrite=True)
+    evaluation.save(run.folder / "results", overwrite=True)
     remove_folder(place)  # tens of megabytes each; the same command makes it again
 
 
@@ -352,7 +364,7 @@ def _row(run: Run, output: Path, paper: bool) -> dict[str, Any]:
     if not (results / "metrics.json").is_file():
         return {**row, "failed": (run.folder / FAILED).read_text(encoding="utf-8")}
     metrics = read_json(results / "metrics.json")
-    training = read_json(run.folder / "training.json")
+    training = read_json(run.folder / TRAINED)
     if paper:
         metrics |= karaderi2022.without_dominant(results, metrics)
     flat = pd.json_normalize(metrics).iloc[0].fillna(np.nan).to_dict()  # null: not a number

@@ -13,6 +13,7 @@ import sqlalchemy as sql
 
 from forametric._typing import PathLike
 from forametric.errors import InputError
+from forametric.review.database import store_file
 from forametric.review.store import DECISIONS, STEPS, DecisionStore
 from forametric.utils.files import atomic_path
 
@@ -72,8 +73,10 @@ def copy_decisions(source: PathLike, target: PathLike) -> CopyReport:
         raise InputError(f"{target} is the store itself; name another output.")
     with closing(origin):
         if is_file and not (file.exists() and (file.is_dir() or file.stat().st_size)):
+            store_file(str(target))
             with atomic_path(file) as temporary:
                 report = _copy(origin, DecisionStore(temporary))
+                store_file(str(target))  # the log of another store would be applied to the copy
             return replace(report, place=str(target))
         return _copy(origin, DecisionStore(target))
 

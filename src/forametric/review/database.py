@@ -64,7 +64,7 @@ class Database:
     def __init__(self, place: PathLike) -> None:
         self.url = str(place)
         self.place = _without_password(self.url)
-        self.file = None if "://" in self.place else _file(self.place)
+        self.file = None if "://" in self.place else store_file(self.place)
         self.dialect = "postgresql" if self.file is None else "sqlite"
         # SQLite lets in by chance whoever waits for another thread; with a lock, nobody waits long.
         self._turns = threading.Lock()
@@ -191,7 +191,8 @@ class Database:
             self._finish()
 
 
-def _file(place: str) -> Path:
+def store_file(place: str) -> Path:
+    """The SQLite file of a store; `InputError` where a store can neither be nor be made."""
     if "\0" in place:
         raise InputError(f"{place!r} is not the name of a file.")
     file = Path(place).absolute()

@@ -153,6 +153,30 @@ def test_an_ecotaxa_archive_is_unpacked(tmp_path, picture):
     assert got.collection.path(0).is_relative_to(tmp_path / "collection" / "images")
 
 
+def test_what_was_unpacked_from_an_earlier_archive_is_not_mixed_in(tmp_path, picture, monkeypatch):
+    """An import is interrupted, and the archive replaced before it is repeated."""
+
+    def pack(name):
+        folder = ecotaxa(tmp_path / name, picture)
+        with zipfile.ZipFile(tmp_path / "export.zip", "w") as archive:
+            for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+                inside = path.relative_to(folder)
+                archive.write(
+                    path, inside.with_name(inside.name.replace("ecotaxa", f"ecotaxa_{name}"))
+                )
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    pack("old")
+    with monkeypatch.context() as patch:
+        patch.setattr("forametric.data.importers.importing._import", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            import_collection(tmp_path / "export.zip", tmp_path / "collection")
+    pack("new")
+    assert len(rows_of(tmp_path / "export.zip", tmp_path)[1]) == 3
+
+
 # ParticleTrieur
 
 

@@ -141,3 +141,37 @@ def test_a_benchmark_writes_its_tables_and_figures(shells_folder, tmp_path, runs
     table = (tmp_path / "b" / "table.md").read_text()
     assert table.startswith("| recipe | backbone | known: macro F1")
     assert len(pd.read_csv(tmp_path / "b" / "summary.csv")) == len(bench.table)
+
+
+def test_finished_runs_stay_when_a_later_step_is_refused(
+    shells_folder, tmp_path, runs, monkeypatch
+):
+    settings = {"output": tmp_path / "b", "repeats": 1, "held_out_taxa": 1}
+
+    def refuse(*_):
+        raise InputError("somebody has put files there")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "put_in_place", refuse)
+        with pytest.raises(InputError, match="somebody"):
+            benchmark(shells_folder, RECIPES, **settings)
+    assert len(benchmark(shells_folder, RECIPES, **settings)) == 2
+    assert len(runs) == 2, "no run is repeated"
+
+
+def test_an_interrupted_replacement_keeps_the_runs_that_are_there(
+    shells_folder, tmp_path, runs, monkeypatch
+):
+    """Repeated without --overwrite, a benchmark once lost the runs of the first one."""
+    settings = {"output": tmp_path / "b", "repeats": 1, "held_out_taxa": 1}
+    benchmark(shells_folder, RECIPES[:1], **settings)
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "put_in_place", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            benchmark(shells_folder, RECIPES[1:], overwrite=True, **settings)
+    benchmark(shells_folder, RECIPES[1:], **settings)
+    assert {run.name for run in (tmp_path / "b" / "runs").iterdir()} == {r.name for r in RECIPES}

@@ -163,3 +163,14 @@ def test_decisions_move_between_a_file_and_postgresql(store, postgresql, tmp_pat
     assert copy.steps() == store.steps()
     with pytest.raises(InputError, match="not changed"):
         copy_decisions(store.place, postgresql)
+
+
+def test_a_log_without_its_store_is_not_applied_to_what_is_restored(store, tmp_path):
+    """A killed server leaves a log; applied to another file, it would destroy it."""
+    store.close()
+    log = tmp_path / "restored.sqlite-wal"
+    log.write_bytes(b"x" * 4096)
+    with pytest.raises(InputError, match="holds decisions"):
+        copy_decisions(tmp_path / "decisions.sqlite", tmp_path / "restored.sqlite")
+    assert log.read_bytes() == b"x" * 4096
+    assert not (tmp_path / "restored.sqlite").exists()

@@ -162,6 +162,7 @@ def import_collection(
     _check_root(root, kind)
     settings = {
         "source": printable(str(source.absolute())),
+        "stamps": _stamps(source),
         "kind": kind,
         "bar_um": bar_um,
         "images_root": root and printable(str(root.absolute())),
@@ -172,6 +173,17 @@ def import_collection(
         except InputError:
             remove_working_folder(output)  # it has nothing to resume from
             raise
+
+
+def _stamps(source: Path) -> list[list[str | int]]:
+    """Names, sizes and times of the source's file, or of the archives in its folder.
+
+    What was unpacked from an archive that has changed since is not used again.
+    """
+    archives = [p for p in source.glob("*") if p.suffix.lower() == ".zip"]
+    files = sorted(archives) if source.is_dir() else [source]
+    stats = [(file.name, file.stat()) for file in files if file.is_file()]
+    return [[printable(name), stat.st_size, stat.st_mtime_ns] for name, stat in stats]
 
 
 def _check_root(root: Path | None, kind: str) -> None:
