@@ -103,6 +103,9 @@ class LimitedProtocol(H11Protocol):
             self.transport.close()
             return
         super().data_received(data)
+        self._note_awaited()
+
+    def _note_awaited(self) -> None:
         if self._is_idle():
             self._expect("head", HEAD_SECONDS)
         elif self.cycle.more_body:
@@ -116,6 +119,13 @@ class LimitedProtocol(H11Protocol):
         """Wait for nothing until the next request begins; uvicorn ends idle connections."""
         self._expect_nothing()
         super().on_response_complete()
+        if not self._is_idle():  # the next request was sent together with the last
+            self._note_awaited()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close an idle connection, without waiting for a client that takes nothing."""
+        if not self.transport.is_closing():
+            self._drop()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End the timers."""

@@ -104,6 +104,14 @@ def test_a_request_that_does_not_arrive_in_time_is_closed(served, monkeypatch, s
     assert _is_closed(served.open(sent))
 
 
+def test_a_request_sent_together_with_the_last_has_to_arrive_in_time(served, monkeypatch):
+    monkeypatch.setattr(connections, "BODY_SECONDS", 0.1)
+    post = b"POST / HTTP/1.1\r\nHost: here\r\nContent-Length: 9\r\n\r\nhalf"
+    connection = served.open(b"GET / HTTP/1.1\r\nHost: here\r\n\r\n" + post)
+    assert _answer(connection).endswith(b"ok")
+    assert _is_closed(connection)
+
+
 def test_a_client_that_sends_a_byte_now_and_then_gets_no_more_time(served, monkeypatch):
     monkeypatch.setattr(connections, "HEAD_SECONDS", 0.3)
     connection = served.open(b"GET / HTTP/1.1\r\n")

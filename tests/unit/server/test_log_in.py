@@ -231,7 +231,7 @@ def test_delays_grow_for_an_account_at_an_address_and_are_short_for_others():
         except TooManyAttemptsError as error:
             waits.append(error.seconds)
             clock.now += error.seconds
-        throttle.failed("10.0.0.1", "ANN")
+        throttle.failed("10.0.0.1", "Ann")
     assert waits[:4] == [1, 2, 4, 8]
     assert waits[-1] == PAIR.longest
     throttle.check("10.0.0.2", "Ann")
@@ -282,3 +282,11 @@ def test_the_token_is_neither_printed_nor_given_to_the_browser(session, monkeypa
     run.serve(session, host="127.0.0.1", port=0, token=TOKEN, browser=True, report=said.append)
     assert said == opened
     assert re.fullmatch(r"http://127\.0\.0\.1:\d+/\?code=[\w-]{43}", said[0])
+
+
+def test_guessing_with_a_wrong_code_is_slowed_down_in_a_sentence(session):
+    visitor = browser_of(session)
+    for _ in range(BY_ADDRESS.free + 1):
+        answer = visitor.get("/?code=wrong", headers={"Authorization": "Bearer wrong"})
+    assert answer.status_code == 429
+    assert "Retry-After" in answer.headers

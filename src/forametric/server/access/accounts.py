@@ -118,7 +118,7 @@ class Accounts:
         """
         name = checked_name(name)
         hashed = None if password is None else hash_password(password)
-        values = {"key": _key(name), "name": name, "role": role, "password": hashed}
+        values = {"key": account_key(name), "name": name, "role": role, "password": hashed}
         with self.database.writing() as database:
             if database.execute(_user(name)).first():
                 raise InputError(f"there is a user {name} already.")
@@ -129,7 +129,7 @@ class Accounts:
         """Remove a user with sessions and tokens; decisions stay. Raises `NotFoundError`."""
         account = self.required(name)
         with self.database.writing() as database:
-            database.execute(sql.delete(users).where(users.c.key == _key(name)))
+            database.execute(sql.delete(users).where(users.c.key == account_key(name)))
             database.execute(sql.delete(sessions).where(sessions.c.user == account.name))
         return account
 
@@ -137,7 +137,9 @@ class Accounts:
         """Give a user another role, at once; `NotFoundError` when there is no such user."""
         account = self.required(name)
         with self.database.writing() as database:
-            database.execute(sql.update(users).where(users.c.key == _key(name)).values(role=role))
+            database.execute(
+                sql.update(users).where(users.c.key == account_key(name)).values(role=role)
+            )
         return Account(account.name, role)
 
     def set_password(self, name: str, password: str) -> Account:
@@ -149,7 +151,7 @@ class Accounts:
             When the password is too short, or (`NotFoundError`) there is no such user.
         """
         account, hashed = self.required(name), hash_password(password)
-        chosen = users.c.key == _key(name)
+        chosen = users.c.key == account_key(name)
         with self.database.writing() as database:
             database.execute(sql.update(users).where(chosen).values(password=hashed))
             database.execute(sql.delete(sessions).where(sessions.c.user == account.name))
@@ -165,7 +167,7 @@ class Accounts:
         """
         self.required(name)
         token = TOKEN_PREFIX + random_secret()
-        values = {"hash": digest(token), "user": _key(name), "label": checked_name(label)}
+        values = {"hash": digest(token), "user": account_key(name), "label": checked_name(label)}
         chosen = (tokens.c.user == values["user"]) & (tokens.c.label == values["label"])
         with self.database.writing() as database:
             if database.execute(sql.select(tokens).where(chosen)).first():
@@ -178,7 +180,7 @@ class Accounts:
 
     def revoke_token(self, name: str, label: str) -> None:
         """Remove a token; `NotFoundError` when the user has none of this label."""
-        chosen = (tokens.c.user == _key(name)) & (tokens.c.label == label)
+        chosen = (tokens.c.user == account_key(name)) & (tokens.c.label == label)
         with self.database.writing() as database:
             if not database.execute(sql.delete(tokens).where(chosen)).rowcount:
                 raise NotFoundError(f"{name} has no token {label!r}.")
@@ -245,12 +247,17 @@ def checked_name(name: str) -> str:
     return name
 
 
-def _key(name: str) -> str:
+def account_key(name: str) -> str:
+    """What names of one account have in common, however they are written.
+
+    >>> account_key("K.  ＬEE")
+    'k. lee'
+    """
     return " ".join(unicodedata.normalize("NFKC", name).casefold().split())
 
 
 def _user(name: str) -> sql.Select[tuple[str, str, str, str | None, str]]:
-    return sql.select(users).where(users.c.key == _key(name))
+    return sql.select(users).where(users.c.key == account_key(name))
 
 
 def _day(seconds: float) -> str:

@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from forametric.server.access.accounts import People
+from forametric.server.access.accounts import People, account_key
 from forametric.server.access.database import AccessDatabase
 from forametric.server.access.log import AccessLog
 from forametric.server.access.requirements import KEY_HEADER
@@ -87,12 +87,15 @@ class Access:
         TooManyAttemptsError
             After failures; the password is not looked at.
         """
-        self.throttle.check(address, name)
+        if not self.people.have_names:
+            return self.with_token(password, address)
+        key = account_key(name)
+        self.throttle.check(address, key)
         account = self.people.verify(name, password)
         if account:
-            self.throttle.succeeded(address, name)
+            self.throttle.succeeded(address, key)
         else:
-            self.throttle.failed(address, name)
+            self.throttle.failed(address, key)
             # A name that nobody has may be a password typed into the wrong field.
             known = self.people.find(name)
             self.note("failed log-in", known.name if known else "", address)
@@ -135,18 +138,18 @@ class Authentication:
             await self.app(scope, receive, send)
             return
         request = Request(scope, receive)
-        answer = await self._log_in_or_out(request)
-        if answer is None:
-            try:
+        caller = None
+        try:
+            answer = await self._log_in_or_out(request)
+            if answer is None:
                 caller = await run_in_threadpool(self._caller, request)
-            except TooManyAttemptsError as error:
-                answer = too_many_attempts(error)
-            else:
-                if caller:
-                    request.state.caller = caller
-                    await self.app(scope, receive, self._logging(scope, caller, send))
-                    return
-        await (answer or self._refusal(request))(scope, receive, send)
+        except TooManyAttemptsError as error:
+            answer = too_many_attempts(error)
+        if caller:
+            request.state.caller = caller
+            await self.app(scope, receive, self._logging(scope, caller, send))
+        else:
+            await (answer or self._refusal(request))(scope, receive, send)
 
     # Who it is
 

@@ -83,11 +83,11 @@ class Throttle:
     def succeeded(self, address: str, account: str) -> None:
         """Forget the failures of an account at an address."""
         with self._lock:
-            self._failures.pop(("pair", _network(address), account.casefold()), None)
+            self._failures.pop(("pair", _network(address), account), None)
 
 
 def _counters(address: str, account: str) -> list[tuple[tuple[str, ...], Limit]]:
-    network, name = _network(address), account.casefold()
+    network, name = _network(address), account
     counters: list[tuple[tuple[str, ...], Limit]] = [(("address", network), ADDRESS)]
     if account:
         counters += [(("account", name), ACCOUNT), (("pair", network, name), PAIR)]
@@ -97,13 +97,15 @@ def _counters(address: str, account: str) -> list[tuple[tuple[str, ...], Limit]]
 def _network(address: str) -> str:
     """An address; of IPv6 the first 64 bits, of which a client has all addresses.
 
-    >>> _network("2001:db8::1"), _network("10.0.0.7")
-    ('2001:db8::', '10.0.0.7')
+    >>> _network("2001:db8::1"), _network("10.0.0.7"), _network("::ffff:10.0.0.7")
+    ('2001:db8::', '10.0.0.7', '10.0.0.7')
     """
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:
         return address
+    if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped:
+        return str(parsed.ipv4_mapped)
     if isinstance(parsed, ipaddress.IPv6Address):
         return str(ipaddress.IPv6Address(int(parsed) >> 64 << 64))
     return str(parsed)
