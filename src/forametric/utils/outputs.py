@@ -160,8 +160,12 @@ def resumable_folder(
             remove_working_folder(output)
             new = _temporary(output, "partial")  # a folder of this name always has its manifest
             new.mkdir()
-            Manifest(run=run).write(new)
-            new.rename(work)
+            try:
+                Manifest(run=run).write(new)
+                new.rename(work)
+            except BaseException:
+                remove_folder(new)
+                raise
         yield work
 
 
