@@ -1,5 +1,7 @@
 """The map: images to identify, another model's order, and browsers that cannot draw it."""
 
+import re
+
 import pytest
 
 from forametric.data.collection import Collection
@@ -42,6 +44,24 @@ def test_the_map_is_loaded_again_when_the_sheets_follow_another_model(server, vi
 
 def is_map(request) -> bool:
     return request.url.endswith("/api/map")
+
+
+def test_a_search_selects_specimens_before_the_map_is_drawn(server, visit):
+    page = visit(server).page
+    waiting = []
+    page.route("**/api/column*", lambda route: waiting.append(route))  # the colors are late
+    page.reload()
+    page.wait_for_function("window.forametricMap?.count() > 0")
+    page.get_by_label("Search specimens").fill("core 1")
+    page.keyboard.press("Enter")
+    found = int(page.get_by_text(re.compile(r"^\d+ found")).inner_text().split()[0])
+    page.get_by_role("heading", name=f"{found} selected").wait_for()
+    for route in waiting:
+        route.continue_()
+    page.get_by_text(re.compile("^Drawing")).wait_for(state="hidden")
+    page.get_by_role("heading", name=f"{found} selected").wait_for()
+    drawn = page.evaluate("window.forametricMap.plot.get('selectedPoints').length")
+    assert drawn == found
 
 
 def test_without_webgl_a_message_replaces_the_map_and_other_views_work(server, browser):

@@ -218,9 +218,10 @@ export class SpecimenMap {
     const codes = levels.length ? values : Uint16Array.from(values, (v) => stepOf(v, range));
     await plot.draw(
       { x: this.layout.xs, y: this.layout.ys, z: codes },
-      { zDataType: "categorical", spatialIndex: this.spatialIndex, select: this.selected },
+      { zDataType: "categorical", spatialIndex: this.spatialIndex },
     );
     this.spatialIndex = plot.get("spatialIndex");
+    this.showSelection(); // also what was selected while the points were drawn
   }
 
   // Filter and selection
@@ -262,14 +263,21 @@ export class SpecimenMap {
   select(ids: string[], padding?: number): string[] {
     const indices = this.indicesOf(ids);
     this.selected = indices;
-    if (indices.length) this.plot?.select(indices, { preventEvent: true });
-    else this.plot?.deselect({ preventEvent: true });
-    if (indices.length && padding !== undefined) {
-      const options = { padding, transition: true, transitionDuration: 400 };
-      void this.plot?.zoomToPoints(indices, options);
+    if (this.loaded) {
+      this.showSelection();
+      if (indices.length && padding !== undefined) {
+        const options = { padding, transition: true, transitionDuration: 400 };
+        void this.plot?.zoomToPoints(indices, options);
+      }
     }
     this.drawLater();
     return this.selectedIds;
+  }
+
+  /** Highlight what is selected; the plot gets a copy, since it drops hidden points from it. */
+  private showSelection(): void {
+    if (this.selected.length) this.plot?.select([...this.selected], { preventEvent: true });
+    else this.plot?.deselect({ preventEvent: true });
   }
 
   private indicesOf(ids: string[]): number[] {
