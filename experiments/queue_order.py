@@ -16,7 +16,7 @@ import numpy as np
 from forametric.data.collection import Collection
 from forametric.data.splits import Split
 from forametric.model.model import Model
-from forametric.review.priority import diversify, priorities
+from forametric.review.priority import diversify, priorities, similar_clusters
 
 
 def main() -> None:
@@ -37,7 +37,7 @@ def main() -> None:
     samples = np.full(len(names), "", dtype=object)
     priority = priorities(names, samples, model.calibrated)["priority"].to_numpy()
     orders = {
-        "queue": diversify(priority, embeddings.vectors),
+        "queue": diversify(priority, similar_clusters(embeddings.vectors)),
         "priority without diversification": np.argsort(-priority, kind="stable"),
         "lowest probability first": np.argsort(probability, kind="stable"),
     }

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pandas as pd
 
-from forametric._typing import BoolArray, FloatArray, IntArray, NameArray
+from forametric._typing import BoolArray, Float64Array, FloatArray, IntArray, NameArray
 from forametric.data.embeddings import Embeddings
 from forametric.data.taxonomy import Taxonomy
 from forametric.errors import ModelError
@@ -258,36 +258,45 @@ def decide(
     genera = [taxonomy.above(t)["genus"] for t in taxa]
     names = sorted(set(genera) - {""})
     of_genus = np.zeros((len(probabilities), len(names)), np.float32)
-    for column, genus in enumerate(genera):
-        if genus:
-            of_genus[:, names.index(genus)] += probabilities[:, column]
-    rows = []
-    for row, value in zip(range(len(probabilities)), novelty, strict=True):
-        best = int(probabilities[row].argmax())
-        probability = float(probabilities[row, best])
-        top = int(of_genus[row].argmax()) if names else 0
-        genus_probability = float(of_genus[row, top]) if names else 0.0
-        if value > calibration.novelty_threshold:
-            why = (
-                f"more novel than {1 - calibration.rejection_rate:.0%} of known specimens "
-                f"(novelty {value:.2f}, threshold {calibration.novelty_threshold:.2f})"
-            )
-            rows.append(("", UNKNOWN, probability, why))
-        elif probability >= min_probability:
-            rows.append((taxa[best], ACCEPTED, probability, f"probability {probability:.2f}"))
-        elif names and genus_probability >= min_probability:
-            why = (
-                f"species uncertain ({taxa[best]} {probability:.2f}), genus {genus_probability:.2f}"
-            )
-            rows.append((names[top], GENUS, genus_probability, why))
-        else:
-            why = (
-                f"no taxon reaches a probability of {min_probability:g} "
-                f"(best: {taxa[best]} {probability:.2f})"
-            )
-            rows.append(("", AMBIGUOUS, probability, why))
-    table = pd.DataFrame(rows, columns=["taxon", "decision", "probability", "reason"])
-    return table.assign(probability=table["probability"].round(4))
+    for column, name in enumerate(genera):
+        if name:
+            of_genus[:, names.index(name)] += probabilities[:, column]
+    best, probability = _largest(probabilities)
+    top, of_top = _largest(of_genus) if names else (best, np.zeros(len(best)))
+    novel = novelty > calibration.novelty_threshold
+    is_species, is_genus = probability >= min_probability, of_top >= min_probability
+    decision = np.select([novel, is_species, is_genus], [UNKNOWN, ACCEPTED, GENUS], AMBIGUOUS)
+    species = np.asarray(taxa, dtype=object)[best]
+    genus = np.asarray(names, dtype=object)[top] if names else species
+    named = np.where(decision == ACCEPTED, species, np.where(decision == GENUS, genus, ""))
+    reasons = {
+        UNKNOWN: lambda row: (
+            f"more novel than {1 - calibration.rejection_rate:.0%} of known specimens "
+            f"(novelty {novelty[row]:.2f}, threshold {calibration.novelty_threshold:.2f})"
+        ),
+        ACCEPTED: lambda row: f"probability {probability[row]:.2f}",
+        GENUS: lambda row: (
+            f"species uncertain ({species[row]} {probability[row]:.2f}), genus {of_top[row]:.2f}"
+        ),
+        AMBIGUOUS: lambda row: (
+            f"no taxon reaches a probability of {min_probability:g} "
+            f"(best: {species[row]} {probability[row]:.2f})"
+        ),
+    }
+    return pd.DataFrame(
+        {
+            "taxon": named,
+            "decision": decision.astype(object),
+            "probability": np.where(decision == GENUS, of_top, probability).round(4),
+            "reason": [reasons[one](row) for row, one in enumerate(decision.tolist())],
+        }
+    )
+
+
+def _largest(values: FloatArray) -> tuple[IntArray, Float64Array]:
+    """The column of the largest value of each row, and that value."""
+    columns = values.argmax(1)
+    return columns, values[np.arange(len(values)), columns].astype(float)
 
 
 def best_two(probabilities: FloatArray, taxa: Sequence[str]) -> pd.DataFrame:

@@ -21,6 +21,7 @@ FEW = 20_000  # up to this number with scikit-learn: four times slower, but FAIS
 RECALL = 0.99  # least share of the true nearest neighbors that the cells must find
 RECALL_QUERIES = 200  # vectors on which the recall is measured
 CANDIDATES = 4  # candidates from the cells for each neighbor
+MEASURED = 128  # queries whose distances to their candidates are measured at a time
 
 
 class Index:
@@ -138,9 +139,11 @@ class Index:
     def _measured(self, queries: FloatArray, rows: IntArray, k: int) -> tuple[FloatArray, IntArray]:
         """The k nearest of candidate rows, where −1 stands for no candidate (infinite distance)."""
         distances = np.full(rows.shape, np.inf, np.float32)
-        for query, candidates, result in zip(queries, rows, distances, strict=True):
-            valid = candidates >= 0
-            result[valid] = np.linalg.norm(self._vectors[candidates[valid]] - query, axis=1)
+        for start in range(0, len(rows), MEASURED):
+            part = slice(start, start + MEASURED)
+            apart = self._vectors[rows[part]] - queries[part, None]
+            found = np.linalg.norm(apart, axis=2)
+            distances[part] = np.where(rows[part] >= 0, found, np.inf)
         order = np.argsort(distances, axis=1, kind="stable")[:, :k]
         return np.take_along_axis(distances, order, 1), np.take_along_axis(rows, order, 1)
 

@@ -36,6 +36,10 @@ class Settled:
         """No decisions on a number of specimens."""
         return cls(np.full(count, "", dtype=object), np.full(count, "", dtype=object))
 
+    def __getitem__(self, rows: IntArray) -> Settled:
+        """The decisions on some specimens."""
+        return Settled(self.verdicts[rows], self.taxa[rows])
+
     def copy(self) -> Settled:
         """A copy that does not change with this one."""
         return Settled(self.verdicts.copy(), self.taxa.copy())
@@ -99,15 +103,21 @@ class IdentificationRun:
         """The probability that each decision of the model is wrong, shape (n,)."""
         return self.table["error_probability"].to_numpy(float)
 
-    def needs_update(self, settled: Settled) -> bool:
+    def needs_update(self, settled: Settled, rows: IntArray) -> bool:
         """Whether decisions have changed so much that specimens should be identified again.
 
         They should be after 25 changed decisions, for a new taxon, and when a taxon that only
         decisions have added is not settled any more.
+
+        Parameters
+        ----------
+        rows : ndarray of int64
+            The specimens about which anything was decided since.
         """
-        changed = self.settled.differs(settled)
-        added = set(settled.taxa[changed].tolist()) - {"", *self.taxa}
-        removed = set(self.settled.taxa[changed].tolist()) - {"", *self.embedded.model.taxa}
+        before, now = self.settled[rows], settled[rows]
+        changed = before.differs(now)
+        added = set(now.taxa[changed].tolist()) - {"", *self.taxa}
+        removed = set(before.taxa[changed].tolist()) - {"", *self.embedded.model.taxa}
         return int(changed.sum()) >= UPDATE_AFTER or bool(added) or bool(removed)
 
     def update(self, settled: Settled) -> IdentificationRun:
@@ -122,8 +132,9 @@ def identify_collection(
     """Identify an embedded collection, with its settled specimens among the references."""
     base, embeddings = embedded.model, embedded.embeddings
     ids = embedded.collection.specimens["id"].astype(str).to_numpy(dtype=object)
-    is_new = settled.is_taxon & ~np.isin(ids, base.references.ids)
-    rows = np.flatnonzero(is_new)
+    references = set(base.references.ids)
+    named = np.flatnonzero(settled.is_taxon).tolist()
+    rows = np.array([row for row in named if ids[row] not in references], np.int64)
     model = base
     if len(rows):
         identifier = base.identifier.add_references(
@@ -140,9 +151,16 @@ def identify_collection(
         probabilities[rows] = 0
         probabilities[np.ix_(rows, columns)] = own
     ranks = priorities(table, samples, model.calibrated)
-    order = diversify(ranks["priority"].to_numpy(), embeddings.vectors)
+    order = diversify(ranks["priority"].to_numpy(), embedded.clusters)
     table = pd.concat([table, ranks], axis=1)
-    references = frozenset(rows.tolist())
     return IdentificationRun(
-        1, embedded, samples, settled, model, probabilities, table, order, references
+        number=1,
+        embedded=embedded,
+        samples=samples,
+        settled=settled,
+        model=model,
+        probabilities=probabilities,
+        table=table,
+        order=order,
+        settled_references=frozenset(rows.tolist()),
     )

@@ -44,14 +44,21 @@ def priorities(names: pd.DataFrame, samples: NameArray, calibration: Calibration
     )
 
 
-def diversify(priority: Float64Array, vectors: FloatArray) -> IntArray:
-    """The order in which to review: by priority, but similar specimens alternate with others.
+def similar_clusters(vectors: FloatArray) -> IntArray:
+    """The number of each specimen's cluster, of √n clusters of similar ones, shape (n,).
 
-    The specimens are divided into √n clusters; the n-th of each cluster has its priority divided
-    by √√n. Among the first fifty this shows half as many taxa again, at the cost of a few of the
-    likeliest errors. The same specimens always come in the same order.
+    The same vectors always give the same clusters.
     """
     clusters = MiniBatchKMeans(max(1, round(len(vectors) ** 0.5)), random_state=0, n_init=1)
-    labels = pd.Series(clusters.fit_predict(vectors))
-    nth = pd.Series(-priority).groupby(labels).rank(method="first").to_numpy()
+    return np.asarray(clusters.fit_predict(vectors), dtype=np.int64)
+
+
+def diversify(priority: Float64Array, clusters: IntArray) -> IntArray:
+    """The order in which to review: by priority, but similar specimens alternate with others.
+
+    The n-th specimen of each cluster (`similar_clusters`) has its priority divided by √√n. Among
+    the first fifty this shows half as many taxa again, at the cost of a few of the likeliest
+    errors.
+    """
+    nth = pd.Series(-priority).groupby(clusters).rank(method="first").to_numpy()
     return np.asarray(np.argsort(-priority / nth**0.25, kind="stable"), dtype=np.int64)

@@ -26,7 +26,7 @@ from forametric.identification.references import ReferenceSet
 from forametric.model.model import Model
 from forametric.review.candidates import candidates
 from forametric.review.decisions import consensus
-from forametric.review.priority import diversify, priorities
+from forametric.review.priority import diversify, priorities, similar_clusters
 from forametric.review.store import DecisionStore
 from forametric.review.views import Candidate
 from forametric.utils.files import write_json
@@ -175,7 +175,7 @@ def rank_for_review(
     names = model.identifier.identify(embeddings, scores=probabilities)
     samples = readable.specimens["sample"].fillna("").astype(str).to_numpy(dtype=object)
     names = pd.concat([names, priorities(names, samples, calibration)], axis=1)
-    order = diversify(names["priority"].to_numpy(), embeddings.vectors)
+    order = diversify(names["priority"].to_numpy(), similar_clusters(embeddings.vectors))
     return queue_in_order(
         order,
         readable,

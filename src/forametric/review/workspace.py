@@ -91,10 +91,12 @@ class ReviewWorkspace:
         self.conflict = np.zeros(len(self.ids), bool)
         self.sample_versions: dict[str, int] = {}
         self._answered: dict[str, BoolArray] = {}
+        self._changed: set[int] = set()  # rows on which anything was decided since the last run
         self._last_read = 0
         logger.info("reading the decisions in %s", store.place)
         self.refresh()
         logger.info("identifying %d specimens", len(self.ids))
+        self._changed.clear()
         self.identification = identify_collection(embedded, self.samples, self.settled.copy())
 
     def __len__(self) -> int:
@@ -118,6 +120,7 @@ class ReviewWorkspace:
             history = history if is_whole else self.store.history(specimens=changed)
             self._last_read = int(new["number"].iloc[-1])
             rows = [self.row_of[specimen] for specimen in changed]
+            self._changed.update(rows)
             self.settled.verdicts[rows] = self.settled.taxa[rows] = ""
             self.conflict[rows] = False
             for answered in self._answered.values():
@@ -193,15 +196,21 @@ class ReviewWorkspace:
     def needs_update(self) -> bool:
         """Whether decisions have changed so much that specimens should be identified again."""
         with self.lock:
-            return self.identification.needs_update(self.settled)
+            return self.identification.needs_update(self.settled, self._changed_rows())
+
+    def _changed_rows(self) -> IntArray:
+        return np.fromiter(self._changed, np.int64, len(self._changed))
 
     def update(self) -> None:
         """Identify all specimens again, with what is settled now among the references."""
         with self.lock:
             run, settled = self.identification, self.settled.copy()
+            included = self._changed_rows()
         updated = run.update(settled)
         with self.lock:
             self.identification = updated
+            again = settled[included].differs(self.settled[included])  # decided meanwhile
+            self._changed.difference_update(included[~again].tolist())
 
     def taxa(self, rows: Rows = ALL) -> NameArray:
         """The taxon of each specimen, as settled, else as identified; "" where it has none."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -44,6 +45,7 @@ from forametric.server.bounded_work import BoundedWork
 from forametric.server.jobs import Jobs
 from forametric.utils.files import read_json, write_json
 
+UPDATE_PAUSE = 9  # times as long as identifying again has taken, before it may begin again
 logger = logging.getLogger(__name__)
 
 
@@ -112,6 +114,7 @@ class ReviewSession:
         self.exporting = BoundedWork("exports", workers=1, places=4)
         self.counts: Assemblages | None = None
         self._open = opened
+        self._next_update = 0.0  # time.monotonic, before which nothing is identified again
         self._embedding = threading.Lock()
         self._training: TrainingProcess | None = None
         self._training_lock, self._closed = threading.Lock(), False
@@ -345,15 +348,21 @@ class ReviewSession:
         )
 
     def update_if_needed(self) -> None:
-        """Start to identify all specimens again where enough decisions have changed."""
+        """Start to identify all specimens again where enough decisions have changed.
+
+        It uses all cores. So that reviewers do not wait for them, at least nine tenths of the time
+        are left to requests.
+        """
         workspace = self.workspace
 
         def work() -> str:
-            while workspace.needs_update():  # again, if more was settled in the meantime
-                workspace.update()
+            began = time.monotonic()
+            workspace.update()
+            ended = time.monotonic()
+            self._next_update = ended + UPDATE_PAUSE * (ended - began)
             return f"{len(workspace)} specimens identified again"
 
-        if workspace.needs_update():
+        if time.monotonic() >= self._next_update and workspace.needs_update():
             self.jobs.start("identifying", work)
 
     # Morphotypes

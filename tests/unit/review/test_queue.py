@@ -10,7 +10,7 @@ from forametric.errors import InputError, ModelError
 from forametric.identification.open_set import probability_known
 from forametric.model.model import Model
 from forametric.review import DecisionStore, apply_decisions, rank_for_review, read_decisions
-from forametric.review.priority import diversify, priorities
+from forametric.review.priority import diversify, priorities, similar_clusters
 from tests.support.samples import A, calibration_of
 
 
@@ -47,10 +47,10 @@ def test_similar_specimens_alternate_with_others():
     centroids = np.eye(4, 8, dtype=np.float32) * 9
     vectors = centroids[np.arange(16) % 4] + rng.normal(0, 0.1, (16, 8)).astype(np.float32)
     priority = np.where(np.arange(16) % 4 == 0, 0.60, 0.55)
-    order = diversify(priority, vectors)
+    order = diversify(priority, similar_clusters(vectors))
     assert sorted(order) == list(range(16))
     assert {int(i) % 4 for i in order[:4]} == {0, 1, 2, 3}, "one of each before a second"
-    assert (order == diversify(priority, vectors)).all()
+    assert (order == diversify(priority, similar_clusters(vectors))).all()
 
 
 def test_from_the_queue_to_decisions_to_counts_and_to_a_shorter_queue(

@@ -102,6 +102,37 @@ def test_a_name_is_learnt_immediately_and_forgotten_with_an_undo(folder):
     assert "Nova species" not in workspace.identification.taxa
 
 
+def test_decisions_made_while_identifying_again_count_for_the_next_time(workspace, monkeypatch):
+    run = type(workspace.identification)
+    identify_again = run.update
+
+    def slow(self, settled):
+        workspace.record("B", [_is(workspace.ids[5], "Altera species")])
+        return identify_again(self, settled)
+
+    monkeypatch.setattr(run, "update", slow)
+    workspace.record("A", [_is(workspace.ids[0], "Nova species")])
+    workspace.update()
+    assert "Altera species" not in workspace.identification.taxa
+    assert workspace.needs_update()
+    monkeypatch.undo()
+    workspace.update()
+    assert {"Nova species", "Altera species"} <= set(workspace.identification.taxa)
+    assert not workspace.needs_update()
+
+
+def test_decisions_count_when_identifying_again_fails(workspace, monkeypatch):
+    workspace.record("A", [_is(workspace.ids[0], "Nova species")])
+
+    def fail(self, settled):
+        raise InputError("no")
+
+    monkeypatch.setattr(type(workspace.identification), "update", fail)
+    with pytest.raises(InputError):
+        workspace.update()
+    assert workspace.needs_update()
+
+
 def test_a_second_reviewer_is_not_shown_the_first_ones_answer(workspace):
     before = workspace.specimen(workspace.ids[0])
     workspace.record("A", [_is(i, "Nova species") for i in workspace.ids[:4]])

@@ -2,6 +2,7 @@
 
 import threading
 from io import BytesIO
+from types import SimpleNamespace
 
 import httpx
 import pandas as pd
@@ -10,7 +11,7 @@ from PIL import Image
 
 from forametric.review import DecisionStore
 from forametric.review.project import STORE
-from tests.support.serving import HEADERS, TOKEN, decide, next_specimens, running
+from tests.support.serving import HEADERS, TOKEN, decide, next_specimens, running, wait_for
 
 
 def test_a_specimen_is_reviewed_from_the_queue_to_the_history(client):
@@ -119,3 +120,30 @@ def test_a_killed_server_has_kept_every_acknowledged_decision(folder):
     assert acknowledged
     assert set(acknowledged) <= set(history["specimen"])
     assert not history["specimen"].duplicated().any()
+
+
+def test_identifying_again_leaves_most_of_the_time_to_requests(client, session, monkeypatch):
+    began = []
+    update, now = session.workspace.update, [1000.0]
+    clock = SimpleNamespace(monotonic=lambda: now[0])
+    monkeypatch.setattr("forametric.server.session.time", clock)
+
+    def slow() -> None:
+        began.append(now[0])
+        update()
+        now[0] += 2
+
+    monkeypatch.setattr(session.workspace, "update", slow)
+    ids = [str(i) for i in session.workspace.ids]
+    decide(client, ids[0], taxon="Nova species")
+    wait_for(session, "identifying")
+    decide(client, ids[1], taxon="Altera species")
+    assert began == [1000.0], "not at once again"
+    now[0] += 9 * 2 - 0.1
+    client.get("/api/status")
+    assert began == [1000.0]
+    now[0] += 0.2
+    client.get("/api/status")
+    wait_for(session, "identifying")
+    assert len(began) == 2
+    assert "Altera species" in session.workspace.identification.taxa
