@@ -19,6 +19,8 @@ from forametric.utils.files import write_text
 from forametric.utils.verb import running_verb
 
 MANIFEST = "forametric.json"
+# What file managers leave in folders that somebody has looked at. Nobody misses these files.
+OF_FILE_MANAGERS = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
 
 
 class Manifest(BaseModel):
@@ -54,6 +56,11 @@ def read_manifest(folder: Path) -> Manifest | None:
         return None
 
 
+def is_empty(folder: Path) -> bool:
+    """Whether a folder has nothing but files of file managers in it."""
+    return all(path.name in OF_FILE_MANAGERS for path in folder.iterdir())
+
+
 def list_files(folder: Path) -> Manifest:
     """The manifest of a finished folder, with every file in it."""
     sizes = {_relative(path, folder): path.lstat().st_size for path in _files(folder)}
@@ -74,14 +81,17 @@ def adding(folder: Path, *names: str) -> Iterator[None]:
 
 
 def not_ours(folder: Path) -> Iterator[tuple[Path, str]]:
-    """The files of a folder that must stay, and why: not listed, or changed since."""
+    """The files of a folder that must stay, and why: not listed, or changed since.
+
+    Files of file managers need not stay.
+    """
     known = read_manifest(folder)
     if known is not None and known.run is not None:
         return
     listed = known.files if known else {}
     for path in _files(folder):
         name = _relative(path, folder)
-        if name == MANIFEST and known:
+        if path.name in OF_FILE_MANAGERS or (name == MANIFEST and known):
             continue
         if name not in listed:
             yield path, "which Forametric did not write"

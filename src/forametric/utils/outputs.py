@@ -24,6 +24,7 @@ from forametric.utils.locks import one_writer
 from forametric.utils.manifest import (
     MANIFEST,
     Manifest,
+    is_empty,
     list_files,
     not_ours,
     read_manifest,
@@ -68,7 +69,7 @@ def check_folder(path: Path, overwrite: bool = False) -> None:
         raise InputError(f"the output {path} holds the current folder; name a new folder.")
     if os.path.lexists(path) and not path.is_dir():
         raise InputError(f"{path} is a file; name a folder.")
-    if not path.is_dir() or not any(path.iterdir()):
+    if not path.is_dir() or is_empty(path):
         return
     _refuse_existing(path, overwrite)
     for file, why in not_ours(path):
@@ -77,7 +78,7 @@ def check_folder(path: Path, overwrite: bool = False) -> None:
 
 
 def _refuse_existing(path: Path, overwrite: bool) -> None:
-    full = any(path.iterdir()) if path.is_dir() else path.exists() and path.stat().st_size > 0
+    full = not is_empty(path) if path.is_dir() else path.exists() and path.stat().st_size > 0
     if full and not overwrite:
         raise InputError(f"{path} exists already; name another output or pass --overwrite.")
 

@@ -81,6 +81,21 @@ def test_an_output_with_something_of_the_users_is_refused(spoil, words, tmp_path
     assert contents(tmp_path) == before
 
 
+@pytest.mark.parametrize("name", [".DS_Store", "Thumbs.db", "desktop.ini"])
+def test_what_a_file_manager_leaves_in_a_folder_is_in_nobodys_way(name, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / name).write_bytes(b"x")
+    write(tmp_path / "out", "into a folder that is empty but for it")
+    for folder in (tmp_path / "out", tmp_path / "out" / "images"):
+        (folder / name).write_bytes(b"x")
+    with pytest.raises(InputError, match="exists already"):
+        check_folder(tmp_path / "out")
+    write(tmp_path / "out", "again", overwrite=True)
+    assert contents(tmp_path / "out")["table.csv"] == b"again"
+    assert not list((tmp_path / "out").rglob(name))
+    assert sorted(os.listdir(tmp_path)) == ["out"]
+
+
 def test_a_folder_with_a_file_named_like_ours_is_not_ours(tmp_path):
     for name in ("metrics.json", "model.json", "collection.json"):
         (tmp_path / name).write_text("{}")
