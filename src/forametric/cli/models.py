@@ -130,7 +130,7 @@ def benchmark(
     page = bench.to_html()
     for run in bench.failed.itertuples():
         warn(f"failed: {run.folder}: {run.failed}")
-    finish(bench, page, as_json)
+    finish(bench, page, as_json, listed=output / "skipped.csv")
     raise typer.Exit(int(len(bench.failed) > 0))
 
 

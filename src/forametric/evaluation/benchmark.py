@@ -15,7 +15,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ import pandas as pd
 from forametric._typing import PathLike
 from forametric._version import __version__
 from forametric.data.collection import Collection
+from forametric.data.embeddings import skipped_table
 from forametric.data.inputs import check_output_folder
 from forametric.data.splits import Split, make_split
 from forametric.embedding.recipe import Recipe
@@ -34,7 +35,7 @@ from forametric.evaluation import karaderi2022
 from forametric.evaluation.benchmark_report import REPORT_FILES, write_benchmark_report
 from forametric.evaluation.evaluate import evaluate
 from forametric.evaluation.measures import MEASURES, hardware, summarise
-from forametric.model.model import Model
+from forametric.model.model import Model, read_skipped
 from forametric.training.train import train
 from forametric.utils.files import read_json, write_json, write_text
 from forametric.utils.manifest import adding, remove_folder
@@ -42,6 +43,7 @@ from forametric.utils.outputs import (
     put_in_place,
     remove_working_folder,
     resumable_folder,
+    write_csv,
     writing,
 )
 from forametric.utils.progress import bar
@@ -49,6 +51,7 @@ from forametric.utils.ranges import COUNT, NUMBER
 from forametric.utils.results import Result
 
 MARKER, RUN, FAILED = "benchmark.json", "run.json", "failed.txt"
+SKIPPED = "skipped.csv"  # images that a run could not read
 TRAINED = "training.json"  # of a run whose model was trained and evaluated
 
 
@@ -82,12 +85,15 @@ class Benchmark(Result):
         Where the results are.
     paper : bool
         Whether to show the printed figures of Karaderi et al. 2022.
+    skipped : DataFrame
+        The images that a run could not read: image, reason.
     """
 
     runs: pd.DataFrame
     against: str
     folder: Path
     paper: bool = False
+    skipped: pd.DataFrame = field(default_factory=skipped_table)
 
     def __len__(self) -> int:
         return len(self.runs)
@@ -153,7 +159,7 @@ def benchmark(
     recipes : sequence of Recipe or str
     output : path
         Gets `runs/RECIPE/DRAW-SEED` with the results of each run, `splits` with the splits drawn
-        here, `runs.csv`.
+        here, `runs.csv`, and `skipped.csv` where images were skipped.
     splits : sequence of path
         Columns of the collection or CSV files; without any, `repeats` splits are drawn.
     held_out_taxa : int, optional
@@ -202,8 +208,12 @@ def benchmark(
         if (table["failed"] != "").all():
             raise InputError(f"every run failed; the first: {table['failed'].iloc[0]}")
         table.to_csv(work / "runs.csv", index=False)
+        skipped = _merged([read_skipped(run.folder / SKIPPED) for run in runs])
+        (work / SKIPPED).unlink(missing_ok=True)
+        if len(skipped):
+            write_csv(skipped, work / SKIPPED)
         put_in_place(work, output)
-    return Benchmark(table, against, output, paper)
+    return Benchmark(table, against, output, paper, skipped)
 
 
 @contextmanager
@@ -347,8 +357,16 @@ def _carry_out(run: Run) -> None:
         run.folder / TRAINED,
         {"seconds": seconds, "images_per_second": round(seen / max(seconds, 1e-9), 1)},
     )
+    skipped = _merged([model.skipped, evaluation.skipped])
+    if len(skipped):
+        write_csv(skipped, run.folder / SKIPPED, overwrite=True)
     evaluation.save(run.folder / "results", overwrite=True)
     remove_folder(place)  # tens of megabytes each; the same command makes it again
+
+
+def _merged(skipped: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """The images of several tables of skipped images, each once."""
+    return pd.concat(skipped).drop_duplicates("image", ignore_index=True)
 
 
 def _row(run: Run, output: Path, paper: bool) -> dict[str, Any]:

@@ -325,7 +325,7 @@ class Model(Result):
                 f"dimensions or number of classes differ; copy the folder again whole."
             )
         identifier = Identifier(references, calibration, card.classes)
-        unread = _read_skipped(folder / "skipped.csv")
+        unread = read_skipped(folder / "skipped.csv")
         model = cls(embedder_for(runtime, card), identifier, card, folder, unread)
         if model.fingerprint != card.fingerprint:
             raise ModelError(
@@ -405,7 +405,8 @@ def _load_runtime(folder: Path, card: ModelCard) -> tuple[Runtime, bool]:
     return TorchRuntime(network, card.recipe.tta_views), network.dimensions == card.dimensions
 
 
-def _read_skipped(path: Path) -> pd.DataFrame:
+def read_skipped(path: Path) -> pd.DataFrame:
+    """The images that a result lists as skipped; none where there is no such file."""
     if not path.is_file():
         return skipped_table()
     return read_table(path, SKIPPED).rows.reset_index(drop=True)

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 
+from forametric.data.embeddings import skipped_table
 from forametric.embedding.recipe import Recipe
 from forametric.errors import InputError
 from forametric.evaluation import benchmark as module
@@ -25,7 +26,7 @@ def runs(monkeypatch) -> list[Path]:
 
     class Evaluated:
         def __init__(self, split):
-            self.split = split
+            self.split, self.skipped = split, skipped_table([("b.png", "is damaged")])
 
         def save(self, folder, overwrite):
             folder.mkdir()
@@ -48,8 +49,10 @@ def runs(monkeypatch) -> list[Path]:
         folder.mkdir()
 
     card = SimpleNamespace(training={"images": 100, "seconds": 2.0})
+    unread = skipped_table([("a.png", "is empty"), ("b.png", "is damaged")])
+    model = SimpleNamespace(card=card, skipped=unread)
     monkeypatch.setattr(module, "train", train)
-    monkeypatch.setattr(module.Model, "load", lambda folder: SimpleNamespace(card=card))
+    monkeypatch.setattr(module.Model, "load", lambda folder: model)
     monkeypatch.setattr(module, "evaluate", lambda model, split: Evaluated(split))
     return made
 
@@ -72,6 +75,16 @@ def test_a_benchmark_gives_a_row_for_each_run_and_repeats_none(shells_folder, tm
     assert row["difference"].iloc[0] == pytest.approx(0.01)
     with pytest.raises(InputError, match="no runs of 'absent'"):
         summarise(more.runs, "absent")
+
+
+def test_images_that_a_run_cannot_read_are_listed_once(shells_folder, tmp_path, runs):
+    settings = {"output": tmp_path / "b", "held_out_taxa": 1}
+    bench = benchmark(shells_folder, RECIPES, repeats=2, **settings)
+    assert bench.skipped.to_numpy().tolist() == [["a.png", "is empty"], ["b.png", "is damaged"]]
+    for folder in (tmp_path / "b", tmp_path / "b" / "runs" / "frozen" / "draw_1-0"):
+        assert len(pd.read_csv(folder / "skipped.csv")) == 2
+    again = benchmark(shells_folder, RECIPES, repeats=2, **settings)
+    assert again.skipped.equals(bench.skipped), "also of runs that were done before"
 
 
 def test_a_benchmark_refuses_other_settings_than_its_own(shells_folder, tmp_path, runs):
