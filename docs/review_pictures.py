@@ -67,6 +67,7 @@ def _near(levels: np.ndarray, optimum: float) -> np.ndarray:
 
 def save(page: Page, name: str) -> None:
     """Save the screen, once its images have loaded."""
+    page.wait_for_load_state("networkidle")
     page.wait_for_timeout(1500)
     page.screenshot(path=IMAGES / f"review-{name}.jpg", type="jpeg", quality=82)
 
@@ -84,10 +85,11 @@ def main(folder: Path) -> None:
         page.get_by_role("button", name="Log in").click()
         page.get_by_label("Your name").fill("K. Lee")
         page.keyboard.press("Enter")
-        page.get_by_text("Laying out").wait_for(state="detached")
-        page.evaluate(
-            "window.forametricMap.plot.zoomToArea({x: -.45, y: -.35, width: .7, height: .7})"
-        )
+        page.wait_for_function("window.forametricMap?.count() > 0")
+        with page.expect_response(lambda response: "/api/sheets/" in response.url):
+            page.evaluate(
+                "window.forametricMap.plot.zoomToArea({x: -.45, y: -.35, width: .7, height: .7})"
+            )
         save(page, "map")
         page.get_by_role("link", name="Review", exact=True).click()
         page.get_by_role("button", name="Accept").wait_for()
