@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from forametric._typing import PathLike
@@ -106,7 +107,11 @@ def map_images(
         raise InputError("only PNG, PDF and SVG show specimens placed onto a map.")
     sources = (model.folder if isinstance(model, Model) else model, images, onto, embeddings)
     check_output_file(output, overwrite, *sources)
-    if onto is None:
+    earlier = None
+    if onto is None and layout.is_file() and not output.exists() and not overwrite:
+        check_output_file(layout, True, *sources)
+        earlier = _readable_map(layout)
+    elif onto is None:
         check_output_file(layout, overwrite, *sources)
     known = Morphospace.load(onto) if onto else None
     model = model if isinstance(model, Model) else Model.load(model)
@@ -116,9 +121,37 @@ def map_images(
         known.plot(output, new=made)
         return MapReport(known, made, Path(str(onto)), {})
     space = Morphospace(seed=seed).fit(made)
+    if earlier is not None and not _is_same_map(earlier, space):
+        raise InputError(f"{layout} exists already; name another output or pass --overwrite.")
     space.save(layout, overwrite=True)
     if suffix == ".html":
         space.to_html(output, color=taxa, title=output.stem)
     else:
         space.plot(output, color=taxa)
     return MapReport(space, made, layout, space.knn_preservation())
+
+
+def _readable_map(layout: Path) -> Morphospace:
+    """The layout that a run may have left when it was killed before it drew the map.
+
+    Raises
+    ------
+    InputError
+        When it is something else, which is not replaced.
+    """
+    try:
+        return Morphospace.load(layout)
+    except InputError:
+        raise InputError(
+            f"{layout} exists already; name another output or pass --overwrite."
+        ) from None
+
+
+def _is_same_map(one: Morphospace, other: Morphospace) -> bool:
+    """Whether two layouts are of the same specimens, vectors and seed."""
+    return (
+        one.seed == other.seed
+        and one.ids_ == other.ids_
+        and one.vectors_.shape == other.vectors_.shape
+        and np.allclose(one.vectors_, other.vectors_, atol=1e-4)
+    )

@@ -127,10 +127,9 @@ def benchmark(
         paper=endless_forams,
         overwrite=overwrite,
     )
-    page = bench.to_html()
     for run in bench.failed.itertuples():
         warn(f"failed: {run.folder}: {run.failed}")
-    finish(bench, page, as_json, listed=output / "skipped.csv")
+    finish(bench, output / "benchmark.html", as_json, listed=output / "skipped.csv")
     raise typer.Exit(int(len(bench.failed) > 0))
 
 

@@ -128,7 +128,7 @@ class Benchmark(Result):
         return means.rename_axis(columns=None).reset_index()
 
     def to_html(self) -> Path:
-        """Write `benchmark.html`, `summary.csv`, `table.md` and the figures; returns the page."""
+        """Write `benchmark.html`, `summary.csv`, `table.md` and the figures again; the page."""
         printed = karaderi2022.PRINTED if self.paper else {}
         with adding(self.folder, *REPORT_FILES):
             return write_benchmark_report(
@@ -159,7 +159,7 @@ def benchmark(
     recipes : sequence of Recipe or str
     output : path
         Gets `runs/RECIPE/DRAW-SEED` with the results of each run, `splits` with the splits drawn
-        here, `runs.csv`, and `skipped.csv` where images were skipped.
+        here, `runs.csv`, `skipped.csv` where images were skipped, and the page `benchmark.html`.
     splits : sequence of path
         Columns of the collection or CSV files; without any, `repeats` splits are drawn.
     held_out_taxa : int, optional
@@ -212,6 +212,7 @@ def benchmark(
         (work / SKIPPED).unlink(missing_ok=True)
         if len(skipped):
             write_csv(skipped, work / SKIPPED)
+        Benchmark(table, against, work, paper).to_html()
         put_in_place(work, output)
     return Benchmark(table, against, output, paper, skipped)
 

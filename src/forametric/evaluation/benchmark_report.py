@@ -41,10 +41,15 @@ def write_benchmark_report(
     ----------
     runs, summarised : DataFrame
         `Benchmark.runs` and `Benchmark.table`.
+    folder : Path
+        Where the runs are; gets the page.
     printed : mapping of str to float
         Published values of measures, for a last column with `caveat` below the table; may be empty.
     """
     summarised.to_csv(folder / "summary.csv", index=False)
+    names = "runs/" + runs["recipe"] + "/" + runs["draw"] + "-" + runs["seed"].astype(str)
+    results = [folder / name / "results" for name in names]
+    runs = runs.assign(results=pd.Series(results, runs.index, dtype=object))
     table = runs[runs["failed"] == ""]
     measures = measured(table)
     rows = [
@@ -251,7 +256,7 @@ def _mean_curves(
 
 def _read(part: pd.DataFrame, name: str) -> list[pd.DataFrame]:
     """A table of the results of each run."""
-    files = [Path(folder) / "results" / name for folder in part["folder"]]
+    files = [results / name for results in part["results"]]
     return [pd.read_csv(file, keep_default_na=False, na_values={"f1": ""}) for file in files]
 
 

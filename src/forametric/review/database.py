@@ -305,6 +305,11 @@ def _sqlite_problem(place: str, cause: sqlite3.Error, reason: str) -> Forametric
                 f"the disk of {place} is full, and nothing was recorded; free some space, and try "
                 f"again."
             )
+        case sqlite3.SQLITE_IOERR:  # of some steps, a full disk is reported in this way
+            return StoreBusyError(
+                f"the disk of {place} is full or fails ({reason}), and nothing was recorded; free "
+                f"some space, and try again."
+            )
         case sqlite3.SQLITE_READONLY:
             return InputError(f"{place} cannot be written: the file or its folder is read-only.")
         case sqlite3.SQLITE_CANTOPEN:
