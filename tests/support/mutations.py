@@ -416,8 +416,8 @@ def _parquet_cell(data: bytes, rng: Random) -> bytes:
         return data
     name = rng.choice(table.column_names)
     place, count, way = table.column_names.index(name), table.num_rows, rng.randrange(8)
-    values = table.column(place).to_pylist()
     try:
+        values = table.column(place).to_pylist()
         if way <= 2 and values:  # one cell
             nested = isinstance(values[0], list)
             value = [float("nan")] * len(values[0]) if nested else rng.choice(NASTY_TEXTS)

@@ -23,6 +23,7 @@ from forametric.utils.files import atomic_path
 from forametric.utils.text import first_line
 
 VECTOR, PROBABILITIES = "vector", "class_probabilities"
+MAX_VALUE = 1e15  # the square of a greater number may not be finite
 
 
 def skipped_table(rows: Sequence[tuple[str, str]] = ()) -> pd.DataFrame:
@@ -242,7 +243,7 @@ def _read(
             for batch in part.iter_batches(columns=[*texts, *read]):
                 for name, numbers in read.items():
                     flat = batch.column(name).flatten().to_numpy(zero_copy_only=False)
-                    if not np.isfinite(flat).all():
+                    if not (np.abs(flat) < MAX_VALUE).all():  # nor NaN
                         raise InputError(
                             f"{file}: its column {name} has values that are not finite."
                         )

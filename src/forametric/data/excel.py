@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -74,7 +75,9 @@ def _most_tags(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> int:
 def _first_sheet(path: Path) -> list[Row]:
     from openpyxl import load_workbook  # type: ignore[import-untyped]
 
-    book = load_workbook(path, read_only=True, data_only=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of styles and links, which are not read
+        book = load_workbook(path, read_only=True, data_only=True)
     try:
         for sheet in book.worksheets:
             sheet.reset_dimensions()  # the stated size may be wrong, or that of a whole sheet

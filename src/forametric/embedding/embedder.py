@@ -13,6 +13,7 @@ import pandas as pd
 from forametric._typing import FloatArray, Pixels
 from forametric.data.embeddings import Embeddings, skipped_table
 from forametric.embedding.runtime import Runtime
+from forametric.errors import ModelError
 from forametric.images import load_images
 from forametric.utils.progress import bar
 
@@ -127,7 +128,13 @@ class Embedder:
 
     def _run(self, inputs: Pixels, advance: Callable[[int], None]) -> tuple[FloatArray, FloatArray]:
         if len(inputs):
-            return self.runtime.run(inputs, advance)
+            vectors, probabilities = self.runtime.run(inputs, advance)
+            if not (np.isfinite(vectors).all() and np.isfinite(probabilities).all()):
+                raise ModelError(
+                    "the network gives values that are not finite numbers: the model is damaged; "
+                    "copy it again, or train it with lower rates."
+                )
+            return vectors, probabilities
         return (
             np.zeros((0, self.dimensions), np.float32),
             np.zeros((0, self.n_classes), np.float32),

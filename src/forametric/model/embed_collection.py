@@ -135,6 +135,9 @@ def embeddings_of(model: Model, collection: Collection, path: PathLike | None = 
     if path is None:
         return model.embed(collection)
     table, vectors, probabilities = read_embedded(Path(path), model.weights_sha256)
+    if table["id"].duplicated().any():
+        twice = table["id"][table["id"].duplicated()].iloc[0]
+        raise InputError(f"{path} has two vectors of the specimen {twice}; make it again.")
     place = pd.Series(np.arange(len(table)), table["id"])
     found = place.reindex(collection.specimens["id"])
     if found.isna().all() or len(table) != found.notna().sum():

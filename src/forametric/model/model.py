@@ -400,7 +400,10 @@ def _load_runtime(folder: Path, card: ModelCard) -> tuple[Runtime, bool]:
         graph = OpenVinoRuntime(folder / ONNX)
         widths = tuple(width for width in (card.dimensions, card.n_classes) if width)
         stated = card.recipe.network.image_size, widths
-        return graph, (graph.image_size, graph.widths) == stated
+        try:
+            return graph, (graph.image_size, graph.widths) == stated
+        except RuntimeError:  # it has no input or output of a fixed size
+            return graph, False
     network = read_network(folder, card)
     return TorchRuntime(network, card.recipe.tta_views), network.dimensions == card.dimensions
 

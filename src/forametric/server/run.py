@@ -57,13 +57,27 @@ class Server(uvicorn.Server):
 
     The first signal ends it in order: answers are finished and training is asked to stop, each for
     some seconds. A second signal ends it at once.
+
+    Parameters
+    ----------
+    ready : callable
+        Is called when it serves, and signals end it as they should.
     """
 
     def __init__(
-        self, config: uvicorn.Config, sessions: Sequence[ReviewSession], access: Access
+        self,
+        config: uvicorn.Config,
+        sessions: Sequence[ReviewSession],
+        access: Access,
+        ready: Callable[[], None],
     ) -> None:
         super().__init__(config)
-        self._sessions, self._access = sessions, access
+        self._sessions, self._access, self._ready = sessions, access, ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start to serve, then say so: who reads it may send a signal at once."""
+        await super().startup(sockets)
+        self._ready()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Finish answers, then close everything: uvicorn passes SIGTERM on, which ends Python."""
@@ -129,11 +143,14 @@ def serve(
 
     access = Access(SingleUser(token), AccessDatabase.temporary(), announce)
     app = make_app(session, access, loopback=host in LOOPBACK, proxy=proxy)
-    code = access.new_code()
-    announce(code)
-    if browser:
-        threading.Timer(0.5, webbrowser.open, [f"{address}/?code={code}"]).start()
-    _serve(app, [session], access, listening, proxy)
+
+    def ready() -> None:
+        code = access.new_code()
+        announce(code)
+        if browser:
+            threading.Timer(0.5, webbrowser.open, [f"{address}/?code={code}"]).start()
+
+    _serve(app, [session], access, listening, proxy, ready)
 
 
 def serve_lab(
@@ -164,8 +181,8 @@ def serve_lab(
     listening, address = _listen(host, port, proxy)
     access = Access(accounts, accounts.database)
     app = make_lab_app(sessions, access, loopback=host in LOOPBACK, proxy=proxy)
-    report(address)
-    _serve(app, list(sessions.values()), access, listening, proxy)
+    opened = list(sessions.values())
+    _serve(app, opened, access, listening, proxy, lambda: report(address))
 
 
 def _serve(
@@ -174,8 +191,9 @@ def _serve(
     access: Access,
     listening: socket.socket,
     proxy: PublicAddress | None,
+    ready: Callable[[], None],
 ) -> None:
-    server = Server(_configuration(app, behind_proxy=proxy is not None), sessions, access)
+    server = Server(_configuration(app, behind_proxy=proxy is not None), sessions, access, ready)
     try:
         asyncio.run(_run(server, listening))
     finally:

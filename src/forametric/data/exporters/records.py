@@ -23,7 +23,7 @@ class ExportTable:
     def text(self, column: str) -> pd.Series:
         """A column as text, "" for missing values."""
         values = self.table[column]
-        return values.map(lambda v: "" if pd.isna(v) else str(v))
+        return values.astype(object).map(lambda v: "" if pd.isna(v) else str(v))
 
     def extra(self) -> list[str]:
         """The columns that the lab or another program added."""
