@@ -250,6 +250,8 @@ def _read(
                     numbers[start : start + len(batch)] = flat.reshape(len(batch), -1)
                 start += len(batch)
                 tables.append(batch.select(texts))
+        if start != count:
+            raise InputError(f"{path} is damaged: it has {start} vectors in place of {count}.")
         table = pa.Table.from_batches(tables, pa.schema([schema.field(t) for t in texts]))
         table.validate(full=True)  # else text that is not UTF-8 fails much later
         table = table.to_pandas().reset_index(drop=True)
