@@ -150,12 +150,27 @@ class ReferenceSet:
         return novelty
 
     def add(self, ids: Sequence[str], taxa: NameArray, vectors: FloatArray) -> ReferenceSet:
-        """A reference set with further specimens: how a species is added without training."""
-        return ReferenceSet(
+        """A reference set with further specimens: how a species is added without training.
+
+        If neighbors of some vectors were searched last, they are compared with the new specimens
+        only: to search the same vectors again takes no time.
+        """
+        together = ReferenceSet(
             [*self.ids, *ids],
             np.concatenate([self.taxa, taxa]),
             np.concatenate([self.vectors, vectors]),
         )
+        last = self._last.get("search")
+        queries = last[0]() if last else None
+        if last and queries is not None and len(vectors) and last[1] <= len(self):
+            k, (distances, rows) = last[1:]
+            more_distances, more_rows = Index(vectors).nearest(queries, k)
+            distances = np.hstack([distances, more_distances])
+            rows = np.hstack([rows, more_rows + len(self)])
+            order = np.argsort(distances, axis=1, kind="stable")[:, :k]
+            found = np.take_along_axis(distances, order, 1), np.take_along_axis(rows, order, 1)
+            together._last["search"] = (last[0], k, found)
+        return together
 
     def save(self, path: Path) -> None:
         """Write as Parquet: id, taxon, vector."""

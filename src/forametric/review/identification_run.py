@@ -120,25 +120,39 @@ class IdentificationRun:
         removed = set(before.taxa[changed].tolist()) - {"", *self.embedded.model.taxa}
         return int(changed.sum()) >= UPDATE_AFTER or bool(added) or bool(removed)
 
+    def references_stay(self, settled: Settled) -> bool:
+        """Whether every settled specimen among the references still has its name."""
+        rows = np.array(sorted(self.settled_references), np.int64)
+        return not self.settled[rows].differs(settled[rows]).any()
+
     def update(self, settled: Settled) -> IdentificationRun:
         """The next run, with what is settled now among the references."""
-        run = identify_collection(self.embedded, self.samples, settled)
+        run = identify_collection(self.embedded, self.samples, settled, self)
         return replace(run, number=self.number + 1)
 
 
 def identify_collection(
-    embedded: EmbeddedCollection, samples: NameArray, settled: Settled
+    embedded: EmbeddedCollection,
+    samples: NameArray,
+    settled: Settled,
+    previous: IdentificationRun | None = None,
 ) -> IdentificationRun:
-    """Identify an embedded collection, with its settled specimens among the references."""
+    """Identify an embedded collection, with its settled specimens among the references.
+
+    Where the references of a previous run all stay, only further ones are searched.
+    """
     base, embeddings = embedded.model, embedded.embeddings
     ids = embedded.collection.specimens["id"].astype(str).to_numpy(dtype=object)
     references = set(base.references.ids)
     named = np.flatnonzero(settled.is_taxon).tolist()
     rows = np.array([row for row in named if ids[row] not in references], np.int64)
-    model = base
-    if len(rows):
-        identifier = base.identifier.add_references(
-            ids[rows].tolist(), settled.taxa[rows], embeddings.vectors[rows]
+    model, new = base, rows
+    if previous and previous.references_stay(settled):
+        model = previous.model
+        new = rows[~np.isin(rows, list(previous.settled_references))]
+    if len(new):
+        identifier = model.identifier.add_references(
+            ids[new].tolist(), settled.taxa[new], embeddings.vectors[new]
         )
         model = base.with_identifier(identifier)
     probabilities = model.predict_proba(embeddings)

@@ -257,7 +257,8 @@ class ReviewWorkspace:
         run = self.identification
         alone = row in run.settled_references
         references = (self.embedded.model if alone else run.model).references
-        _, nearest = references.kneighbors(self.embeddings.vectors[row : row + 1])
+        vector = self.embeddings.vectors[[row]]  # a copy: the last search stays remembered
+        _, nearest = references.kneighbors(vector)
         counts = pd.Series(references.taxa[nearest[0]]).value_counts()
         votes = ", ".join(f"{count} {taxon}" for taxon, count in counts.items())
         reason = run.table["reason"].iloc[row]

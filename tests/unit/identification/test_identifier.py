@@ -54,6 +54,22 @@ def test_open_set_figures_keep_within_their_bounds(values):
     assert metrics.fpr_at_tpr(novel + 1, known) == 0
 
 
+@given(st.integers(0, 2**32), st.integers(1, 9), st.integers(1, 8), st.booleans())
+def test_references_that_are_added_are_found_as_by_a_search_of_all(seed, first, more, searched):
+    rng = np.random.default_rng(seed)
+    vectors = rng.normal(size=(first + more, 4)).astype(np.float32)
+    queries = Embeddings.of_vectors(rng.normal(size=(7, 4))).vectors  # which do not change
+    ids, taxa = [str(i) for i in range(first + more)], np.array([A] * (first + more), object)
+    whole = ReferenceSet(ids, taxa, vectors)
+    part = ReferenceSet(ids[:first], taxa[:first], vectors[:first])
+    if searched:
+        part.kneighbors(queries)
+    grown = part.add(ids[first:], taxa[first:], vectors[first:])
+    for found, expected in zip(grown.kneighbors(queries), whole.kneighbors(queries), strict=True):
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert grown.ids == whole.ids
+
+
 def test_reference_sets_of_one_taxon_or_one_specimen_still_answer():
     vectors = np.eye(3, dtype=np.float32)
     lone = ReferenceSet(["a"], np.array([A], object), vectors[:1])

@@ -10,6 +10,7 @@ from forametric.data.embeddings import Embeddings
 from forametric.data.verdicts import Verdict
 from forametric.errors import InputError, NotFoundError
 from forametric.review import Decision, DecisionStore
+from forametric.review.identification_run import identify_collection
 from forametric.review.morphotypes import ReviewMorphotypes
 from forametric.review.project import STORE, Project, embed_project
 from forametric.review.workspace import ReviewWorkspace, VerdictOn
@@ -119,6 +120,26 @@ def test_decisions_made_while_identifying_again_count_for_the_next_time(workspac
     workspace.update()
     assert {"Nova species", "Altera species"} <= set(workspace.identification.taxa)
     assert not workspace.needs_update()
+
+
+def test_identifying_again_step_by_step_gives_what_a_single_run_gives(workspace):
+    names = [*workspace.identification.taxa, "Nova species", "Altera species"]
+    rng = np.random.default_rng(0)
+    for step in range(5):
+        some = rng.choice(workspace.ids, 6, replace=False)
+        workspace.record("A", [_is(i, str(rng.choice(names))) for i in some])
+        workspace.specimen(workspace.ids[step])  # searches one vector in between
+        if step == 3:
+            workspace.undo("A")
+        workspace.update()
+        run = workspace.identification
+        alone = identify_collection(workspace.embedded, workspace.samples, workspace.settled.copy())
+        assert sorted(run.model.references.ids) == sorted(alone.model.references.ids)
+        assert run.settled_references == alone.settled_references
+        np.testing.assert_allclose(run.probabilities, alone.probabilities, atol=1e-5)
+        columns = ["taxon", "decision", "best", "second"]
+        assert run.table[columns].equals(alone.table[columns])
+        assert (run.order == alone.order).all()
 
 
 def test_decisions_count_when_identifying_again_fails(workspace, monkeypatch):
