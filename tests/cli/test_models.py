@@ -76,6 +76,18 @@ def test_evaluate_writes_every_figure_and_one_page(
     assert "exists already" in again.stderr
 
 
+def test_evaluate_names_corrupted_images_on_request(
+    model_folder, shells_folder, split_file, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("forametric.evaluation.robustness.MOST", {"test": 4, "unseen": 2})
+    asked = ["--split", split_file, "--corruptions", "-o", tmp_path / "r"]
+    done = forametric("evaluate", model_folder, shells_folder, *asked)
+    assert done.returncode == 0, done.stderr
+    assert "corruptions.relative_accuracy" in done.stdout
+    found = json.loads((tmp_path / "r" / "metrics.json").read_text())["corruptions"]
+    assert len(found["by_corruption"]["jpeg"]) == 3
+
+
 def test_evaluate_warns_of_another_split_and_refuses_the_training_specimens(
     model_folder, shells_folder, shells, split_file, tmp_path
 ):

@@ -57,6 +57,14 @@ ModelPath = Annotated[Path, Argument(help="A model folder.")]
 CollectionPath = Annotated[Path, Argument(help="A collection folder.")]
 Images = Annotated[Path, Argument(help="A collection, a folder of images, or one image.")]
 Seed = Annotated[int, _number(SEED, "Seed of all random draws.")]
+Corruptions = Annotated[
+    bool,
+    Option(
+        "--corruptions",
+        help="Also name corrupted images: noise, blur, light, color and losses of other "
+        "microscopes. Takes minutes.",
+    ),
+]
 SplitName = Annotated[
     str, Option("--split", help="A column of the collection, or a CSV (id, subset).")
 ]

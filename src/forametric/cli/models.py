@@ -78,6 +78,7 @@ def evaluate(
     collection: opt.CollectionPath,
     output: opt.Output,
     split: opt.SplitName,
+    corruptions: opt.Corruptions = False,
     overwrite: opt.Overwrite = False,
     as_json: opt.Json = False,
 ) -> None:
@@ -87,7 +88,7 @@ def evaluate(
     """
     refuse_folder(output, overwrite, model, collection, split)
     made = fm.Split.load(fm.Collection.open(collection), split)
-    result = fm.evaluate(fm.Model.load(model), made)
+    result = fm.evaluate(fm.Model.load(model), made, corruptions=corruptions)
     result.save(output, overwrite=overwrite)
     for warning in result.metrics["warnings"]:
         warn(warning, "warning:")

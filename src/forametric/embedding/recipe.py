@@ -113,6 +113,48 @@ class Sampler(_Part):
     power: Annotated[float, Field(ge=0, le=1)] = 0.5
 
 
+class Microscope(_Part):
+    """Changes of training images as by another microscope, camera or file format.
+
+    Attributes
+    ----------
+    share : float
+        The share of the images to which each of these changes is made, at random strengths.
+    debris : float
+        Greatest radius of a covered ellipse, as a share of half the image's side.
+    background : float
+        Greatest change of the background's brightness, as a share of white.
+    shading : float
+        Greatest relative change of the light across the image.
+    blur : float
+        Greatest standard deviation of a Gaussian, in pixels of an image 128 pixels wide.
+    resolution : float
+        The fewest pixels in the side of an image, as a share of those that it has.
+    cast : float
+        Greatest relative change of one color, as by another white balance.
+    gray : float
+        The share of the changed images that lose their color.
+    gamma : float
+        Greatest exponent of brightness, and least: 1 / gamma.
+    noise : float
+        Greatest standard deviation of noise, in gray levels of 255.
+    jpeg : int
+        Lowest JPEG quality; 100 for no losses.
+    """
+
+    share: Annotated[float, Field(ge=0, le=1)] = 0.0
+    debris: Annotated[float, Field(ge=0, le=1)] = 0.15
+    background: Annotated[float, Field(ge=0, le=1)] = 0.1
+    shading: Annotated[float, Field(ge=0, lt=1)] = 0.3
+    blur: Annotated[float, Field(ge=0, le=10)] = 2.0
+    resolution: Annotated[float, Field(gt=0, le=1)] = 0.35
+    cast: Annotated[float, Field(ge=0, le=1)] = 0.12
+    gray: Annotated[float, Field(ge=0, le=1)] = 0.3
+    gamma: Annotated[float, Field(ge=1, le=10)] = 1.7
+    noise: Annotated[float, Field(ge=0, le=255)] = 12.0
+    jpeg: Annotated[int, Field(ge=1, le=100)] = 20
+
+
 class Augment(_Part):
     """Random changes of the training images; ranges are (low, high).
 
@@ -128,6 +170,8 @@ class Augment(_Part):
         Greatest change in both directions, as a share of white.
     blur : tuple of float
         Range of the standard deviation of a Gaussian, in pixels.
+    microscope : Microscope
+        Changes as by another microscope.
     """
 
     rotation: Annotated[float, Field(ge=0, le=180)] = 180.0
@@ -136,6 +180,7 @@ class Augment(_Part):
     contrast: tuple[Positive, Positive] = (1.0, 1.0)
     brightness: Annotated[float, Field(ge=0, le=1)] = 0.0
     blur: tuple[float, float] = (0.0, 0.0)
+    microscope: Microscope = Microscope()
 
 
 class Optimiser(_Part):

@@ -4,7 +4,8 @@ Known: the names that identification gives (nearest references and class head to
 of the two alone. Calibration: whether probabilities and conformal sets are right. Unseen:
 retrieval among the unseen specimens, clustering with the true and with an estimated number of
 clusters, clusters matched to species one to one. Open set: how well novelty tells unseen species
-and images of no taxon from known species, and what the decisions come to.
+and images of no taxon from known species, and what the decisions come to. On request: the names of
+corrupted images, as other microscopes would take them.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from forametric.embedding.recipe import Recipe
 from forametric.errors import InputError
 from forametric.evaluation.predictions import EVALUATED, Predictions, predict
 from forametric.evaluation.report import per_taxon, write_report
+from forametric.evaluation.robustness import corrupted_scores, summarise_corruptions
 from forametric.identification.identifier import DECISIONS
 from forametric.identification.references import K, ReferenceSet
 from forametric.model.model import Model
@@ -50,16 +52,19 @@ class Evaluation(Result):
     ----------
     metrics : dict
         What `metrics.json` holds: `known`, `calibration`, `unseen`, `open_set`, `n`, `seconds`,
-        and what was evaluated: `model`, `data`, `warnings`.
+        `corruptions` if asked for, and what was evaluated: `model`, `data`, `warnings`.
     predictions : Predictions
     model : Model
     split : Split
+    corrupted : DataFrame or None
+        `corrupted_scores`, if asked for.
     """
 
     metrics: dict[str, Any]
     predictions: Predictions
     model: Model
     split: Split
+    corrupted: pd.DataFrame | None = None
 
     def __len__(self) -> int:
         return len(self.predictions.rows)
@@ -96,8 +101,8 @@ class Evaluation(Result):
         """Every single figure: metric (`known.accuracy`, …), value."""
         rows = [
             (f"{part}.{name}", value)
-            for part in ("known", "calibration", "unseen", "open_set")
-            for name, value in self.metrics[part].items()
+            for part in ("known", "calibration", "unseen", "open_set", "corruptions")
+            for name, value in self.metrics.get(part, {}).items()
             if isinstance(value, float)
         ]
         return pd.DataFrame(rows, columns=["metric", "value"])
@@ -123,8 +128,15 @@ class Evaluation(Result):
             self.table.to_csv(temporary / "specimens.csv", index=False)
             if len(self.skipped):
                 self.skipped.to_csv(temporary / "skipped.csv", index=False)
+            if self.corrupted is not None:
+                self.corrupted.to_csv(temporary / "corruptions.csv", index=False)
             write_report(
-                temporary, self.metrics, predictions, self.model.references, self.split.collection
+                temporary,
+                self.metrics,
+                predictions,
+                self.model,
+                self.split.collection,
+                self.corrupted,
             )
         return folder
 
@@ -156,8 +168,13 @@ class Evaluation(Result):
         return self.save(folder, overwrite=overwrite) / "report.html"
 
 
-def evaluate(model: Model, split: Split) -> Evaluation:
+def evaluate(model: Model, split: Split, *, corruptions: bool = False) -> Evaluation:
     """Evaluate a model on the test, unseen and distractor specimens of a split.
+
+    Parameters
+    ----------
+    corruptions : bool
+        Also name corrupted images of at most 450 held-out specimens, 39 times each.
 
     Raises
     ------
@@ -183,7 +200,6 @@ def evaluate(model: Model, split: Split) -> Evaluation:
             "references": len(model.references),
             "skipped": skipped,
         },
-        "seconds": round(time.monotonic() - started, 1),
         "model": {
             "recipe": model.recipe.name,
             "settings": model.recipe.model_dump(mode="json"),
@@ -203,8 +219,12 @@ def evaluate(model: Model, split: Split) -> Evaluation:
         },
         "warnings": _warnings(model, split),
     }
+    corrupted = corrupted_scores(model, predictions, split.collection) if corruptions else None
+    if corrupted is not None:
+        result["corruptions"] = summarise_corruptions(corrupted)
+    result["seconds"] = round(time.monotonic() - started, 1)
     plain = json.loads(json.dumps(result))  # NumPy's numbers become Python's
-    return Evaluation(plain, predictions, model, split)
+    return Evaluation(plain, predictions, model, split, corrupted)
 
 
 def unseen_scores(embeddings: Embeddings, taxa: NameArray) -> dict[str, Any]:

@@ -15,9 +15,11 @@ from forametric.analysis.morphospace import Morphospace
 from forametric.data.collection import Collection
 from forametric.data.thumbnails import thumbnail_url
 from forametric.evaluation.predictions import Predictions
+from forametric.evaluation.robustness import corruption_figure
 from forametric.identification.references import ReferenceSet
-from forametric.images import load_image
+from forametric.images import load_image, load_images
 from forametric.images.contact_sheet import THUMBNAIL
+from forametric.model.model import Model
 from forametric.utils.html import data_url, write_page
 from forametric.utils.text import literal
 
@@ -31,11 +33,12 @@ def write_report(
     folder: Path,
     result: dict[str, Any],
     predictions: Predictions,
-    references: ReferenceSet,
+    model: Model,
     collection: Collection,
+    corrupted: pd.DataFrame | None = None,
 ) -> None:
     """Write `report.html`, `species.csv`, `confusion.csv` and `morphospace.png` into `folder`."""
-    test = predictions.part("test")
+    references, test = model.references, predictions.part("test")
     truth, named = predictions.taxa[test].astype(str), predictions.named[test].astype(str)
     taxa, counts = _confusion(predictions)
     pd.DataFrame(counts, index=taxa, columns=taxa).to_csv(folder / "confusion.csv")
@@ -58,6 +61,8 @@ def write_report(
         morphospace=data_url((folder / "morphospace.png").read_bytes(), "png"),
         wrong=examples.of(test[wrong[:EXAMPLES]]),
         right=examples.of(test[_spread(right, truth, EXAMPLES // 2)]),
+        corrupted=[] if corrupted is None else _by_corruption(corrupted),
+        corruption_sheet="" if corrupted is None else _sheet_url(model, predictions, collection),
     )
 
 
@@ -206,6 +211,23 @@ def _reliability_figure(confidence: FloatArray, right: BoolArray) -> Figure:
     for axes in (left, other):
         axes.spines[["top", "right"]].set_visible(False)
     return figure
+
+
+def _by_corruption(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """A row for the images as they are, and one for each corruption, with its three strengths."""
+    columns = [c for c in ("accuracy", "ece", "wrong_of_accepted") if c in table]
+    return [
+        {"corruption": name, **{c: part[c].tolist() for c in columns}}
+        for name, part in table.groupby("corruption", sort=False)
+    ]
+
+
+def _sheet_url(model: Model, predictions: Predictions, collection: Collection) -> str:
+    """Two test specimens, as they are and under every corruption."""
+    rows = predictions.rows[predictions.part("test")]
+    shown = [collection.path(int(row)) for row in (rows[0], rows[len(rows) // 2])]
+    images, _, _ = load_images(shown, model.embedder.image_size, progress="")
+    return _figure_url(corruption_figure(images))
 
 
 def _figure_url(figure: Figure) -> str:

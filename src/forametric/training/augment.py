@@ -9,10 +9,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from forametric.embedding.recipe import Augment
+from forametric.training.microscope import edge_median, through_microscope
 
 
 def augment(images: Tensor, settings: Augment, generator: torch.Generator) -> Tensor:
     """Rotate, mirror, scale, blur and change the contrast and brightness of each image at random.
+
+    Then change it as another microscope would, where the settings say so.
 
     Areas that a rotation uncovers get the background color, the median of the image's edge.
 
@@ -48,13 +51,10 @@ def augment(images: Tensor, settings: Augment, generator: torch.Generator) -> Te
         pixels = _blur(pixels, uniform(*settings.blur))
     contrast = uniform(*settings.contrast).view(n, 1, 1, 1)
     brightness = uniform(-settings.brightness, settings.brightness).view(n, 1, 1, 1) * 255
-    return (pixels * contrast + brightness).clamp(0, 255)
-
-
-def edge_median(pixels: Tensor) -> Tensor:
-    """The median of the outermost pixels of each image, shape (n, 3, 1, 1)."""
-    edge = torch.cat([pixels[..., 0, :], pixels[..., -1, :], pixels[..., 0], pixels[..., -1]], -1)
-    return edge.median(-1).values[..., None, None]
+    pixels = (pixels * contrast + brightness).clamp(0, 255)
+    if settings.microscope.share:
+        pixels = through_microscope(pixels, settings.microscope, generator)
+    return pixels
 
 
 def _blur(pixels: Tensor, sigma: Tensor) -> Tensor:
