@@ -170,7 +170,7 @@ def discover(
     Parameters
     ----------
     embeddings : Embeddings, or ndarray of float32 of shape (n, dimensions)
-        Usually those of specimens that `Model.identify` gives no name.
+        Usually those of specimens that `Model.identify` calls unknown.
     model : Model or Identifier
         The known taxa. Its calibration tells a group whose specimens are on average more likely of
         known taxa than not (`probability_known`); without calibration no group is recognised.
@@ -225,7 +225,7 @@ def discover_unknown(
     include_known: bool = False,
     n_groups: int | None = None,
 ) -> Morphotypes:
-    """Embed and identify images, and group those that are given no name.
+    """Embed and identify images, and group those that are unlike all known taxa.
 
     Parameters
     ----------
@@ -235,7 +235,7 @@ def discover_unknown(
     Raises
     ------
     InputError
-        When too few are given no name, or the model has no calibration to tell which.
+        When too few are unknown, or the model has no calibration to tell which.
     """
     COUNT.check(n_groups=n_groups)
     if model.calibration is None and not include_known:
@@ -249,8 +249,8 @@ def discover_unknown(
         chosen = embeddings[model.identify(embeddings).is_unknown]
         if len(chosen) < MIN_SPECIMENS:
             raise InputError(
-                f"{len(chosen)} of {len(embeddings)} specimens are given no name: too few to "
-                f"group; --all groups all of them."
+                f"{len(chosen)} of {len(embeddings)} specimens are unknown: too few to group; "
+                f"--all groups all of them."
             )
     found = discover(chosen, model, n_groups=n_groups)
     return Morphotypes(**{**found.__dict__, "n_considered": len(embeddings)})

@@ -152,7 +152,7 @@ Cluster = Annotated[
     str | None, Option(help="Work on a Ray cluster: its address, auto or local; writes a folder.")
 ]
 Store = Annotated[str | None, Option("--images", help="With --cluster: e.g. s3://bucket/plates.")]
-All = Annotated[bool, Option("--all", help="Group all specimens, not only those without a name.")]
+All = Annotated[bool, Option("--all", help="Group all specimens, not only the unknown.")]
 NGroups = Annotated[int | None, _number(COUNT, "The number of groups, if known; else estimated.")]
 By = Annotated[str, Option(help="The column that names the sample.")]
 Depth = Annotated[str, Option(help="The column with each sample's depth or age.")]

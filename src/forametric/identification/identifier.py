@@ -29,7 +29,6 @@ from forametric.utils.ranges import PROBABILITY
 MIN_PROBABILITY = 0.5  # below it a name is more likely wrong than correct
 ACCEPTED, GENUS, AMBIGUOUS, UNKNOWN = "accepted", "genus", "ambiguous", "unknown"
 DECISIONS = (ACCEPTED, GENUS, AMBIGUOUS, UNKNOWN)
-NOT_NAMED = (AMBIGUOUS, UNKNOWN)
 
 
 @dataclass(frozen=True, eq=False)

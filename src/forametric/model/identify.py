@@ -22,7 +22,7 @@ from forametric.errors import InputError, ModelError
 from forametric.identification.calibration import Calibration
 from forametric.identification.identifier import (
     MIN_PROBABILITY,
-    NOT_NAMED,
+    UNKNOWN,
     Identifier,
 )
 from forametric.identification.search import SpecimenIndex
@@ -110,10 +110,10 @@ class Identifications(Result):
 
     @cached_property
     def is_unknown(self) -> BoolArray:
-        """Which specimens were given no name: ambiguous or unknown, shape (n,)."""
+        """Which specimens are unlike all known taxa, shape (n,): the decision `unknown`."""
         if "decision" not in self.table:
             return np.zeros(len(self), bool)
-        return np.asarray(self.table["decision"].isin(NOT_NAMED))
+        return np.asarray(self.table["decision"] == UNKNOWN)
 
     @property
     def calibrated(self) -> Calibration:

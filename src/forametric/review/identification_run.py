@@ -75,7 +75,7 @@ class IdentificationRun:
         With the settled specimens among its references.
     probabilities : ndarray of float32, shape (n, taxa)
     table : DataFrame
-        `Identifier.identify` and `priorities`.
+        `priorities`: names, decisions, suggestions.
     order : ndarray of int64, shape (n,)
         The order in which to review.
     settled_references : frozenset of int
@@ -164,9 +164,8 @@ def identify_collection(
         columns = np.searchsorted(model.taxa, base.taxa)
         probabilities[rows] = 0
         probabilities[np.ix_(rows, columns)] = own
-    ranks = priorities(table, samples, model.calibrated)
-    order = diversify(ranks["priority"].to_numpy(), embedded.clusters)
-    table = pd.concat([table, ranks], axis=1)
+    table = priorities(table, samples, model.calibrated)
+    order = diversify(table["priority"].to_numpy(), embedded.clusters)
     return IdentificationRun(
         number=1,
         embedded=embedded,

@@ -14,7 +14,7 @@ from forametric.analysis.clustering import centroids_of, cluster, unit_length
 from forametric.analysis.discovery import MIN_SPECIMENS, discover
 from forametric.data.verdicts import Verdict
 from forametric.errors import InputError, NotFoundError
-from forametric.identification.identifier import NOT_NAMED
+from forametric.identification.identifier import UNKNOWN
 from forametric.review.candidates import nearest_references
 from forametric.review.decisions import parse_verdict
 from forametric.review.groups import Groups
@@ -34,10 +34,10 @@ class ReviewMorphotypes:
         self._groups = Groups(workspace.store)
 
     def discover(self, reviewer: str) -> int:
-        """Group the specimens without a name; returns the number of morphotypes.
+        """Group the unknown specimens; returns the number of morphotypes.
 
-        These are the unlisted, and those neither settled nor named by the model. The present
-        morphotypes are dissolved.
+        These are those that reviewers call unlisted, and those that are not settled and unlike all
+        known taxa. The present morphotypes are dissolved.
 
         Raises
         ------
@@ -47,10 +47,10 @@ class ReviewMorphotypes:
         workspace = self.workspace
         with workspace.lock:
             run, settled = workspace.identification, workspace.settled
-            unnamed = ~settled.is_settled & run.table["decision"].isin(NOT_NAMED).to_numpy()
-            rows = np.flatnonzero(unnamed | (settled.verdicts == Verdict.UNLISTED))
+            is_unknown = (run.table["decision"] == UNKNOWN).to_numpy() & ~settled.is_settled
+            rows = np.flatnonzero(is_unknown | (settled.verdicts == Verdict.UNLISTED))
         if len(rows) < MIN_SPECIMENS:
-            raise InputError(f"{len(rows)} specimens have no name: too few to group.")
+            raise InputError(f"{len(rows)} specimens are unknown: too few to group.")
         found = discover(workspace.embeddings[rows], run.model)
         with workspace.lock:
             self._groups.refresh()

@@ -46,9 +46,8 @@ class ReviewQueue(Result):
     Attributes
     ----------
     table : DataFrame
-        rank, id, image, sample, taxon, decision, reason, best, best_probability, second,
-        second_probability, novelty, probability_known, error_probability, influence, priority,
-        model (its fingerprint), and an empty column `expert`, which `read_decisions` reads.
+        rank, id, image, sample; the columns of `priorities`; model (its fingerprint), and an empty
+        column `expert`, which `read_decisions` reads.
     skipped : DataFrame
         The images that could not be read: image, reason.
     collection : Collection
@@ -79,7 +78,7 @@ class ReviewQueue(Result):
         return {"specimens": len(self), "first": self.table["id"].head(20).tolist()}
 
     def _repr_html_(self) -> str:
-        columns = ["rank", "best", "best_probability", "error_probability"]
+        columns = ["rank", "suggestion", "suggestion_probability", "decision"]
         return table_with_thumbnails(self.table, columns, self.collection, repr(self))
 
     def save(self, folder: PathLike, *, overwrite: bool = False) -> Path:
@@ -174,7 +173,7 @@ def rank_for_review(
     probabilities = model.predict_proba(embeddings)
     names = model.identifier.identify(embeddings, scores=probabilities)
     samples = readable.specimens["sample"].fillna("").astype(str).to_numpy(dtype=object)
-    names = pd.concat([names, priorities(names, samples, calibration)], axis=1)
+    names = priorities(names, samples, calibration)
     order = diversify(names["priority"].to_numpy(), similar_clusters(embeddings.vectors))
     return queue_in_order(
         order,
@@ -208,13 +207,16 @@ def queue_in_order(
     order : ndarray of int64
         Their positions, in the order of the queue.
     names : DataFrame
-        `Identifier.identify` and `priorities` of the whole collection.
+        `priorities` of the whole collection.
     probabilities : ndarray of float32, shape (n, taxa of the references)
     """
     identity = collection.specimens[["id", "image", "sample"]].reset_index(drop=True)
     table = pd.concat([identity, names.drop(columns="probability")], axis=1)
     table = table.iloc[order].reset_index(drop=True).assign(model=fingerprint, expert="")
-    digits = ("probability_known", "error_probability", "influence", "priority")
+    digits = (
+        "probability_known", "suggestion_probability", "error_probability", "influence",
+        "priority",
+    )  # fmt: skip
     table = table.round(dict.fromkeys(digits, 4))
     table.insert(0, "rank", np.arange(1, len(table) + 1))
     ids = identity["id"].astype(str)

@@ -39,8 +39,12 @@ class QueuedSpecimen:
         The model's: accepted, genus, ambiguous or unknown.
     suggested : str
         The most probable taxon, with `probability`.
+    suggests_unlisted : bool
+        Whether to offer `unlisted`, a taxon without a name here, in place of `suggested`.
+    suggestion_probability : float
+        The probability that what is offered is right.
     error_probability : float
-        The probability that the model's decision is wrong.
+        The probability that the model's decision is wrong; where it is ambiguous, the suggestion.
     explanation : str
         Why the model decided so, in words.
     """
@@ -52,6 +56,8 @@ class QueuedSpecimen:
     decision: str
     suggested: str
     probability: float
+    suggests_unlisted: bool
+    suggestion_probability: float
     error_probability: float
     explanation: str
     candidates: list[Candidate]

@@ -278,6 +278,8 @@ class ReviewWorkspace:
             decision=str(identified["decision"]),
             suggested=str(identified["best"]),
             probability=round(float(identified["best_probability"]), 4),
+            suggests_unlisted=identified["suggestion"] == Verdict.UNLISTED,
+            suggestion_probability=round(float(identified["suggestion_probability"]), 4),
             error_probability=round(float(identified["error_probability"]), 4),
             explanation=self.explanation(row),
             candidates=self.candidates(row),

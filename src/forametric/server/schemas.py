@@ -220,8 +220,19 @@ class QueuedSpecimen(Answer):
     decision: Literal["accepted", "genus", "ambiguous", "unknown"]
     suggested: Annotated[str, Field(description="The most probable taxon.")]
     probability: Annotated[Probability, Field(description="The probability of `suggested`.")]
+    suggests_unlisted: Annotated[
+        bool,
+        Field(description="Whether to offer `unlisted` in place of `suggested`."),
+    ]
+    suggestion_probability: Annotated[
+        Probability, Field(description="The probability that what is offered is right.")
+    ]
     error_probability: Annotated[
-        Probability, Field(description="The probability that the model's decision is wrong.")
+        Probability,
+        Field(
+            description="The probability that the model's decision is wrong; where it is "
+            "ambiguous, that the suggestion is."
+        ),
     ]
     explanation: Annotated[str, Field(description="Why the model decided so, in words.")]
     candidates: list[Candidate]

@@ -368,7 +368,7 @@ class ReviewSession:
     # Morphotypes
 
     def discover(self, reviewer: str) -> bool:
-        """Group the specimens without a name; False when that is under way."""
+        """Group the unknown specimens; False when that is under way."""
         return self.jobs.start(
             "discovering", lambda: f"{self.morphotypes.discover(reviewer)} morphotypes found"
         )

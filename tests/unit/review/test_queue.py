@@ -3,6 +3,8 @@
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from forametric.analysis.assemblages import assemblages
 from forametric.data.collection import Collection
@@ -15,7 +17,10 @@ from tests.support.samples import A, calibration_of
 
 
 def _names(rows):
-    return pd.DataFrame(rows, columns=["decision", "probability", "novelty"]).assign(taxon=A)
+    """Names of specimens: decision, probability of the best taxon, novelty."""
+    names = pd.DataFrame(rows, columns=["decision", "probability", "novelty"])
+    taxon = np.where(names["decision"].isin(["accepted", "genus"]), A, "")
+    return names.assign(taxon=taxon, best=A, best_probability=names["probability"], reason="why")
 
 
 def test_the_probability_of_being_known_falls_with_novelty():
@@ -30,16 +35,63 @@ def test_the_probability_of_being_known_falls_with_novelty():
 
 
 def test_likely_errors_come_first_and_small_samples_before_large():
-    rows = [("accepted", 0.99, 0.4), ("accepted", 0.55, 0.4), ("unknown", 0.9, 0.6),
+    rows = [("accepted", 0.99, 0.4), ("accepted", 0.55, 0.4), ("ambiguous", 0.4, 0.4),
             ("unknown", 0.9, 1.4)] * 5  # fmt: skip
     ranks = priorities(_names(rows), np.full(20, "", object), calibration_of())
-    confident, doubtful, probably_known, novel = ranks["priority"][:4]
-    assert doubtful > confident
-    assert probably_known > novel
+    confident, doubtful, ambiguous, novel = ranks["priority"][:4]
+    assert ambiguous > doubtful > confident
+    assert doubtful > novel
     samples = np.array(["large"] * 16 + ["small"] * 4, object)
     ranks = priorities(_names(rows), samples, calibration_of())
     assert ranks["influence"].tolist() == [0.5] * 16 + [1.0] * 4
     assert ranks["priority"][17] == 2 * ranks["priority"][1]
+
+
+def test_suggestions_are_the_likelier_answer():
+    rows = [("accepted", 0.9, 0.4), ("ambiguous", 0.4, 0.4), ("unknown", 0.9, 1.4)] * 5
+    names = priorities(_names(rows), np.full(15, "", object), calibration_of())
+    known = names["probability_known"][:3].to_numpy()
+    assert known[0] > 0.9 > 0.1 > known[2]
+    assert names["suggestion"][:3].tolist() == [A, A, "unlisted"]
+    expected = [0.9 * known[0], 0.4 * known[1], 1 - known[2]]
+    assert names["suggestion_probability"][:3].tolist() == pytest.approx(expected)
+    # Of a decision, and of the suggestion where there is none.
+    assert names["error_probability"][:3].tolist() == pytest.approx(1 - np.array(expected))
+
+
+def test_what_the_whole_sample_makes_improbable_is_ambiguous():
+    alone = [("unknown", 0.9, 0.5), ("accepted", 0.9, 1.4), ("genus", 0.8, 0.4)] * 5
+    names = priorities(_names(alone), np.full(15, "", object), calibration_of())
+    probably_known, probably_novel, genus = (names.iloc[i] for i in range(3))
+    assert probably_known["decision"] == probably_novel["decision"] == "ambiguous"
+    assert (probably_known["taxon"], probably_novel["taxon"]) == ("", "")
+    assert probably_known["suggestion"] == A
+    assert probably_novel["suggestion"] == "unlisted"
+    known = f"{probably_known['probability_known']:.2f}"
+    assert probably_known["reason"] == f"why, but of a known taxon with a probability of {known}"
+    assert (genus["decision"], genus["taxon"], genus["suggestion"]) == ("genus", A, A)
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["accepted", "genus", "ambiguous", "unknown"]),
+            st.floats(0.01, 1),
+            st.floats(0.1, 2),
+        ),
+        min_size=2,
+        max_size=30,
+    )
+)
+def test_no_decision_contradicts_its_own_probability(rows):
+    names = priorities(_names(rows), np.full(len(rows), "", object), calibration_of())
+    decided = names["decision"] != "ambiguous"
+    assert (names["error_probability"][decided] <= 0.5 + 1e-9).all()
+    unknown = names["decision"] == "unknown"
+    assert (names["suggestion"][unknown] == "unlisted").all()
+    assert (names["suggestion"][decided & ~unknown] == A).all()
+    assert (names["taxon"][~decided] == "").all()
+    assert names["suggestion_probability"].between(0, 1).all()
 
 
 def test_similar_specimens_alternate_with_others():

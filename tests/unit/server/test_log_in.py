@@ -278,7 +278,7 @@ def test_the_token_is_neither_printed_nor_given_to_the_browser(session, monkeypa
 
     monkeypatch.setattr(run.webbrowser, "open", opened.append)
     monkeypatch.setattr(run.threading, "Timer", AtOnce)
-    monkeypatch.setattr(run, "_serve", lambda *_: None)
+    monkeypatch.setattr(run, "_serve", lambda *given: given[-1]())
     run.serve(session, host="127.0.0.1", port=0, token=TOKEN, browser=True, report=said.append)
     assert said == opened
     assert re.fullmatch(r"http://127\.0\.0\.1:\d+/\?code=[\w-]{43}", said[0])

@@ -34,7 +34,7 @@ def morphotypes(session: Session) -> list[MorphotypeView]:
 
 @router.post("/morphotypes", dependencies=requires(Role.CURATOR, "morphotypes proposed"))
 def discover(session: Session, caller: CallerOf, body: ReviewerRequest) -> JobStarted:
-    """Group the specimens without a name; the new morphotypes replace the present ones."""
+    """Group the unknown specimens; the new morphotypes replace the present ones."""
     return JobStarted(started=session.discover(caller.acting_as(body.reviewer)))
 
 
