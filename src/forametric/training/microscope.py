@@ -193,23 +193,22 @@ def jpeg(pixels: Tensor, quality: Tensor) -> Tensor:
     to_ycc = torch.tensor(TO_YCC, device=pixels.device)
     padded = F.pad(pixels, (0, -width % BLOCK, 0, -height % BLOCK), mode="replicate")
     ycc = torch.einsum("dc,nchw->ndhw", to_ycc, padded - 128)
-    rows, columns = padded.shape[2] // BLOCK, padded.shape[3] // BLOCK
-    blocks = ycc.view(n, 3, rows, BLOCK, columns, BLOCK).transpose(3, 4)
-    dct = _dct(pixels.device)
-    steps = _steps(quality)[:, :, None, None]
-    rounded = ((dct @ blocks @ dct.T) / steps).round() * steps
-    back = (dct.T @ rounded @ dct).transpose(3, 4).reshape(padded.shape)
+    waves, steps = _waves(pixels.device), _steps(quality).view(n * 3, BLOCK**2, 1, 1)
+    coefficients = F.conv2d(ycc.flatten(0, 1)[:, None], waves, stride=BLOCK)
+    rounded = (coefficients / steps).round() * steps
+    back = F.conv_transpose2d(rounded, waves, stride=BLOCK).view(padded.shape)
     rgb = torch.einsum("cd,ndhw->nchw", torch.linalg.inv(to_ycc), back) + 128
     return rgb[..., :height, :width].clamp(0, 255)
 
 
-def _dct(device: torch.device) -> Tensor:
-    """The matrix of the discrete cosine transform of 8 values, orthonormal."""
+def _waves(device: torch.device) -> Tensor:
+    """The 64 orthonormal patterns of the cosine transform of a block, shape (64, 1, 8, 8)."""
     k = torch.arange(BLOCK, dtype=torch.float32)[:, None]
     at = torch.arange(BLOCK, dtype=torch.float32)[None]
-    matrix: Tensor = torch.cos(math.pi / BLOCK * (at + 0.5) * k) * (2 / BLOCK) ** 0.5
-    matrix[0] /= 2**0.5
-    return matrix.to(device)
+    waves = torch.cos(math.pi / BLOCK * (at + 0.5) * k) * (2 / BLOCK) ** 0.5
+    waves[0] /= 2**0.5
+    both = torch.einsum("ux,vy->uvxy", waves, waves)
+    return both.reshape(BLOCK**2, 1, BLOCK, BLOCK).to(device)
 
 
 def _steps(quality: Tensor) -> Tensor:
