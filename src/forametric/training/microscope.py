@@ -193,22 +193,22 @@ def jpeg(pixels: Tensor, quality: Tensor) -> Tensor:
     to_ycc = torch.tensor(TO_YCC, device=pixels.device)
     padded = F.pad(pixels, (0, -width % BLOCK, 0, -height % BLOCK), mode="replicate")
     ycc = torch.einsum("dc,nchw->ndhw", to_ycc, padded - 128)
-    waves, steps = _waves(pixels.device), _steps(quality).view(n * 3, BLOCK**2, 1, 1)
-    coefficients = F.conv2d(ycc.flatten(0, 1)[:, None], waves, stride=BLOCK)
-    rounded = (coefficients / steps).round() * steps
-    back = F.conv_transpose2d(rounded, waves, stride=BLOCK).view(padded.shape)
+    waves, steps = _waves(pixels.device), _steps(quality).view(n * 3, BLOCK**2, 1)
+    blocks = F.unfold(ycc.flatten(0, 1)[:, None], BLOCK, stride=BLOCK)
+    rounded = ((waves @ blocks) / steps).round() * steps
+    back = F.fold(waves.T @ rounded, padded.shape[2:], BLOCK, stride=BLOCK).view(padded.shape)
     rgb = torch.einsum("cd,ndhw->nchw", torch.linalg.inv(to_ycc), back) + 128
     return rgb[..., :height, :width].clamp(0, 255)
 
 
 def _waves(device: torch.device) -> Tensor:
-    """The 64 orthonormal patterns of the cosine transform of a block, shape (64, 1, 8, 8)."""
+    """The cosine transform of a block, orthonormal, shape (coefficients, pixels): (64, 64)."""
     k = torch.arange(BLOCK, dtype=torch.float32)[:, None]
     at = torch.arange(BLOCK, dtype=torch.float32)[None]
     waves = torch.cos(math.pi / BLOCK * (at + 0.5) * k) * (2 / BLOCK) ** 0.5
     waves[0] /= 2**0.5
     both = torch.einsum("ux,vy->uvxy", waves, waves)
-    return both.reshape(BLOCK**2, 1, BLOCK, BLOCK).to(device)
+    return both.reshape(BLOCK**2, BLOCK**2).to(device)
 
 
 def _steps(quality: Tensor) -> Tensor:
