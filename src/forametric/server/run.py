@@ -26,6 +26,7 @@ from forametric.server.connections import (
 )
 from forametric.server.request_checks import LOOPBACK, PublicAddress
 from forametric.server.session import ReviewSession
+from forametric.utils.malloc import return_freed_memory
 
 ANSWER_SECONDS, STOP_SECONDS = 10, 5  # at the end: for answers under way; for long work
 MIN_TOKEN = 12  # characters, on a host that others can reach
@@ -193,6 +194,7 @@ def _serve(
     proxy: PublicAddress | None,
     ready: Callable[[], None],
 ) -> None:
+    return_freed_memory()
     server = Server(_configuration(app, behind_proxy=proxy is not None), sessions, access, ready)
     try:
         asyncio.run(_run(server, listening))
