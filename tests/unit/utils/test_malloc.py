@@ -18,8 +18,10 @@ def resident():
 return_freed_memory()
 np.ones(20 << 20, np.uint8)  # after which glibc would keep blocks of this size for itself
 before = resident()
-many = [np.ones(8 << 20, np.uint8) for _ in range(20)]
-last = np.ones(1000)
+many, small = [], []
+for _ in range(20):
+    many.append(np.ones(8 << 20, np.uint8))
+    small.append(np.ones(20_000))  # between large blocks, which the end of a heap never reaches
 del many
 print(resident() - before)
 """
