@@ -68,6 +68,14 @@ class ReferenceSet:
         """The taxa, in alphabetical order."""
         return sorted({str(t) for t in self.taxa})
 
+    @cached_property
+    def rows_of(self) -> dict[str, IntArray]:
+        """The positions of the references of each taxon."""
+        of = np.searchsorted(self.classes_, self.taxa.astype(str))
+        order = np.argsort(of, kind="stable")
+        starts = np.searchsorted(of[order], np.arange(len(self.classes_) + 1))
+        return {t: order[a:b] for t, a, b in zip(self.classes_, starts, starts[1:], strict=False)}
+
     def kneighbors(self, vectors: FloatArray, n_neighbors: int = K) -> tuple[FloatArray, IntArray]:
         """The nearest references of each vector, nearest first.
 

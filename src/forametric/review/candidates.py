@@ -43,10 +43,10 @@ def nearest_references(
     references: ReferenceSet, taxon: str, vector: FloatArray, most: int, exclude: str = ""
 ) -> list[Reference]:
     """A taxon's references that are nearest to a vector, the nearest first."""
-    rows = np.flatnonzero(references.taxa == taxon)
-    rows = rows[[references.ids[row] != exclude for row in rows]]
+    rows = references.rows_of[taxon]
     distances = np.linalg.norm(references.vectors[rows] - vector, axis=1)
-    return [
+    nearest = [
         Reference(references.ids[rows[i]], round(float(distances[i]), 3))
-        for i in np.argsort(distances, kind="stable")[:most]
+        for i in np.argsort(distances, kind="stable")[: most + 1]
     ]
+    return [reference for reference in nearest if reference.id != exclude][:most]

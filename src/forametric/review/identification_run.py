@@ -78,6 +78,8 @@ class IdentificationRun:
         `priorities`: names, decisions, suggestions.
     order : ndarray of int64, shape (n,)
         The order in which to review.
+    nearest : ndarray of int64, shape (n, 5)
+        The positions of each specimen's nearest references.
     settled_references : frozenset of int
         Rows of the settled specimens among the references. They are identified without any of
         these: a second reviewer is not shown the answer of the first.
@@ -91,6 +93,7 @@ class IdentificationRun:
     probabilities: FloatArray
     table: pd.DataFrame
     order: IntArray
+    nearest: IntArray
     settled_references: frozenset[int]
 
     @property
@@ -175,5 +178,6 @@ def identify_collection(
         probabilities=probabilities,
         table=table,
         order=order,
+        nearest=model.references.kneighbors(embeddings.vectors)[1],
         settled_references=frozenset(rows.tolist()),
     )

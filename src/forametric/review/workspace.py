@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -257,12 +258,15 @@ class ReviewWorkspace:
         run = self.identification
         alone = row in run.settled_references
         references = (self.embedded.model if alone else run.model).references
-        vector = self.embeddings.vectors[[row]]  # a copy: the last search stays remembered
-        _, nearest = references.kneighbors(vector)
-        counts = pd.Series(references.taxa[nearest[0]]).value_counts()
-        votes = ", ".join(f"{count} {taxon}" for taxon, count in counts.items())
+        if alone:
+            vector = self.embeddings.vectors[[row]]  # a copy: the last search stays remembered
+            nearest = references.kneighbors(vector)[1][0]
+        else:
+            nearest = run.nearest[row]
+        counts = Counter(references.taxa[nearest].tolist()).most_common()
+        votes = ", ".join(f"{count} {taxon}" for taxon, count in counts)
         reason = run.table["reason"].iloc[row]
-        return f"{reason}; its {len(nearest[0])} nearest references: {votes}"
+        return f"{reason}; its {len(nearest)} nearest references: {votes}"
 
     def queued(self, specimen: str) -> QueuedSpecimen:
         """A specimen as the queue shows it."""
