@@ -45,7 +45,7 @@ from forametric.server.bounded_work import BoundedWork
 from forametric.server.jobs import Jobs
 from forametric.utils.files import read_json, write_json
 
-UPDATE_PAUSE = 9  # times as long as identifying again has taken, before it may begin again
+UPDATE_PAUSE = 24  # times as long as identifying again has taken, before it may begin again
 logger = logging.getLogger(__name__)
 
 
@@ -350,8 +350,8 @@ class ReviewSession:
     def update_if_needed(self) -> None:
         """Start to identify all specimens again where enough decisions have changed.
 
-        It uses all cores. So that reviewers do not wait for them, at least nine tenths of the time
-        are left to requests.
+        It uses all cores. So that reviewers do not wait for them, 96 % of the time are left to
+        requests.
         """
         workspace = self.workspace
 

@@ -11,6 +11,7 @@ from PIL import Image
 
 from forametric.review import DecisionStore
 from forametric.review.project import STORE
+from forametric.server.session import UPDATE_PAUSE
 from tests.support.serving import HEADERS, TOKEN, decide, next_specimens, running, wait_for
 
 
@@ -139,7 +140,7 @@ def test_identifying_again_leaves_most_of_the_time_to_requests(client, session, 
     wait_for(session, "identifying")
     decide(client, ids[1], taxon="Altera species")
     assert began == [1000.0], "not at once again"
-    now[0] += 9 * 2 - 0.1
+    now[0] += UPDATE_PAUSE * 2 - 0.1
     client.get("/api/status")
     assert began == [1000.0]
     now[0] += 0.2
