@@ -56,8 +56,9 @@ def command(request, tmp_path, monkeypatch):
     return arguments
 
 
-def _close(app, sessions, access, listening, proxy) -> None:
-    """In place of serving: close what was opened."""
+def _close(app, sessions, access, listening, proxy, ready) -> None:
+    """In place of serving: say that it serves, and close what was opened."""
+    ready()
     listening.close()
     for session in sessions:
         session.close()
