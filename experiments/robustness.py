@@ -2,7 +2,7 @@
 
 python experiments/robustness.py COLLECTION -o FOLDER --set augment.microscope.share=0.3
 
-The specimens that the split trains and validates on are divided anew: some of their taxa are held
+The specimens that the split trains and validates on are divided again: some of their taxa are held
 out as unseen, the others are divided into train, val and test. A model is trained, and tested clean
 and under the corruptions of `forametric evaluate --corruptions`. Four corruptions are kept aside
 while settings are chosen: they are shown with --all only.
