@@ -107,12 +107,10 @@ def map_images(
         raise InputError("only PNG, PDF and SVG show specimens placed onto a map.")
     sources = (model.folder if isinstance(model, Model) else model, images, onto, embeddings)
     check_output_file(output, overwrite, *sources)
-    earlier = None
-    if onto is None and layout.is_file() and not output.exists() and not overwrite:
-        check_output_file(layout, True, *sources)
-        earlier = _readable_map(layout)
-    elif onto is None:
-        check_output_file(layout, overwrite, *sources)
+    # A run that was killed before it drew the map has left its layout, which may be replaced.
+    earlier = None if onto or overwrite or output.exists() else _map_in(layout)
+    if onto is None:
+        check_output_file(layout, overwrite or earlier is not None, *sources)
     known = Morphospace.load(onto) if onto else None
     model = model if isinstance(model, Model) else Model.load(model)
     made = embeddings_of(model, open_collection(images), embeddings)
@@ -122,7 +120,7 @@ def map_images(
         return MapReport(known, made, Path(str(onto)), {})
     space = Morphospace(seed=seed).fit(made)
     if earlier is not None and not _is_same_map(earlier, space):
-        raise InputError(f"{layout} exists already; name another output or pass --overwrite.")
+        check_output_file(layout, overwrite, *sources)
     space.save(layout, overwrite=True)
     if suffix == ".html":
         space.to_html(output, color=taxa, title=output.stem)
@@ -131,20 +129,12 @@ def map_images(
     return MapReport(space, made, layout, space.knn_preservation())
 
 
-def _readable_map(layout: Path) -> Morphospace:
-    """The layout that a run may have left when it was killed before it drew the map.
-
-    Raises
-    ------
-    InputError
-        When it is something else, which is not replaced.
-    """
+def _map_in(layout: Path) -> Morphospace | None:
+    """The layout in a file; None where there is none."""
     try:
         return Morphospace.load(layout)
     except InputError:
-        raise InputError(
-            f"{layout} exists already; name another output or pass --overwrite."
-        ) from None
+        return None
 
 
 def _is_same_map(one: Morphospace, other: Morphospace) -> bool:

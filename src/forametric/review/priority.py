@@ -41,8 +41,8 @@ def priorities(names: pd.DataFrame, samples: NameArray, calibration: Calibration
     names, decision = names.copy(), names["decision"].to_numpy(dtype=object)
     named = known * names["probability"].to_numpy(float)
     is_unknown = decision == UNKNOWN
-    improbable = np.where(is_unknown, known, 1 - named) > 0.5
-    improbable &= decision != AMBIGUOUS
+    error = np.where(is_unknown, known, 1 - named)
+    improbable = (error > 0.5) & (decision != AMBIGUOUS)
     names.loc[improbable, "taxon"] = ""
     names.loc[improbable, "decision"] = AMBIGUOUS
     names.loc[improbable, "reason"] = [
@@ -55,7 +55,7 @@ def priorities(names: pd.DataFrame, samples: NameArray, calibration: Calibration
     is_ambiguous = (names["decision"] == AMBIGUOUS).to_numpy()
     is_unlisted = np.where(is_ambiguous, 1 - known > best, is_unknown)
     suggested = np.where(is_unlisted, 1 - known, best)
-    error = np.where(is_ambiguous, 1 - suggested, np.where(is_unknown, known, 1 - named))
+    error[is_ambiguous] = 1 - suggested[is_ambiguous]
     size = pd.Series(samples).map(pd.Series(samples).value_counts()).to_numpy(dtype=float)
     influence = np.sqrt(size.min() / size)
     return names.assign(

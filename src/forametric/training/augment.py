@@ -9,7 +9,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from forametric.embedding.recipe import Augment
-from forametric.training.microscope import edge_median, through_microscope
+from forametric.training.microscope import (
+    edge_median,
+    gaussian_blur,
+    through_microscope,
+)
+
+BLUR_RADIUS = 1  # pixels: the kernel of 3 × 3 of the published procedure
 
 
 def augment(images: Tensor, settings: Augment, generator: torch.Generator) -> Tensor:
@@ -48,23 +54,10 @@ def augment(images: Tensor, settings: Augment, generator: torch.Generator) -> Te
     grid = F.affine_grid(transform, list(pixels.shape), align_corners=False)
     pixels = F.grid_sample(pixels - color, grid, align_corners=False) + color
     if settings.blur[1] > 0:
-        pixels = _blur(pixels, uniform(*settings.blur))
+        pixels = gaussian_blur(pixels, uniform(*settings.blur), BLUR_RADIUS)
     contrast = uniform(*settings.contrast).view(n, 1, 1, 1)
     brightness = uniform(-settings.brightness, settings.brightness).view(n, 1, 1, 1) * 255
     pixels = (pixels * contrast + brightness).clamp(0, 255)
     if settings.microscope.share:
         pixels = through_microscope(pixels, settings.microscope, generator)
     return pixels
-
-
-def _blur(pixels: Tensor, sigma: Tensor) -> Tensor:
-    """Gaussian blur with a kernel of 3 pixels and a different sigma for each image."""
-    n, channels, height, width = pixels.shape
-    side = torch.exp(-0.5 / sigma.clamp_min(1e-3) ** 2)
-    line = torch.stack([side, torch.ones_like(side), side], 1)
-    line = line / line.sum(1, keepdim=True)
-    kernel = (line[:, :, None] * line[:, None, :]).repeat_interleave(channels, 0)[:, None]
-    flat = F.pad(pixels, (1, 1, 1, 1), mode="replicate").view(
-        1, n * channels, height + 2, width + 2
-    )
-    return F.conv2d(flat, kernel, groups=n * channels).view(n, channels, height, width)
