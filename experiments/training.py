@@ -30,8 +30,8 @@ from forametric.simulation import write_shells
 from forametric.training.augment import augment
 from forametric.training.losses import BatchLoss
 from forametric.training.sampling import epoch_batches
-from forametric.training.train import tuned_malloc
 from forametric.utils.files import disk_array
+from forametric.utils.malloc import tuned_malloc
 
 BATCH = 16  # triplets of the published procedure
 

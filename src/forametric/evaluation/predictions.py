@@ -97,13 +97,20 @@ def predict(model: Model, split: Split) -> Predictions:
         )
     embeddings = model.embed(held_out, progress="embedding held-out specimens")
     kept = rows[embeddings.rows]
+    return predictions_of(model, embeddings, kept, subsets[kept], taxa[kept])
+
+
+def predictions_of(
+    model: Model, embeddings: Embeddings, rows: IntArray, subsets: NameArray, taxa: NameArray
+) -> Predictions:
+    """Identify embedded specimens of which the subset and the true taxon are known."""
     scores = model.identifier.probabilities_or_scores(embeddings)
     names = model.identifier.identify(embeddings, scores=scores)
     decisions = names.get("decision", pd.Series("", names.index))
     return Predictions(
-        kept,
-        subsets[kept],
-        taxa[kept],
+        rows,
+        subsets,
+        taxa,
         embeddings,
         scores,
         named=np.asarray(model.taxa, dtype=object)[scores.argmax(1)],

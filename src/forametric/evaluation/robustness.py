@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 
 from forametric import metrics
-from forametric._typing import BoolArray, IntArray, NameArray, Pixels
+from forametric._typing import IntArray, Pixels
 from forametric.data.collection import Collection
 from forametric.data.embeddings import Embeddings
 from forametric.evaluation.corruptions import CORRUPTIONS, Corruption
-from forametric.evaluation.predictions import Predictions
+from forametric.evaluation.predictions import Predictions, predictions_of
 from forametric.identification.identifier import ACCEPTED
 from forametric.images import load_images
 from forametric.model.model import Model
@@ -50,13 +50,12 @@ def corrupted_scores(
     paths = [collection.path(int(row)) for row in predictions.rows[rows]]
     images, readable, _ = load_images(paths, model.embedder.image_size, progress="")
     rows = rows[readable]
-    is_test, taxa = predictions.subsets[rows] == "test", predictions.taxa[rows]
     tried = [(c, n, value) for c in corruptions for n, value in enumerate(c.strengths, 1)]
-    table = [{"corruption": CLEAN, "strength": 0, **_scores(model, images, taxa, is_test)}]
+    table = [{"corruption": CLEAN, "strength": 0, **_scores(model, images, predictions, rows)}]
     with bar("corrupting images", len(tried)) as advance:
         for corruption, strength, value in tried:
             changed = corruption(images, value, seed)
-            scores = _scores(model, changed, taxa, is_test)
+            scores = _scores(model, changed, predictions, rows)
             known = {"corruption": corruption.name, "strength": strength, "value": value}
             table.append(known | scores)
             advance(1)
@@ -113,21 +112,27 @@ def _drawn(rows: IntArray, most: int, seed: int) -> IntArray:
     return np.sort(np.random.default_rng(seed).choice(rows, most, replace=False))
 
 
-def _scores(model: Model, images: Pixels, taxa: NameArray, is_test: BoolArray) -> dict[str, float]:
-    identifier = model.identifier
+def _scores(
+    model: Model, images: Pixels, predictions: Predictions, rows: IntArray
+) -> dict[str, float]:
+    """The scores of other images of some specimens, in the place of those that were predicted."""
     embeddings = Embeddings.of_vectors(*model.embedder.embed_inputs(images, progress=""))
-    scores = identifier.probabilities_or_scores(embeddings)
-    named = np.asarray(model.taxa)[scores.argmax(1)]
-    correct = (named == taxa.astype(str))[is_test]
+    found = predictions_of(
+        model,
+        embeddings,
+        predictions.rows[rows],
+        predictions.subsets[rows],
+        predictions.taxa[rows],
+    )
+    test, unseen = found.part("test"), found.part("unseen")
+    correct = found.correct[test]
     result = {"accuracy": float(correct.mean())}
-    names = identifier.identify(embeddings, scores=scores)
-    if "decision" in names:
-        accepted = (names["decision"] == ACCEPTED).to_numpy()[is_test]
-        result["ece"] = metrics.calibration_error(scores[is_test].max(1), correct)
+    if model.calibration is not None:
+        accepted = found.decisions[test] == ACCEPTED
+        result["ece"] = metrics.calibration_error(found.scores[test].max(1), correct)
         result["accepted"] = float(accepted.mean())
         wrong = float((~correct[accepted]).mean()) if accepted.any() else 0.0
         result["wrong_of_accepted"] = wrong
-    if not is_test.all():
-        novelty = names["novelty"].to_numpy(float)
-        result["unseen_auroc"] = metrics.auroc(novelty[~is_test], novelty[is_test])
+    if len(unseen):
+        result["unseen_auroc"] = metrics.auroc(found.novelty[unseen], found.novelty[test])
     return result

@@ -8,11 +8,9 @@ are those of one process.
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import math
 import os
-import platform
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -47,6 +45,7 @@ from forametric.training.augment import augment
 from forametric.training.losses import BatchLoss
 from forametric.training.sampling import epoch_batches
 from forametric.utils.files import disk_array
+from forametric.utils.malloc import tuned_malloc
 from forametric.utils.outputs import remove_working_folder, resumable_folder, working_folder
 from forametric.utils.progress import bar
 from forametric.utils.ranges import SEED
@@ -431,28 +430,6 @@ def _finish(network: SpecimenNetwork, card: ModelCard, data: Data, validation: D
     except InputError as error:
         logger.warning("no calibration: %s", error)
     return Model(embedder, identifier, card)
-
-
-@contextmanager
-def tuned_malloc() -> Iterator[None]:
-    """Let glibc keep freed memory for the next step, and restore its defaults at the end.
-
-    A step frees and requests hundreds of large blocks. Returning each to the system, which clears
-    its pages, took a quarter of the time of a step on two CPU cores.
-    """
-    if platform.libc_ver()[0] != "glibc":
-        yield
-        return
-    libc = ctypes.CDLL(None)
-    trim_threshold, mmap_max = -1, -4  # malloc.h
-    libc.mallopt(mmap_max, 0)
-    libc.mallopt(trim_threshold, 2**31 - 1)
-    try:
-        yield
-    finally:
-        libc.mallopt(mmap_max, 65536)  # glibc's defaults
-        libc.mallopt(trim_threshold, 128 * 1024)
-        libc.malloc_trim(0)
 
 
 def _fabric() -> Fabric:

@@ -12,8 +12,9 @@ from forametric.data.splits import Split, make_split
 from forametric.embedding.network import SpecimenNetwork
 from forametric.embedding.recipe import Recipe
 from forametric.errors import InputError
-from forametric.training import train as module
-from forametric.training.train import train, tuned_malloc
+from forametric.training.train import train
+from forametric.utils import malloc
+from forametric.utils.malloc import tuned_malloc
 
 
 def _split(shells, subsets) -> Split:
@@ -81,8 +82,8 @@ DEFAULTS = {-4: 65536, -1: 128 * 1024}  # glibc's M_MMAP_MAX and M_TRIM_THRESHOL
 @pytest.fixture
 def libc(monkeypatch) -> Libc:
     found = Libc()
-    monkeypatch.setattr(module.platform, "libc_ver", lambda: ("glibc", "2.36"))
-    monkeypatch.setattr(module.ctypes, "CDLL", lambda _: found)
+    monkeypatch.setattr(malloc.platform, "libc_ver", lambda: ("glibc", "2.36"))
+    monkeypatch.setattr(malloc.ctypes, "CDLL", lambda _: found)
     return found
 
 
@@ -97,7 +98,7 @@ def test_the_allocator_is_tuned_for_a_block_and_always_restored(libc):
 
 
 def test_another_allocator_is_left_alone(libc, monkeypatch):
-    monkeypatch.setattr(module.platform, "libc_ver", lambda: ("musl", "1.2"))
+    monkeypatch.setattr(malloc.platform, "libc_ver", lambda: ("musl", "1.2"))
     with tuned_malloc():
         assert not libc.options
 
