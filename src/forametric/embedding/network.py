@@ -38,7 +38,11 @@ class SpecimenNetwork(nn.Module):
     def __init__(
         self, settings: recipes.Network, backbone: str, classes: int, whitened: int = 0
     ) -> None:
-        """A network as in a recipe; `whitened`: the number of a saved one's whitened dimensions."""
+        """A network as in a recipe.
+
+        `classes`: the width of the class head, 0 for none; `whitened`: the number of a saved
+        network's whitened dimensions.
+        """
         super().__init__()
         try:
             self.backbone = timm.create_model(backbone, pretrained=False, num_classes=0)
@@ -59,7 +63,8 @@ class SpecimenNetwork(nn.Module):
         projected = settings.projection_dim > 0
         self.normalize = settings.normalize
         self.project = nn.Linear(width, settings.projection_dim) if projected else nn.Identity()
-        self.head = nn.Linear(width, classes) if settings.neck != "none" else None
+        has_head = classes and settings.neck != "none"
+        self.head = nn.Linear(width, classes) if has_head else None
         self.dimensions = settings.projection_dim if projected else width
         self.whitened: nn.Linear | None = None
         if whitened:
@@ -163,6 +168,8 @@ def build(
     settings: recipes.Network, classes: int, *, pretrained: bool = True
 ) -> tuple[SpecimenNetwork, str]:
     """A network ready to train, and the name of its backbone: the recipe's, or its fallback.
+
+    `classes` is the width of its class head, 0 for none.
 
     Without `pretrained`, no weights are looked for, which may be on the hub.
     """

@@ -245,6 +245,11 @@ class Recipe(_Part):
     augment: Augment = Augment()
     optimiser: Optimiser = Optimiser()
 
+    @property
+    def has_class_head(self) -> bool:
+        """Whether training makes a classifier: a head that no loss trains knows nothing."""
+        return self.network.neck != "none" and self.loss.cross_entropy > 0 and self.epochs > 0
+
     @classmethod
     def load(cls, name: str | Path, settings: Sequence[str] = ()) -> Recipe:
         """Read a built-in recipe by name or a TOML file by path, and apply `key=value` settings.

@@ -29,6 +29,7 @@ from forametric.utils.ranges import PROBABILITY
 MIN_PROBABILITY = 0.5  # below it a name is more likely wrong than correct
 ACCEPTED, GENUS, AMBIGUOUS, UNKNOWN = "accepted", "genus", "ambiguous", "unknown"
 DECISIONS = (ACCEPTED, GENUS, AMBIGUOUS, UNKNOWN)
+RANKS_OF_CENTROID = ("nearest centroid", "second nearest centroid", "third nearest centroid")
 
 
 @dataclass(frozen=True, eq=False)
@@ -214,11 +215,28 @@ class Identifier:
             min_probability=min_probability,
             taxonomy=taxonomy or Taxonomy.load(),
         )
+        named = (decided["decision"] == ACCEPTED).to_numpy()
+        evidence = self._evidence(embeddings[named], scores[named].argmax(1))
+        decided.loc[named, "reason"] += evidence
         table = pd.concat([decided, best], axis=1).assign(novelty=novelty.round(4))
         if conformal_alpha is not None:
             members = self.calibration.prediction_sets(scores, conformal_alpha)
             table["conformal_set"] = conformal_sets(scores, members, self.taxa)
         return table
+
+    def _evidence(self, embeddings: Embeddings, named: IntArray) -> NameArray:
+        """What speaks for the taxa (positions) of some specimens: ": 4 of 5 …, centroid …"."""
+        rows = np.arange(len(named))
+        neighbors = self.references.taxa[self.kneighbors(embeddings)[1]]
+        votes = (neighbors == np.asarray(self.taxa, object)[named, None]).sum(1)
+        distances = self.references.centroid_distances(embeddings.vectors)
+        nearer = (distances < distances[rows, named, None]).sum(1)
+        parts = [
+            f": {n} of {neighbors.shape[1]} nearest references, "
+            f"{f'centroid {rank + 1}th nearest' if rank > 2 else RANKS_OF_CENTROID[rank]}"
+            for n, rank in zip(votes.tolist(), nearer.tolist(), strict=True)
+        ]
+        return np.array(parts, dtype=object)
 
     def nearest_references(self, embeddings: Embeddings) -> pd.DataFrame:
         """The five nearest references: neighbor_n, neighbor_n_taxon, neighbor_n_distance."""

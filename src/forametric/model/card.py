@@ -72,7 +72,7 @@ class ModelCard(BaseModel):
     Attributes
     ----------
     classes : list of str
-        The taxa that the class head was trained on.
+        The taxa that the network was trained on, and the columns of a class head.
     fingerprint : str
         A hash of everything that changes an identification: weights, network, classes, references,
         calibration.
@@ -116,7 +116,7 @@ class ModelCard(BaseModel):
     @property
     def n_classes(self) -> int:
         """The width of the class head; 0 for a network without one."""
-        return len(self.classes) if self.recipe.network.neck != "none" else 0
+        return len(self.classes) if self.recipe.has_class_head else 0
 
     @classmethod
     def describe(cls, **known: Any) -> ModelCard:

@@ -456,7 +456,7 @@ def read_network(folder: Path, card: ModelCard) -> SpecimenNetwork:
 
     weights = load_file(folder / WEIGHTS)
     whitened = len(weights.get("whitened.weight", ()))
-    network = SpecimenNetwork(card.recipe.network, card.backbone, len(card.classes), whitened)
+    network = SpecimenNetwork(card.recipe.network, card.backbone, card.n_classes, whitened)
     try:
         network.load_state_dict(weights)
     except RuntimeError:

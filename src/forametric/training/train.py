@@ -127,7 +127,8 @@ def train(
             size = recipe.network.image_size
             data, validation, classes, skipped = _load(fabric, split, size, work)
             torch.manual_seed(seed)
-            network, backbone = build(recipe.network, len(classes), pretrained=not init_from)
+            width = len(classes) if recipe.has_class_head else 0
+            network, backbone = build(recipe.network, width, pretrained=not init_from)
             if init_from:
                 network.backbone.load_state_dict(init_from.network.backbone.state_dict())
             run = TrainingRun(fabric, network, recipe, data, validation, seed, work)

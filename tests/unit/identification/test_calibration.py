@@ -78,6 +78,19 @@ def test_a_species_with_few_specimens_keeps_to_the_common_temperature():
     assert shift[0] > 2 * abs(shift[1])
 
 
+def test_both_kinds_of_evidence_count_where_every_name_is_correct():
+    """Votes and centroids both name each specimen correctly: neither weight runs away."""
+    truth = np.array([A, B, C] * 30)
+    scores = np.float32(np.eye(3)[[0, 1, 2] * 30] * 0.94 + 0.02)
+    found = fit_calibration(_data(scores, 1 - scores, truth))
+    assert 0.1 < found.temperature < 10
+    assert 1 < found.distance_weight * float((1 - scores).mean()) < 60
+    agreed = found.probabilities(scores[:1], 1 - scores[:1], [A, B, C])[0]
+    disputed = found.probabilities(scores[1:2], 1 - scores[:1], [A, B, C])[0]
+    assert agreed[0] == pytest.approx(91 / 92, abs=1e-3)  # 90 of 90 are correct: Laplace's rule
+    assert disputed[0] < agreed[0] - 0.02
+
+
 def test_too_few_specimens_are_not_calibrated_on():
     few = _data(np.ones((3, 3), np.float32), np.ones((3, 3), np.float32), np.array([A] * 3))
     with pytest.raises(InputError, match="at least 20"):

@@ -35,6 +35,19 @@ def test_decisions_by_hand():
     assert "more novel than 95%" in table["reason"][3]
 
 
+def test_the_reason_of_an_accepted_name_is_what_decided():
+    vectors = np.float32([[4, 0], [6, 0], [0, 5], [0, 6], [0, 7]])
+    references = ReferenceSet(list("12345"), np.array([A, A, B, B, B], object), vectors)
+    identifier = Identifier(references, calibration_of(novelty_threshold=99.0, distance_weight=1.0))
+    table = identifier.identify(Embeddings.of_vectors(np.float32([[5, 1]])), min_probability=0)
+    assert table["taxon"].tolist() == [A]
+    assert table["reason"][0].endswith(": 2 of 5 nearest references, nearest centroid")
+    # Without the distances, the votes of three far references still lose to those of two near ones.
+    votes_only = Identifier(references, calibration_of(novelty_threshold=99.0))
+    far = votes_only.identify(Embeddings.of_vectors(np.float32([[4, 6]])), min_probability=0)
+    assert far["reason"][0].endswith(": 3 of 5 nearest references, nearest centroid")
+
+
 def test_names_without_a_genus_are_not_rolled_up():
     p = np.float32([[0.5, 0.5]])
     table = decide(
