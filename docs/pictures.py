@@ -45,7 +45,7 @@ def theoretical_morphospace() -> None:
     plain = replace(
         simulate_shell("globular trochospiral", 0).individual,
         stage=1.0, chambers=12, elongation=1.0, spread=1.1, spire=0.3, last_ratio=1.0,
-        rotation_deg=80.0, dextral=True, azimuth_deg=0.0, roll_deg=0.0, fill=0.86,
+        rotation_deg=80.0, coiling="dextral", azimuth_deg=0.0, roll_deg=0.0, fill=0.86,
         broken="whole", infill=0.0, dissolution=0.0, stain=0.0, sediment=0.0, pink=False,
         light_deg=225.0, light_height=1.1,
         exposure=0.95, blur=0.35, focus=0.0, noise=0.004,

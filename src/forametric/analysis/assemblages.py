@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from scipy.stats import binomtest
 
 from forametric._typing import FloatArray, NameArray, PathLike
 from forametric._version import __version__
@@ -29,7 +30,7 @@ from forametric.data.sources import open_collection
 from forametric.data.verdicts import NOT_COUNTED, Verdict, verdicts_in
 from forametric.errors import InputError
 from forametric.identification.calibration import Calibration
-from forametric.identification.identifier import UNKNOWN
+from forametric.identification.identifier import ACCEPTED, UNKNOWN
 from forametric.model.identify import Identifications
 from forametric.model.model import Model
 from forametric.utils.excel import write_sheets
@@ -41,6 +42,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 UNLISTED_AS_UNKNOWN = {str(Verdict.UNLISTED): UNKNOWN}
+COILING_SPELLINGS = dict.fromkeys(("sinistral", "sin", "s", "left", "l"), "sinistral") | (
+    dict.fromkeys(("dextral", "dex", "d", "right", "r"), "dextral")
+)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -65,6 +69,8 @@ class Assemblages(Result):
         The columns that name the sample and its depth; "" for no depth.
     model : str
         The title of the model that named the specimens.
+    coiling : DataFrame
+        `coiling_ratios`; empty for a collection without coiling directions.
     """
 
     table: pd.DataFrame
@@ -74,6 +80,7 @@ class Assemblages(Result):
     by: str = "sample"
     depth: str = ""
     model: str = ""
+    coiling: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -113,13 +120,14 @@ class Assemblages(Result):
         return table.div(table.sum(axis=1), axis=0).round(5).reset_index()
 
     def tables(self) -> dict[str, pd.DataFrame]:
-        """What `save` writes, by name: abundances, counts, fractions, samples."""
-        return {
+        """What `save` writes, by name: abundances, counts, fractions, samples, any coiling."""
+        tables = {
             "abundances": self.table,
             "counts": self.counts,
             "fractions": self.fractions,
             "samples": self.samples,
         }
+        return tables | ({"coiling": self.coiling} if len(self.coiling) else {})
 
     def plot(self) -> Figure:
         """The down-core figure."""
@@ -136,7 +144,8 @@ class Assemblages(Result):
         `abundances.csv` (long: sample, taxon, count, raw, abundance, low, high), `counts.csv` and
         `fractions.csv` (wide: one row for each sample, one column for each taxon; fractions are of
         known taxa and sum to 1, as transfer functions take them), `samples.csv` (specimens,
-        diversity), `assemblage.xlsx` (all of these), `downcore.png`.
+        diversity), `coiling.csv` (ratios, where the collection has a column `coiling`),
+        `assemblage.xlsx` (all of these), `downcore.png`.
         """
         folder = Path(folder)
         with atomic_folder(folder, overwrite) as temporary:
@@ -189,13 +198,15 @@ def assemblages(
     counted = specimens.iloc[rows].reset_index(drop=True)
     verdict = pd.Series(verdicts[rows])
     labels = counted["taxon"].where(verdict == Verdict.TAXON, verdict.replace(UNLISTED_AS_UNKNOWN))
+    names = identifications.table.iloc[rows].reset_index(drop=True)
+    expert_labels = labels.to_numpy(dtype=object)
     table, samples = count_samples(
         counted,
-        identifications.table.iloc[rows].reset_index(drop=True),
+        names,
         identifications.probabilities[rows],
         identifications.taxa,
         calibration,
-        labels.to_numpy(dtype=object),
+        expert_labels,
         by,
         depth,
     )
@@ -207,6 +218,7 @@ def assemblages(
         by,
         depth,
         identifications.model,
+        coiling_ratios(counted, names, expert_labels, by),
     )
 
 
@@ -334,6 +346,47 @@ def abundances_of_samples(
     table = pd.concat(rows, ignore_index=True)
     digits = {c: 5 for c in ("raw", "abundance", "low", "high")}
     return table.round(digits), pd.DataFrame(sums)
+
+
+def coiling_ratios(
+    specimens: pd.DataFrame, names: pd.DataFrame, expert_labels: NameArray, by: str = "sample"
+) -> pd.DataFrame:
+    """How many specimens of each taxon coil to the left and to the right in each sample.
+
+    Parameters
+    ----------
+    specimens : DataFrame
+        With a column `coiling`: sinistral or dextral, also written sin, s, left or l, and dex, d,
+        right or r. Specimens with another value are left out. Without the column there is no table.
+    names, expert_labels
+        As in `abundances_of_samples`.
+
+    Returns
+    -------
+    DataFrame
+        sample, taxon, sinistral, dextral, dextral_share, low, high (Wilson's 95 % interval).
+    """
+    if "coiling" not in specimens:
+        return pd.DataFrame()
+    accepted = names["taxon"].where(names["decision"] == ACCEPTED, "").to_numpy(dtype=object)
+    written = specimens["coiling"].fillna("").astype(str).str.strip().str.lower().str.rstrip(".")
+    found = pd.DataFrame(
+        {
+            "sample": specimens[by].astype(str),
+            "taxon": np.where(expert_labels == "", accepted, expert_labels),
+            "coiling": written.map(COILING_SPELLINGS),
+        }
+    )
+    found = found[found["coiling"].notna() & ~found["taxon"].isin(["", UNKNOWN])]
+    dextral = (found["coiling"] == "dextral").groupby([found["sample"], found["taxon"]])
+    table = dextral.agg(dextral="sum", specimens="size").reset_index()
+    table["sinistral"] = table.pop("specimens") - table["dextral"]
+    counts = table[["dextral", "sinistral"]].to_numpy()
+    intervals = [binomtest(d, d + s).proportion_ci(method="wilson") for d, s in counts.tolist()]
+    table["dextral_share"] = counts[:, 0] / np.maximum(counts.sum(1), 1)
+    table["low"], table["high"] = [i.low for i in intervals], [i.high for i in intervals]
+    columns = ["sample", "taxon", "sinistral", "dextral", "dextral_share", "low", "high"]
+    return table[columns].round(5)
 
 
 def _levels(specimens: pd.DataFrame, by: str, depth: str) -> dict[str, float]:

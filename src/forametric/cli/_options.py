@@ -69,7 +69,7 @@ SplitName = Annotated[
     str, Option("--split", help="A column of the collection, or a CSV (id, subset).")
 ]
 Names = Annotated[
-    Path | None, Option("--taxonomy", help="A table of names, for genera and AphiaIDs.")
+    Path | None, Option("--taxonomy", help="A table of names: genera, AphiaIDs, coiling.")
 ]
 
 # Data

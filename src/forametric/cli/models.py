@@ -33,6 +33,7 @@ def train(
     init_from: opt.InitFrom = None,
     decisions: opt.Decisions = "",
     extra_collection: opt.Extra = None,
+    taxonomy: opt.Names = None,
     seed: opt.TrainSeed = None,
     overwrite: opt.Overwrite = False,
     as_json: opt.Json = False,
@@ -53,8 +54,8 @@ def train(
         raise InputError("--extra-collection only goes with --decisions.")
     if reproduce and (recipe or settings or init_from or seed is not None):
         raise InputError("--reproduce excludes --recipe, --set, --init-from and --seed.")
-    inputs = (collection, split, reproduce, init_from, decisions, *(extra_collection or []))
-    refuse_folder(output, overwrite, *inputs)
+    inputs = (collection, split, reproduce, init_from, decisions, taxonomy)
+    refuse_folder(output, overwrite, *inputs, *(extra_collection or []))
     specimens = fm.Collection.open(collection)
     start = fm.Model.load(init_from) if init_from else None
     if reproduce:
@@ -69,7 +70,15 @@ def train(
         extra = [fm.Collection.open(other) for other in extra_collection or []]
         store = fm.DecisionStore.open(decisions)
         made = fm.training_set(specimens, store, extra, seed=seed or 0)
-    model = fm.train(made, chosen, output, seed=seed or 0, init_from=start, overwrite=overwrite)
+    model = fm.train(
+        made,
+        chosen,
+        output,
+        seed=seed or 0,
+        init_from=start,
+        taxonomy=fm.Taxonomy.load(taxonomy),
+        overwrite=overwrite,
+    )
     finish(model, output, as_json, listed=output / "skipped.csv")
 
 

@@ -1,8 +1,8 @@
 """Taxonomy: accepted names, synonyms and higher ranks, from a table.
 
 The table in the package has the 35 species of Endless Forams under that library's names. Another
-table is a CSV file with the columns name, genus, family, order, synonyms (separated by |) and
-aphia_id.
+table is a CSV file with the columns name, genus, family, order, synonyms (separated by |), aphia_id
+and, if it has any, coiling: the direction that tells a taxon from others, sinistral or dextral.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ from forametric.utils.outputs import write_csv
 from forametric.utils.results import Result
 
 COLUMNS = ("name", "genus", "family", "order", "synonyms", "aphia_id")
+COILING = ("sinistral", "dextral")
+COILING_IN_NAME = re.compile(r"\b(sin(?:istral)?|dex(?:tral)?)\b")
 RANKS = ("genus", "family", "order")
 WORMS = "https://www.marinespecies.org/rest"
 BATCH = 50
@@ -57,11 +59,12 @@ class Taxonomy(Result):
         """
         packaged = files("forametric.data") / "facts" / "planktic_foraminifera.csv"
         with nullcontext(Path(path)) if path else as_file(packaged) as source:
-            table = read_table(source, [Column(c, required=True) for c in COLUMNS]).rows
+            columns = [Column(c, required=True) for c in COLUMNS]
+            table = read_table(source, [*columns, Column("coiling", values=("", *COILING))]).rows
         if not (table["name"].str.strip() != "").all() or table.empty:
             raise InputError(f"the taxonomy {path} has no names, or a row without a name.")
         table = table.reset_index(drop=True)
-        taxonomy = cls(table)
+        taxonomy = cls(table if "coiling" in table else table.assign(coiling=""))
         taxonomy._names  # noqa: B018  raises for an ambiguous spelling
         return taxonomy
 
@@ -115,6 +118,22 @@ class Taxonomy(Result):
     def aphia_id(self, name: str) -> str:
         """The AphiaID of WoRMS, as text; empty if it was not fetched."""
         return self._rows.get(self.accepted(name), {}).get("aphia_id", "")
+
+    def coiling(self, name: str) -> str:
+        """The direction of coiling that tells a taxon from others: sinistral, dextral or "".
+
+        From the table, else from a name that ends in one of these words, or in sin or dex.
+
+        >>> Taxonomy.load().coiling("Neogloboquadrina pachyderma")
+        'sinistral'
+        >>> Taxonomy.load().coiling("Globorotalia truncatulinoides (dex.)")
+        'dextral'
+        """
+        row = self._rows.get(self.accepted(name), {})
+        if row.get("coiling"):
+            return row["coiling"]
+        words = COILING_IN_NAME.findall(name.lower())
+        return {"s": COILING[0], "d": COILING[1]}[words[-1][0]] if words else ""
 
     def refreshed(self, url: str = WORMS) -> Taxonomy:
         """The table with AphiaIDs from WoRMS, and with empty families and orders filled.

@@ -162,8 +162,9 @@ class Augment(_Part):
     ----------
     rotation : float
         Greatest angle in degrees, in both directions.
-    mirror : bool
-        Reflect half of the images.
+    mirror : bool or "auto"
+        Reflect half of the images; "auto" for all but those of taxa that differ from others by the
+        direction of coiling (`Taxonomy.coiling`).
     scale, contrast : tuple of float
         Ranges of factors; 1 leaves the image unchanged.
     brightness : float
@@ -175,7 +176,7 @@ class Augment(_Part):
     """
 
     rotation: Annotated[float, Field(ge=0, le=180)] = 180.0
-    mirror: bool = True
+    mirror: bool | Literal["auto"] = "auto"
     scale: tuple[Positive, Positive] = (1.0, 1.0)
     contrast: tuple[Positive, Positive] = (1.0, 1.0)
     brightness: Annotated[float, Field(ge=0, le=1)] = 0.0
@@ -225,8 +226,8 @@ class Recipe(_Part):
     ema_decay : float
         Decay of the exponential moving average of the weights. The model gets the averaged ones.
     tta_views : int
-        The number of rotations and reflections over which embeddings are averaged (test-time
-        augmentation).
+        The number of views over which embeddings are averaged (test-time augmentation): 4
+        rotations, 8 with their reflections.
     network : Network
     loss : Loss
     sampler : Sampler

@@ -52,6 +52,9 @@ def _wrong_record(card: ModelCard) -> str:
             return f"data.{key}"
     if not isinstance(card.training.get("seconds", 0), int | float):
         return "training.seconds"
+    handed = card.training.get("handed", [])
+    if not isinstance(handed, list) or not all(isinstance(taxon, str) for taxon in handed):
+        return "training.handed"
     epochs = card.training.get("epochs")
     numbers = ("epoch", "val_macro_f1")
     if not isinstance(epochs, list) or not all(
@@ -182,6 +185,7 @@ class ModelCard(BaseModel):
         scores = [row.get("val_macro_f1", 0.0) for row in epochs]
         replaced = self.backbone != recipe.network.backbone
         added = sorted(set(references) - set(self.classes))
+        handed = [] if recipe.augment.mirror is True else self.training.get("handed", [])
         lines = [
             "---",
             "library_name: forametric",
@@ -203,6 +207,7 @@ class ModelCard(BaseModel):
             f"- Epochs: {last.get('epoch', 0)}; best macro F1 on validation: "
             + (f"{max(scores):.3f}" if scores else "none"),
             f"- Training time: {self.training.get('seconds', 0):.0f} s",
+            *([f"- Coiling direction tells from others: {', '.join(handed)}"] if handed else []),
             f"- Calibration: {calibration}",
             f"- Made by: {', '.join(f'{k} {v}' for k, v in self.made_by.items())}",
             f"- Licence: {'; '.join(f'{k}: {v}' for k, v in self.licence.items())}",

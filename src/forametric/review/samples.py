@@ -6,7 +6,7 @@ import numpy as np
 
 from forametric._typing import NameArray
 from forametric.analysis.abundance import Composition
-from forametric.analysis.assemblages import Assemblages, count_samples
+from forametric.analysis.assemblages import Assemblages, coiling_ratios, count_samples
 from forametric.data.verdicts import NOT_COUNTED, Verdict
 from forametric.errors import InputError, NotFoundError
 from forametric.identification.identifier import UNKNOWN
@@ -47,13 +47,16 @@ class SampleCounts:
         rows = np.flatnonzero(wanted & ~np.isin(settled.verdicts, NOT_COUNTED))
         if not len(rows):
             raise InputError("no specimen of this collection has a sample to be counted in.")
+        specimens = workspace.collection.specimens.iloc[rows].reset_index(drop=True)
+        names = run.table.iloc[rows].reset_index(drop=True)
+        labels = _labels(settled)[rows]
         table, samples = count_samples(
-            workspace.collection.specimens.iloc[rows].reset_index(drop=True),
-            run.table.iloc[rows].reset_index(drop=True),
+            specimens,
+            names,
             np.pad(run.probabilities[rows], ((0, 0), (0, len(added)))),
             [*run.taxa, *added],
             run.model.calibrated,
-            _labels(settled)[rows],
+            labels,
             depth=workspace.depth,
             compositions=compositions,
         )
@@ -68,6 +71,7 @@ class SampleCounts:
             int((workspace.samples == "").sum()),
             depth=workspace.depth,
             model=workspace.embedded.model.title,
+            coiling=coiling_ratios(specimens, names, labels),
         )
 
     def precision(self, sample: str) -> tuple[int, int, float]:

@@ -8,12 +8,13 @@ translation along it (Raup 1966, J. Paleontol. 40, 1178; for foraminifera Łabaj
 Tyszka 2006). Shells are rendered under reflected light on a dark slide.
 """
 
-from forametric.simulation.forms import FORMS, Form
+from forametric.simulation.forms import FORMS, TWINS, Form
 from forametric.simulation.simulate import Shell, draw_form, render_shell, simulate_shell
 from forametric.simulation.writing import even, long_tail, write_dataset, write_shells
 
 __all__ = [
     "FORMS",
+    "TWINS",
     "Form",
     "Shell",
     "draw_form",

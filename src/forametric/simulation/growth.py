@@ -27,8 +27,8 @@ class SimulatedSpecimen:
         Size of the last chamber relative to that expected from `growth`.
     diameter_um : float
         In the plane of the spiral.
-    dextral : bool
-        The direction of coiling.
+    coiling : str
+        dextral (new chambers clockwise, seen from the spiral side) or sinistral.
     view : str
         umbilical, spiral or side.
     tilt_deg, azimuth_deg, roll_deg : float
@@ -56,7 +56,7 @@ class SimulatedSpecimen:
     elongation: float
     last_ratio: float
     diameter_um: float
-    dextral: bool
+    coiling: str
     view: str
     tilt_deg: float
     azimuth_deg: float
@@ -130,7 +130,7 @@ def draw_specimen(form: Form, rng: np.random.Generator) -> SimulatedSpecimen:
         elongation=vary(1 + (form.elongation - 1) * stage**2, 0.05 if form.chambers > 1 else 0.01),
         last_ratio=float(rng.uniform(0.7, 0.9)) if kummerform else 1.0,
         diameter_um=form.um * float(np.exp(0.13 * rng.normal())) * growth ** (chambers - whole),
-        dextral=bool(rng.random() < 0.5),
+        coiling="dextral" if rng.random() < form.dextral else "sinistral",
         view=view,
         tilt_deg={"umbilical": 180.0, "spiral": 0.0, "side": 90.0}[view] + float(rng.normal(0, 14)),
         azimuth_deg=float(rng.uniform(0, 360)),
@@ -242,7 +242,7 @@ def orient(
     turn = Rotation.from_euler(
         "zxz", [one.azimuth_deg, one.tilt_deg, one.roll_deg], degrees=True
     ).as_matrix()
-    matrix = turn @ np.diag([1.0, 1.0 if one.dextral else -1.0, 1.0])
+    matrix = turn @ np.diag([1.0, 1.0 if one.coiling == "dextral" else -1.0, 1.0])
     low, high = _extent(bodies, matrix)
     scale = size * one.fill / float((high - low).max())
     offset = size / 2 - scale * (low + high) / 2 + size * rng.uniform(-0.015, 0.015, 2)

@@ -10,7 +10,7 @@ from PIL import Image
 
 from forametric._typing import BoolArray, Pixels
 from forametric.errors import InputError
-from forametric.simulation.forms import FORMS, Form
+from forametric.simulation.forms import FORMS, TWINS, Form
 from forametric.simulation.growth import SimulatedSpecimen, draw_specimen, grow, orient
 from forametric.simulation.rendering import render
 from forametric.simulation.surface import visible
@@ -49,6 +49,11 @@ class Shell:
 def simulate_shell(form: str, seed: int, size: int = 160) -> Shell:
     """Simulate one shell; the same form, seed and size give the same image.
 
+    Parameters
+    ----------
+    form : str
+        One of `FORMS` or `TWINS`.
+
     Raises
     ------
     InputError
@@ -60,7 +65,8 @@ def simulate_shell(form: str, seed: int, size: int = 160) -> Shell:
     """
     check(form, size)
     rng = np.random.default_rng([crc32(form.encode()), seed])
-    return _simulate(form, FORMS[form], draw_specimen(FORMS[form], rng), size, rng)
+    grown = FORMS.get(form) or TWINS[form]
+    return _simulate(form, grown, draw_specimen(grown, rng), size, rng)
 
 
 def render_shell(form: str, seed: int, size: int = 160) -> Pixels:
@@ -101,6 +107,7 @@ def _simulate(
 
 def check(form: str, size: int) -> None:
     """Raise `InputError` for an unknown form or an image size that is too small."""
-    if form not in FORMS:
-        raise InputError(f"no simulated form {form!r}; the forms are {', '.join(FORMS)}.")
+    if form not in FORMS and form not in TWINS:
+        forms = ", ".join([*FORMS, *TWINS])
+        raise InputError(f"no simulated form {form!r}; the forms are {forms}.")
     SIDE.check(size=size)

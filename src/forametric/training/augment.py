@@ -18,7 +18,9 @@ from forametric.training.microscope import (
 BLUR_RADIUS = 1  # pixels: the kernel of 3 × 3 of the published procedure
 
 
-def augment(images: Tensor, settings: Augment, generator: torch.Generator) -> Tensor:
+def augment(
+    images: Tensor, settings: Augment, generator: torch.Generator, handed: Tensor | None = None
+) -> Tensor:
     """Rotate, mirror, scale, blur and change the contrast and brightness of each image at random.
 
     Then change it as another microscope would, where the settings say so.
@@ -30,6 +32,8 @@ def augment(images: Tensor, settings: Augment, generator: torch.Generator) -> Te
     images : Tensor of uint8, shape (n, 3, size, size)
     generator : torch.Generator
         On the CPU; the same state gives the same result.
+    handed : Tensor of bool, shape (n,), optional
+        The images that are not reflected where `settings.mirror` is "auto".
 
     Returns
     -------
@@ -42,9 +46,11 @@ def augment(images: Tensor, settings: Augment, generator: torch.Generator) -> Te
 
     angle = uniform(-1, 1) * math.radians(settings.rotation)
     zoom = 1 / uniform(*settings.scale)
-    mirror = (
-        torch.where(uniform(0, 1) < 0.5, -1.0, 1.0) if settings.mirror else torch.ones_like(zoom)
-    )
+    mirror = torch.ones_like(zoom)
+    if settings.mirror:
+        mirror = torch.where(uniform(0, 1) < 0.5, -1.0, 1.0)
+        if settings.mirror == "auto" and handed is not None:
+            mirror = torch.where(handed.to(images.device), 1.0, mirror)
     zero = torch.zeros_like(angle)
     cos, sin = angle.cos() * zoom, angle.sin() * zoom
     transform = torch.stack([cos * mirror, -sin, zero, sin * mirror, cos, zero], 1).view(n, 2, 3)

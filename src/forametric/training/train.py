@@ -30,6 +30,7 @@ from forametric._typing import FloatArray, IntArray, NameArray, PathLike, Pixels
 from forametric.data.embeddings import Embeddings, skipped_table
 from forametric.data.inputs import check_output_folder
 from forametric.data.splits import Split
+from forametric.data.taxonomy import Taxonomy
 from forametric.embedding.network import SpecimenNetwork, build, features_of, to_batch, whiten
 from forametric.embedding.recipe import Optimiser, Recipe
 from forametric.embedding.runtime import TorchRuntime
@@ -52,6 +53,7 @@ from forametric.utils.ranges import SEED
 
 VALIDATION_REFERENCES = 8  # references per taxon at selection; the saved model has all specimens
 CHECKPOINT_SECONDS = 60
+REFLECTED_VIEWS = 8  # the views that include reflections
 MAX_COVARIANCE = 8192  # specimens used for whitening
 DIVERGED = (
     "training has diverged; lower the rates, for instance --set optimiser.backbone_lr=1e-4, and "
@@ -81,6 +83,7 @@ def train(
     *,
     seed: int = 0,
     init_from: Model | None = None,
+    taxonomy: Taxonomy | None = None,
     overwrite: bool = False,
 ) -> Model:
     """Train a model on the subset `train` of a split, select on `val`, and save it as a folder.
@@ -94,6 +97,9 @@ def train(
         The name of a built-in recipe, or a TOML file.
     init_from : Model, optional
         Start from this model's backbone in place of ImageNet's weights.
+    taxonomy : Taxonomy, optional
+        Says which taxa differ from others by the direction of coiling; their images are not
+        reflected unless the recipe says so. By default the table in the package.
 
     Raises
     ------
@@ -108,6 +114,10 @@ def train(
     """
     SEED.check(seed=seed)
     recipe = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
+    handed = _handed(split, taxonomy or Taxonomy.load())
+    if handed and recipe.augment.mirror == "auto" and recipe.tta_views == REFLECTED_VIEWS:
+        logger.warning("4 views, not 8: reflections would hide the coiling of %s.", handed[0])
+        recipe = recipe.model_copy(update={"tta_views": 4})
     output = Path(output)
     with tuned_malloc():
         fabric = _fabric()
@@ -122,7 +132,7 @@ def train(
                 f"network.backbone={init_from.card.backbone}"
             )
         started = time.monotonic()
-        settings = _settings(split, recipe, seed, init_from)
+        settings = _settings(split, recipe, seed, init_from) | {"handed": handed}
         with _one_working_folder(fabric, output, settings, overwrite) as work:
             size = recipe.network.image_size
             data, validation, classes, skipped = _load(fabric, split, size, work)
@@ -131,7 +141,8 @@ def train(
             network, backbone = build(recipe.network, width, pretrained=not init_from)
             if init_from:
                 network.backbone.load_state_dict(init_from.network.backbone.state_dict())
-            run = TrainingRun(fabric, network, recipe, data, validation, seed, work)
+            is_handed = torch.tensor([c in handed for c in classes])
+            run = TrainingRun(fabric, network, recipe, data, validation, is_handed, seed, work)
             if recipe.epochs:
                 run.fit()
             if fabric.is_global_zero:
@@ -176,6 +187,8 @@ class TrainingRun:
         After `fit` it has the best averaged weights.
     data, validation : Data
         The training specimens, and those on which the best epoch is selected.
+    handed : Tensor of bool, shape (classes,)
+        The classes that differ from others by the direction of coiling.
     work : Path
         Where checkpoints are written.
     history : list of dict
@@ -189,6 +202,7 @@ class TrainingRun:
     recipe: Recipe
     data: Data
     validation: Data
+    handed: Tensor
     seed: int
     work: Path
     history: list[dict[str, float]] = field(default_factory=list)
@@ -249,7 +263,8 @@ class TrainingRun:
         rows = np.resize(rows, math.ceil(len(rows) / fabric.world_size) * fabric.world_size)
         inputs = to_batch(self.data.inputs[rows], fabric.device)
         labels = torch.from_numpy(self.data.labels[rows]).to(fabric.device)
-        inputs = augment(inputs, recipe.augment, generator)
+        handed = self.handed[self.data.labels[rows]]
+        inputs = augment(inputs, recipe.augment, generator, handed)
         vectors, scores = self.wrapped(inputs.chunk(fabric.world_size)[fabric.global_rank])
         if fabric.world_size > 1:
             vectors = _gather(fabric, vectors)
@@ -333,6 +348,12 @@ def _settings(split: Split, recipe: Recipe, seed: int, init_from: Model | None) 
     }
 
 
+def _handed(split: Split, taxonomy: Taxonomy) -> list[str]:
+    """The taxa of the training specimens that differ from others by the direction of coiling."""
+    taxa = np.unique(split.collection.taxa()[split.of("train")].astype(str))
+    return [taxon for taxon in taxa.tolist() if taxonomy.coiling(taxon)]
+
+
 def _load(
     fabric: Fabric, split: Split, size: int, work: Path
 ) -> tuple[Data, Data, list[str], pd.DataFrame]:
@@ -414,6 +435,7 @@ def _card(
             "epochs": run.history,
             "images": run.images,
             "parameters": sum(p.numel() for p in run.network.parameters()),
+            "handed": [c for c, one in zip(classes, run.handed.tolist(), strict=True) if one],
             "init_from": init_from.title if init_from else "",
         },
     )

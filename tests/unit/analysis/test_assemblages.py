@@ -12,6 +12,7 @@ from forametric.analysis.assemblages import (
     abundances_of_samples,
     assemblages,
     assemblages_of,
+    coiling_ratios,
 )
 from forametric.analysis.diversity import diversity, rarefied_richness
 from forametric.errors import InputError, ModelError
@@ -86,6 +87,31 @@ def test_names_of_samples_and_taxa_are_text_in_the_excel_file(tmp_path):
     cells = [cell for sheet in book for row in sheet.iter_rows() for cell in row]
     assert sum(cell.value == formula for cell in cells) == 8
     assert {cell.data_type for cell in cells} == {"s", "n"}
+
+
+def test_coiling_ratios_by_hand():
+    specimens = pd.DataFrame(
+        {
+            "sample": ["one"] * 6 + ["two"] * 3,
+            "coiling": ["dextral", "Dex.", "s", None, "trochospiral", "right", "l", "sin", "D"],
+        }
+    )
+    names = pd.DataFrame({"taxon": [A] * 5 + [B] + [A] * 3, "decision": ["accepted"] * 9})
+    names.loc[8, ["taxon", "decision"]] = ["Globigerina", "genus"]  # no species: not counted
+    said = np.array([""] * 9, object)
+    said[0], said[7] = B, UNKNOWN
+    table = coiling_ratios(specimens, names, said)
+    rows = table.set_index(["sample", "taxon"])[["sinistral", "dextral"]]
+    assert rows.T.to_dict("list") == {
+        ("one", A): [1, 1],
+        ("one", B): [0, 2],
+        ("two", A): [1, 0],
+    }
+    assert table["dextral_share"].tolist() == [0.5, 1, 0]
+    # Wilson (1927) for 2 of 2: the lower limit is n / (n + z²).
+    assert table["low"][1] == pytest.approx(2 / (2 + 1.959964**2), abs=1e-4)
+    assert table["high"][1] == 1
+    assert coiling_ratios(specimens.drop(columns="coiling"), names, said).empty
 
 
 def test_a_sample_of_novel_specimens_is_unknown():

@@ -387,6 +387,29 @@ def test_every_species_has_a_genus_and_synonyms_lead_to_one_name():
     assert (taxonomy.table["aphia_id"] == "").all(), "AphiaIDs come from WoRMS only"
 
 
+def test_the_direction_of_coiling_comes_from_the_table_or_the_name(tmp_path):
+    taxonomy = Taxonomy.load()
+    coiling = {name: taxonomy.coiling(name) for name in taxonomy.table["name"]}
+    assert {name: way for name, way in coiling.items() if way} == {
+        "Neogloboquadrina pachyderma": "sinistral",
+        "Neogloboquadrina incompta": "dextral",
+    }
+    assert taxonomy.coiling("neogloboquadrina_pachyderma (dextral)") == "dextral"
+    assert taxonomy.coiling("Globorotalia truncatulinoides sin.") == "sinistral"
+    assert taxonomy.coiling("Globorotalia hirsuta [Dex]") == "dextral"
+    assert taxonomy.coiling("Sinuosa dexia") == ""
+    (tmp_path / "t.csv").write_text(
+        "name,genus,family,order,synonyms,aphia_id,coiling\nA b,A,,,,,dextral\nA c,A,,,,,\n"
+    )
+    own = Taxonomy.load(tmp_path / "t.csv")
+    assert [own.coiling(name) for name in ("A b", "A c", "A d")] == ["dextral", "", ""]
+    (tmp_path / "t.csv").write_text(
+        "name,genus,family,order,synonyms,aphia_id,coiling\nA b,A,,,,,left\n"
+    )
+    with pytest.raises(InputError, match="coiling"):
+        Taxonomy.load(tmp_path / "t.csv")
+
+
 def test_a_synonym_of_two_names_is_refused(tmp_path):
     (tmp_path / "t.csv").write_text(
         "name,genus,family,order,synonyms,aphia_id\nA b,A,,,X y,\nA c,A,,,X y,\n"

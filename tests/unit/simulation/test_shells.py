@@ -12,12 +12,14 @@ from forametric.data.importers.endless_forams import facts
 from forametric.errors import InputError
 from forametric.simulation import (
     FORMS,
+    TWINS,
     draw_form,
     long_tail,
     render_shell,
     simulate_shell,
     write_shells,
 )
+from forametric.simulation.growth import draw_specimen, grow, orient
 
 
 def lit(picture: np.ndarray) -> np.ndarray:
@@ -164,3 +166,36 @@ def test_a_long_tail_keeps_the_library_s_order_of_counts() -> None:
     assert (np.diff(counts[np.argsort(images, kind="stable")]) >= 0).all()
     with pytest.raises(InputError, match="at least 35"):
         long_tail(34)
+
+
+def test_dextral_chambers_follow_clockwise_seen_from_the_spiral_side() -> None:
+    form = FORMS["globular trochospiral"]
+    drawn = simulate_shell("globular trochospiral", 0).individual
+    for coiling, tilt, clockwise in (
+        ("dextral", 0.0, True),
+        ("sinistral", 0.0, False),
+        ("dextral", 180.0, False),  # from the umbilical side
+    ):
+        one = replace(drawn, coiling=coiling, tilt_deg=tilt, broken="whole", dissolution=0.0)
+        bodies, openings, _ = grow(form, one, np.random.default_rng(0))
+        placed, _, _ = orient(one, bodies, openings, 100, np.random.default_rng(0))
+        first, *_, before, last = (body.center[:2] for body in placed)
+        # Rows of an image count downwards: a positive turn is clockwise on the screen.
+        (x, y), (to_x, to_y) = before - first, last - first
+        assert (x * to_y - y * to_x > 0) == clockwise, (coiling, tilt)
+
+
+def test_species_have_their_own_ratio_of_coiling_and_twins_differ_only_by_it() -> None:
+    def dextral(form: str) -> float:
+        shells = [draw_specimen(TWINS.get(form) or FORMS[form], rng) for _ in range(400)]
+        return float(np.mean([one.coiling == "dextral" for one in shells]))
+
+    rng = np.random.default_rng(0)
+    assert dextral("compact encrusted") < 0.08
+    assert dextral("quadrate four-chambered") > 0.92
+    assert 0.4 < dextral("high spired") < 0.6
+    left, right = TWINS
+    assert (dextral(left), dextral(right)) == (0, 1)
+    assert replace(TWINS[left], dextral=1.0) == TWINS[right]
+    one = simulate_shell(left, 0, 64)
+    assert one.picture.shape == (64, 64, 3)

@@ -142,6 +142,24 @@ def test_augmentation_repeats_by_its_seed_and_fills_with_the_plate():
     assert (first[:, :, [0, 0, -1, -1], [0, -1, 0, -1]] - 200).abs().max() < 1e-3
 
 
+def test_handed_images_are_reflected_only_on_request():
+    squares = torch.zeros((64, 3, 16, 16), dtype=torch.uint8)
+    squares[:, :, 2:14, 2:5] = 200  # on the left
+    handed = torch.arange(64) % 2 == 0
+
+    def reflected(mirror):
+        settings = Augment(rotation=0, mirror=mirror)
+        turned = augment(squares, settings, torch.Generator().manual_seed(0), handed)
+        return turned[:, 0, 8, 12] > 100
+
+    auto, always, never = reflected("auto"), reflected(True), reflected(False)
+    assert not auto[handed].any()
+    assert torch.equal(auto[~handed], always[~handed])
+    assert 16 < int(always.sum()) < 48
+    assert always[handed].any()
+    assert not never.any()
+
+
 def test_no_augmentation_leaves_the_square_alone():
     squares = torch.randint(0, 255, (2, 3, 16, 16), dtype=torch.uint8)
     still = augment(squares, Augment(rotation=0, mirror=False), torch.Generator())
