@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from openpyxl import load_workbook
+from PIL import Image
 
 from forametric.data.collection import Collection
 from forametric.data.embeddings import write_vectors
@@ -47,6 +48,33 @@ def test_identify_decides_and_gives_conformal_sets(calibrated_folder, more_shell
         done = forametric(*asked, "--overwrite", option, value)
         assert done.returncode == 2
         assert words in done.stderr
+
+
+def test_images_of_another_microscope_are_told_from_those_of_validation(
+    calibrated_folder, more_shells, tmp_path
+):
+    specimens = Collection.open(more_shells)
+    same, noisy = tmp_path / "same", tmp_path / "noisy"
+    rng = np.random.default_rng(0)
+    for folder, sd in ((same, 0), (noisy, 14)):
+        folder.mkdir()
+        for number, path in enumerate(specimens.paths()):
+            pixels = np.asarray(Image.open(path).convert("RGB"), float)
+            pixels = np.clip(pixels + rng.normal(0, sd, pixels.shape), 0, 255)
+            Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{number:03}.png")
+    said = {}
+    for folder in (same, noisy):
+        out = tmp_path / f"{folder.name}.csv"
+        done = forametric("identify", calibrated_folder, folder, "-o", out, "--json")
+        assert done.returncode == 0, done.stderr
+        unlike = pd.read_csv(out, keep_default_na=False)["unlike"]
+        said[folder.name] = done.stderr, json.loads(done.stdout)["unlike_validation"], unlike
+    assert "than those that the model was validated on" not in said["same"][0]
+    assert said["same"][1] == {}
+    assert (said["same"][2] != "").mean() < 0.1
+    assert "noisier" in said["noisy"][1][""]
+    assert "than those that the model was validated on: more of their names" in said["noisy"][0]
+    assert (said["noisy"][2] != "").mean() > 0.5
 
 
 def test_conformal_sets_need_a_calibration(model_folder, more_shells, tmp_path):

@@ -30,6 +30,7 @@ from forametric.data.sources import open_collection
 from forametric.data.verdicts import NOT_COUNTED, Verdict, verdicts_in
 from forametric.errors import InputError
 from forametric.identification.calibration import Calibration
+from forametric.identification.drift import described
 from forametric.identification.identifier import ACCEPTED, UNKNOWN
 from forametric.model.identify import Identifications
 from forametric.model.model import Model
@@ -59,8 +60,8 @@ class Assemblages(Result):
         `high`.
     samples : DataFrame
         sample, specimens, accepted, richness (taxa counted), rarefied (richness expected among as
-        many specimens as the sample with the fewest accepted has), and `diversity` of the known
-        taxa's abundances.
+        many specimens as the sample with the fewest accepted has), `diversity` of the known taxa's
+        abundances, and unlike (what is different about its images; "" for most samples).
     skipped : DataFrame
         The images that could not be read: image, reason.
     n_unassigned : int
@@ -210,6 +211,8 @@ def assemblages(
         by,
         depth,
     )
+    unlike = described(identifications.drift) if by == "sample" else {}
+    samples["unlike"] = [unlike.get(name, "") for name in samples["sample"]]
     return Assemblages(
         table,
         samples,

@@ -1,9 +1,9 @@
 """Embeddings: vectors with what is known of their specimens, in memory and in Parquet files.
 
-A file has one row for each specimen: `id`, further text columns (`taxon`, `sample`, …), `vector`
-and, for a model with a class head, `class_probabilities`. With both of the last two, specimens can
-be identified again without their images. A file or a folder of files (shards). The metadata state
-what made it and the hash of the model's weights.
+A file has one row for each specimen: `id`, further text columns (`taxon`, `sample`, …), `vector`,
+`image_statistics` and, for a model with a class head, `class_probabilities`. With them specimens
+can be identified again without their images. A file or a folder of files (shards). The metadata
+state what made it and the hash of the model's weights.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from forametric.errors import InputError
 from forametric.utils.files import atomic_path
 from forametric.utils.text import first_line
 
-VECTOR, PROBABILITIES = "vector", "class_probabilities"
+VECTOR, PROBABILITIES, STATISTICS = "vector", "class_probabilities", "image_statistics"
+LISTS = (VECTOR, PROBABILITIES, STATISTICS)  # columns with a list of numbers for each specimen
 MAX_VALUE = 1e15  # the square of a greater number may not be finite
 
 
@@ -53,6 +54,8 @@ class Embeddings:
         made_by, and model: the hash of the weights that made the vectors.
     source : collection, folder or images, optional
         What was embedded; `rows` are positions in it.
+    statistics : ndarray of float32, shape (n, 9) or (n, 0)
+        `image_statistics`; no columns where they are not known.
 
     Examples
     --------
@@ -69,10 +72,14 @@ class Embeddings:
     projection_dim: int = 0
     origin: dict[str, str] = field(default_factory=dict)
     source: Any = field(default=None, repr=False)
+    statistics: FloatArray = field(default_factory=lambda: np.zeros((0, 0), np.float32))
 
     @classmethod
     def of_vectors(
-        cls, vectors: AnyArray, class_probabilities: FloatArray | None = None
+        cls,
+        vectors: AnyArray,
+        class_probabilities: FloatArray | None = None,
+        statistics: FloatArray | None = None,
     ) -> Embeddings:
         """Embeddings from vectors of shape (n, dimensions), without further columns."""
         vectors = np.asarray(vectors, np.float32)
@@ -81,9 +88,14 @@ class Embeddings:
         if class_probabilities is None:
             class_probabilities = np.zeros((len(vectors), 0), np.float32)
         table = pd.DataFrame({"image": [str(i) for i in range(len(vectors))]})
-        return cls(table, vectors, class_probabilities, rows=np.arange(len(vectors)))
+        rows = np.arange(len(vectors))
+        if statistics is None:
+            return cls(table, vectors, class_probabilities, rows=rows)
+        return cls(table, vectors, class_probabilities, rows=rows, statistics=statistics)
 
     def __post_init__(self) -> None:
+        if len(self.statistics) != len(self.vectors):
+            object.__setattr__(self, "statistics", np.zeros((len(self.vectors), 0), np.float32))
         vectors = self.vectors.view()
         vectors.flags.writeable = False  # results computed from them stay valid
         object.__setattr__(self, "vectors", vectors)
@@ -109,6 +121,7 @@ class Embeddings:
             table=self.table.iloc[positions].reset_index(drop=True),
             vectors=self.vectors[positions],
             class_probabilities=self.class_probabilities[positions],
+            statistics=self.statistics[positions],
             rows=self.rows[positions],
         )
 
@@ -133,16 +146,18 @@ class Embeddings:
         path = Path(path)
         columns = {str(c): self.table[c].tolist() for c in self.table.columns if c != "id"}
         ids = self.table.get("id", self.table["image"]).astype(str).tolist()
-        write_vectors(path, ids, self.vectors, columns, self.origin, self.class_probabilities)
+        lists = self.class_probabilities, self.statistics
+        write_vectors(path, ids, self.vectors, columns, self.origin, *lists)
         return path
 
     @classmethod
     def load(cls, path: PathLike, model: str | None = None) -> Embeddings:
         """Read what `save` or `forametric embed` wrote; errors as `read_vectors`."""
-        table, vectors, probabilities = _read(Path(path), model, with_probabilities=True)
+        table, vectors, probabilities, statistics = read_embedded(Path(path), model)
         if "image" not in table:
             table = table.assign(image=table["id"])
-        return cls(table, vectors, probabilities, rows=np.arange(len(table)))
+        rows = np.arange(len(table))
+        return cls(table, vectors, probabilities, rows=rows, statistics=statistics)
 
 
 def write_vectors(
@@ -152,11 +167,13 @@ def write_vectors(
     columns: Mapping[str, Sequence[str | None]] | None = None,
     metadata: Mapping[str, str] | None = None,
     class_probabilities: FloatArray | None = None,
+    statistics: FloatArray | None = None,
 ) -> None:
     """Write vectors of shape (n, dimensions) with their ids and any further text columns.
 
     `metadata` becomes the file's own: made_by, and model (the hash of the weights).
-    `class_probabilities` has the shape (n, classes); without classes it is left out.
+    `class_probabilities` has the shape (n, classes), `statistics` (n, statistics); without columns
+    they are left out.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -165,7 +182,7 @@ def write_vectors(
     table = pa.table(
         {name: pa.array(list(v), pa.string(), from_pandas=True) for name, v in columns.items()}
     )
-    for name, numbers in ((VECTOR, vectors), (PROBABILITIES, class_probabilities)):
+    for name, numbers in zip(LISTS, (vectors, class_probabilities, statistics), strict=True):
         if numbers is not None and numbers.shape[1]:
             flat = pa.array(np.ascontiguousarray(numbers, np.float32).reshape(-1))
             lists = pa.FixedSizeListArray.from_arrays(flat, numbers.shape[1])
@@ -182,7 +199,7 @@ def join_vectors(parts: Sequence[Path], path: Path) -> None:
     import pyarrow.parquet as pq
 
     schema = pq.read_schema(parts[0])
-    texts = [name for name in schema.names if name not in (VECTOR, PROBABILITIES)]
+    texts = [name for name in schema.names if name not in LISTS]
     with (
         atomic_path(path) as temporary,
         pq.ParquetWriter(temporary, schema, use_dictionary=texts) as writer,
@@ -206,21 +223,24 @@ def read_vectors(path: Path, model: str | None = None) -> tuple[pd.DataFrame, Fl
     InputError
         When it does not exist, cannot be read, or was made by another model.
     """
-    table, vectors, _ = _read(path, model, with_probabilities=False)
-    return table, vectors
+    table, numbers = _read(path, model, (VECTOR,))
+    return table, numbers[VECTOR]
 
 
-def read_embedded(path: Path, model: str) -> tuple[pd.DataFrame, FloatArray, FloatArray]:
-    """As `read_vectors`, and the class head's probabilities, shape (n, classes).
+def read_embedded(
+    path: Path, model: str | None = None
+) -> tuple[pd.DataFrame, FloatArray, FloatArray, FloatArray]:
+    """As `read_vectors`, then class probabilities (n, classes) and image statistics (n, 9).
 
-    A model without a class head gives no columns.
+    What the file does not hold has no columns.
     """
-    return _read(path, model, with_probabilities=True)
+    table, numbers = _read(path, model, LISTS)
+    return table, *(numbers[name] for name in LISTS)  # type: ignore[return-value]
 
 
 def _read(
-    path: Path, model: str | None, *, with_probabilities: bool
-) -> tuple[pd.DataFrame, FloatArray, FloatArray]:
+    path: Path, model: str | None, wanted: Sequence[str]
+) -> tuple[pd.DataFrame, dict[str, FloatArray]]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -231,11 +251,10 @@ def _read(
     try:
         parts = [pq.ParquetFile(file, memory_map=True) for file in files]
         count, schema = sum(part.metadata.num_rows for part in parts), parts[0].schema_arrow
-        read = {VECTOR: np.empty((count, schema.field(VECTOR).type.list_size), np.float32)}
-        if with_probabilities and PROBABILITIES in schema.names:
-            width = schema.field(PROBABILITIES).type.list_size
-            read[PROBABILITIES] = np.empty((count, width), np.float32)
-        texts = [name for name in schema.names if name not in (VECTOR, PROBABILITIES)]
+        lists = [name for name in wanted if name == VECTOR or name in schema.names]
+        widths = {name: schema.field(name).type.list_size for name in lists}
+        read = {name: np.empty((count, width), np.float32) for name, width in widths.items()}
+        texts = [name for name in schema.names if name not in LISTS]
         tables, start = [], 0
         for file, part in zip(files, parts, strict=True):
             _check_model(file, part.schema_arrow.metadata or {}, model)
@@ -243,7 +262,8 @@ def _read(
             for batch in part.iter_batches(columns=[*texts, *read]):
                 for name, numbers in read.items():
                     flat = batch.column(name).flatten().to_numpy(zero_copy_only=False)
-                    if not (np.abs(flat) < MAX_VALUE).all():  # nor NaN
+                    unknown = np.isnan(flat) & (name == STATISTICS)
+                    if not (unknown | (np.abs(flat) < MAX_VALUE)).all():  # nor NaN
                         raise InputError(
                             f"{file}: its column {name} has values that are not finite."
                         )
@@ -264,7 +284,7 @@ def _read(
     table = table.assign(**{c: as_text(table[c], path) for c in table if not is_text(table[c])})
     if table["id"].isna().any():
         raise InputError(f"{path} has vectors without an id.")
-    return table, read[VECTOR], read.get(PROBABILITIES, np.zeros((count, 0), np.float32))
+    return table, {name: read.get(name, np.zeros((count, 0), np.float32)) for name in wanted}
 
 
 def _check_model(file: Path, metadata: dict[bytes, bytes], model: str | None) -> None:

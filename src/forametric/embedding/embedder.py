@@ -15,6 +15,7 @@ from forametric.data.embeddings import Embeddings, skipped_table
 from forametric.embedding.runtime import Runtime
 from forametric.errors import ModelError
 from forametric.images import load_images
+from forametric.images.statistics import image_statistics
 from forametric.utils.progress import bar
 
 BATCH_SIZE = 1024  # images held in memory at once
@@ -84,6 +85,7 @@ class Embedder:
             np.concatenate([part.rows for part in parts]),
             self.projection_dim,
             self.origin,
+            statistics=np.concatenate([part.statistics for part in parts]),
         )
 
     def embed_in_batches(
@@ -124,6 +126,7 @@ class Embedder:
                     rows,
                     self.projection_dim,
                     self.origin,
+                    statistics=image_statistics(inputs),
                 )
 
     def _run(self, inputs: Pixels, advance: Callable[[int], None]) -> tuple[FloatArray, FloatArray]:

@@ -18,6 +18,7 @@ from scipy.special import logsumexp, softmax
 
 from forametric._typing import AnyArray, BoolArray, Float64Array, FloatArray, IntArray
 from forametric.errors import InputError, ModelError
+from forametric.identification.drift import DriftReference
 from forametric.utils.files import read_json, write_json
 from forametric.utils.ranges import SHARE
 
@@ -51,6 +52,8 @@ class CalibrationData:
         From `ReferenceSet.novelty`.
     novelty_leave_class_out : ndarray of float32, shape (n,)
         The novelty that each would have without the references of its own taxon.
+    drift : DriftReference or None
+        From `fit_drift`.
     """
 
     taxa: list[str]
@@ -59,6 +62,7 @@ class CalibrationData:
     truth: AnyArray
     novelty: FloatArray
     novelty_leave_class_out: FloatArray
+    drift: DriftReference | None = None
 
 
 class Calibration(BaseModel):
@@ -86,6 +90,8 @@ class Calibration(BaseModel):
         sets.
     specimens : int
         The number of validation specimens.
+    drift : DriftReference or None
+        What the images of validation are like; None where their statistics are not known.
     """
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
@@ -101,6 +107,7 @@ class Calibration(BaseModel):
     novelty_leave_class_out: Annotated[list[float], Field(min_length=1)]
     prior: dict[str, Share]
     nonconformity: list[Share]
+    drift: DriftReference | None = None
 
     def probabilities(
         self, scores: FloatArray, centroid_distances: FloatArray, taxa: Sequence[str]
@@ -244,6 +251,7 @@ def fit_calibration(
         novelty_leave_class_out=_quantiles(data.novelty_leave_class_out),
         prior={t: round(float(c / counts.sum()), 6) for t, c in zip(taxa, counts, strict=True)},
         nonconformity=[],
+        drift=data.drift,
     )
     calibration = _consistent(calibration, data, correct)
     probabilities = calibration.probabilities(scores, data.centroid_distances, taxa)

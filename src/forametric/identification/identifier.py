@@ -23,13 +23,14 @@ from forametric.identification.calibration import (
     CalibrationData,
     fit_calibration,
 )
+from forametric.identification.drift import fit_drift
 from forametric.identification.references import K, ReferenceSet
 from forametric.utils.ranges import PROBABILITY
 
 MIN_PROBABILITY = 0.5  # below it a name is more likely wrong than correct
 ACCEPTED, GENUS, AMBIGUOUS, UNKNOWN = "accepted", "genus", "ambiguous", "unknown"
 DECISIONS = (ACCEPTED, GENUS, AMBIGUOUS, UNKNOWN)
-RANKS_OF_CENTROID = ("nearest centroid", "second nearest centroid", "third nearest centroid")
+RANKS_OF_CENTROID = ("nearest centroid", "second nearest centroid", "a farther centroid")
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,15 +133,29 @@ class Identifier:
         Specimens of taxa without references are left out.
         """
         known = np.isin(taxa.astype(str), self.taxa)
-        vectors, taxa = embeddings.vectors[known], taxa[known]
+        some, taxa = embeddings[known], taxa[known]
+        left_out, statistics = self.references.leave_class_out(some.vectors, taxa)
+        differences = self.statistic_differences(some)
+        of_unknown = some.statistics - statistics if differences.shape[1] else differences
         return CalibrationData(
             self.taxa,
-            self.class_scores(embeddings)[known],
-            self.references.centroid_distances(vectors),
+            self.class_scores(some),
+            self.references.centroid_distances(some.vectors),
             taxa.astype(str),
-            self.references.novelty(vectors),
-            self.references.novelty_leave_class_out(vectors, taxa),
+            self.references.novelty(some.vectors),
+            left_out,
+            fit_drift(differences, of_unknown, taxa),
         )
+
+    def statistic_differences(self, embeddings: Embeddings) -> FloatArray:
+        """How the image statistics differ from those of the nearest references, shape (n, 9).
+
+        No columns where those of the images or of the references are not known.
+        """
+        if not embeddings.statistics.shape[1] or not self.references.statistics.shape[1]:
+            return np.zeros((len(embeddings), 0), np.float32)
+        usual = self.references.neighbor_statistics(embeddings.vectors)
+        return np.asarray(embeddings.statistics - usual)
 
     def calibrate(
         self, embeddings: Embeddings, taxa: NameArray, *, rejection_rate: float = REJECTION_RATE
@@ -156,10 +171,14 @@ class Identifier:
         return replace(self, calibration=fit_calibration(data, rejection_rate=rejection_rate))
 
     def add_references(
-        self, ids: Sequence[str], taxa: NameArray, vectors: FloatArray
+        self,
+        ids: Sequence[str],
+        taxa: NameArray,
+        vectors: FloatArray,
+        statistics: FloatArray | None = None,
     ) -> Identifier:
         """An identifier with further reference specimens: this adds a species without training."""
-        return replace(self, references=self.references.add(ids, taxa, vectors))
+        return replace(self, references=self.references.add(ids, taxa, vectors, statistics))
 
     def identify(
         self,
@@ -215,25 +234,24 @@ class Identifier:
             min_probability=min_probability,
             taxonomy=taxonomy or Taxonomy.load(),
         )
-        named = (decided["decision"] == ACCEPTED).to_numpy()
-        evidence = self._evidence(embeddings[named], scores[named].argmax(1))
-        decided.loc[named, "reason"] += evidence
+        accepted = np.flatnonzero(decided["decision"] == ACCEPTED)
+        evidence = self._evidence(embeddings, accepted, scores[accepted].argmax(1))
+        decided.loc[accepted, "reason"] += evidence
         table = pd.concat([decided, best], axis=1).assign(novelty=novelty.round(4))
         if conformal_alpha is not None:
             members = self.calibration.prediction_sets(scores, conformal_alpha)
             table["conformal_set"] = conformal_sets(scores, members, self.taxa)
         return table
 
-    def _evidence(self, embeddings: Embeddings, named: IntArray) -> NameArray:
+    def _evidence(self, embeddings: Embeddings, rows: IntArray, named: IntArray) -> NameArray:
         """What speaks for the taxa (positions) of some specimens: ": 4 of 5 …, centroid …"."""
-        rows = np.arange(len(named))
-        neighbors = self.references.taxa[self.kneighbors(embeddings)[1]]
+        neighbors = self.references.taxa[self.kneighbors(embeddings)[1][rows]]
         votes = (neighbors == np.asarray(self.taxa, object)[named, None]).sum(1)
-        distances = self.references.centroid_distances(embeddings.vectors)
-        nearer = (distances < distances[rows, named, None]).sum(1)
+        distances = self.references.centroid_distances(embeddings.vectors[rows])
+        nearer = (distances < distances[np.arange(len(rows)), named, None]).sum(1)
         parts = [
             f": {n} of {neighbors.shape[1]} nearest references, "
-            f"{f'centroid {rank + 1}th nearest' if rank > 2 else RANKS_OF_CENTROID[rank]}"
+            f"{RANKS_OF_CENTROID[min(rank, len(RANKS_OF_CENTROID) - 1)]}"
             for n, rank in zip(votes.tolist(), nearer.tolist(), strict=True)
         ]
         return np.array(parts, dtype=object)

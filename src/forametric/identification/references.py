@@ -17,7 +17,7 @@ import pandas as pd
 from sklearn.metrics import euclidean_distances, pairwise_distances_argmin_min
 
 from forametric._typing import FloatArray, IntArray, NameArray
-from forametric.data.embeddings import read_vectors, write_vectors
+from forametric.data.embeddings import read_embedded, write_vectors
 from forametric.errors import InputError
 from forametric.identification.index import Index
 
@@ -36,6 +36,9 @@ class ReferenceSet:
     ids : list of str
     taxa : ndarray of str, shape (n,)
     vectors : ndarray of float32, shape (n, dimensions)
+    statistics : ndarray of float32, shape (n, 9) or (n, 0)
+        `image_statistics`; NaN for single references whose image they do not come with, no columns
+        where they are not known at all.
 
     Examples
     --------
@@ -48,6 +51,7 @@ class ReferenceSet:
     ids: list[str]
     taxa: NameArray
     vectors: FloatArray
+    statistics: FloatArray = field(default_factory=lambda: np.zeros((0, 0), np.float32))
     # The last search, because scores, novelty and nearest references search the same vectors.
     _last: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
 
@@ -56,6 +60,8 @@ class ReferenceSet:
             raise InputError("a reference set needs one id and one taxon for each vector.")
         if not len(self.ids):
             raise InputError("a reference set needs at least one specimen.")
+        if len(self.statistics) != len(self.ids):
+            object.__setattr__(self, "statistics", np.zeros((len(self.ids), 0), np.float32))
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -96,6 +102,18 @@ class ReferenceSet:
         distances, rows = last[2]
         return distances.copy(), rows.copy()
 
+    def neighbor_statistics(self, vectors: FloatArray, n_neighbors: int = K) -> FloatArray:
+        """The mean image statistics of the nearest references of each vector, shape (m, 9 or 0).
+
+        NaN where none of them has any.
+        """
+        of_neighbors = self.statistics[self.kneighbors(vectors, n_neighbors)[1]]
+        known = np.isfinite(of_neighbors)
+        sums = np.where(known, of_neighbors, 0).sum(1)
+        counts = known.sum(1)
+        means = sums / np.maximum(counts, 1)
+        return np.asarray(np.where(counts > 0, means, np.nan), dtype=np.float32)
+
     def votes(self, vectors: FloatArray, n_neighbors: int = K) -> FloatArray:
         """Share of the nearest references' votes for each of `classes_`, shape (m, classes).
 
@@ -132,6 +150,8 @@ class ReferenceSet:
 
     def centroid_distances(self, vectors: FloatArray) -> FloatArray:
         """The squared distance of each vector to each taxon's centroid, shape (m, classes)."""
+        if not len(vectors):
+            return np.zeros((0, len(self.classes_)), np.float32)
         squared = euclidean_distances(vectors, self.centroids, squared=True)
         return np.asarray(squared, dtype=np.float32)
 
@@ -146,18 +166,37 @@ class ReferenceSet:
         to_centroid = pairwise_distances_argmin_min(vectors, self.centroids)[1]
         return np.asarray((distances.mean(1) + to_centroid) / 2, dtype=np.float32)
 
-    def novelty_leave_class_out(self, vectors: FloatArray, taxa: NameArray) -> FloatArray:
-        """The novelty that each vector would have without the references of its own taxon."""
+    def leave_class_out(
+        self, vectors: FloatArray, taxa: NameArray
+    ) -> tuple[FloatArray, FloatArray]:
+        """The novelty and the neighbors' statistics without the references of the own taxon.
+
+        Returns
+        -------
+        novelty : ndarray of float32, shape (m,)
+            0 where there are no other references.
+        neighbor_statistics : ndarray of float32, shape (m, 9 or 0)
+            NaN where there are none.
+        """
         novelty = np.zeros(len(vectors), np.float32)
+        statistics = np.full((len(vectors), self.statistics.shape[1]), np.nan, np.float32)
         for taxon in np.unique(taxa.astype(str)):
             of, others = taxa == taxon, np.flatnonzero(self.taxa != taxon)
             if len(others):
                 ids = [self.ids[i] for i in others]
-                without = ReferenceSet(ids, self.taxa[others], self.vectors[others])
+                taken = self.taxa[others], self.vectors[others], self.statistics[others]
+                without = ReferenceSet(ids, *taken)
                 novelty[of] = without.novelty(vectors[of])
-        return novelty
+                statistics[of] = without.neighbor_statistics(vectors[of])
+        return novelty, statistics
 
-    def add(self, ids: Sequence[str], taxa: NameArray, vectors: FloatArray) -> ReferenceSet:
+    def add(
+        self,
+        ids: Sequence[str],
+        taxa: NameArray,
+        vectors: FloatArray,
+        statistics: FloatArray | None = None,
+    ) -> ReferenceSet:
         """A reference set with further specimens: how a species is added without training.
 
         If neighbors of some vectors were searched last, they are compared with the new specimens
@@ -167,6 +206,7 @@ class ReferenceSet:
             [*self.ids, *ids],
             np.concatenate([self.taxa, taxa]),
             np.concatenate([self.vectors, vectors]),
+            _joined(self.statistics, statistics, len(vectors)),
         )
         last = self._last.get("search")
         queries = last[0]() if last else None
@@ -181,16 +221,25 @@ class ReferenceSet:
         return together
 
     def save(self, path: Path) -> None:
-        """Write as Parquet: id, taxon, vector."""
-        write_vectors(path, self.ids, self.vectors, {"taxon": list(self.taxa)})
+        """Write as Parquet: id, taxon, vector, image_statistics."""
+        taxa = {"taxon": list(self.taxa)}
+        write_vectors(path, self.ids, self.vectors, taxa, statistics=self.statistics)
 
     @classmethod
     def load(cls, path: Path) -> ReferenceSet:
         """Read what `save` wrote; `InputError` if it is damaged or lacks an id or a taxon."""
-        table, vectors = read_vectors(path)
+        table, vectors, _, statistics = read_embedded(path)
         if "taxon" not in table or (table["taxon"].fillna("") == "").any():
             raise InputError(f"{path} has references without a taxon.")
-        return cls(table["id"].tolist(), table["taxon"].to_numpy(dtype=object), vectors)
+        taxa = table["taxon"].to_numpy(dtype=object)
+        return cls(table["id"].tolist(), taxa, vectors, statistics)
+
+
+def _joined(old: FloatArray, new: FloatArray | None, count: int) -> FloatArray:
+    """The statistics of references and of further ones, which are NaN where they are missing."""
+    if new is None or new.shape[1] != old.shape[1]:
+        new = np.full((count, old.shape[1]), np.nan, np.float32)
+    return np.concatenate([old, new])
 
 
 def neighbor_weights(distances: FloatArray) -> FloatArray:

@@ -72,6 +72,7 @@ class Part:
             {name: table[name].tolist() for name in ("taxon", "sample")},
             embeddings.origin,
             embeddings.class_probabilities,
+            embeddings.statistics,
         )
         skipped = dict(zip(embeddings.skipped["image"], embeddings.skipped["reason"], strict=True))
         write_json(self.notes, {"stamp": stamped, "skipped": skipped})
@@ -134,7 +135,7 @@ def embeddings_of(model: Model, collection: Collection, path: PathLike | None = 
     """
     if path is None:
         return model.embed(collection)
-    table, vectors, probabilities = read_embedded(Path(path), model.weights_sha256)
+    table, *lists = read_embedded(Path(path), model.weights_sha256)
     if table["id"].duplicated().any():
         twice = table["id"][table["id"].duplicated()].iloc[0]
         raise InputError(f"{path} has two vectors of the specimen {twice}; make it again.")
@@ -148,7 +149,8 @@ def embeddings_of(model: Model, collection: Collection, path: PathLike | None = 
     rows = np.flatnonzero(found.notna())
     order = found.dropna().to_numpy(dtype=int)
     if (order != np.arange(len(table))).any():
-        vectors, probabilities = vectors[order], probabilities[order]
+        lists = [numbers[order] for numbers in lists]
+    vectors, probabilities, statistics = lists
     specimens = collection.specimens[list(TABLE_COLUMNS)]
     missing = specimens["image"].iloc[np.flatnonzero(found.isna())]
     return Embeddings(
@@ -159,6 +161,7 @@ def embeddings_of(model: Model, collection: Collection, path: PathLike | None = 
         rows,
         model.card.projection_dim,
         model.embedder.origin,
+        statistics=statistics,
     )
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from forametric.data.thumbnails import table_with_thumbnails
 from forametric.embedding.embedder import BATCH_SIZE, Embedder
 from forametric.errors import InputError, ModelError
 from forametric.identification.calibration import Calibration
+from forametric.identification.drift import COLUMNS, described, drift, drift_warnings
 from forametric.identification.identifier import (
     MIN_PROBABILITY,
     UNKNOWN,
@@ -30,6 +32,7 @@ from forametric.utils.outputs import write_csv
 from forametric.utils.ranges import PROBABILITY
 from forametric.utils.results import Result
 
+logger = logging.getLogger(__name__)
 NEIGHBORS = 10  # similar specimens listed for each image
 
 
@@ -45,7 +48,8 @@ class Identifications(Result):
         unknown), `probability` (of `taxon`; of `best` where none is named), `reason`; `best` and
         `second`, the most probable taxa, with `best_probability` and `second_probability`;
         `novelty` (mean of the distances to the nearest taxon's centroid and to the five nearest
-        references); `conformal_set` if asked for; and for n = 1 … 5 `neighbor_n`,
+        references); `unlike` (how the image differs from those of validation; "" for most);
+        `conformal_set` if asked for; and for n = 1 … 5 `neighbor_n`,
         `neighbor_n_taxon`, `neighbor_n_distance`. A model without calibration gives `score` in
         place of decisions and probabilities, and `taxon` is always its best.
     probabilities : ndarray of float32, shape (n, taxa)
@@ -62,6 +66,9 @@ class Identifications(Result):
         What was identified; `rows` are the positions of the readable images in it.
     model : str
         The title of the model that gave the names.
+    drift : DataFrame
+        How the images of each sample differ from those of validation: see `drift`. Without rows
+        where that is not known.
     """
 
     table: pd.DataFrame
@@ -73,6 +80,7 @@ class Identifications(Result):
     source: ImageSource | None = None
     rows: IntArray = field(default_factory=lambda: np.zeros(0, np.int64))
     model: str = ""
+    drift: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(COLUMNS)))
 
     def __len__(self) -> int:
         return len(self.table)
@@ -93,6 +101,7 @@ class Identifications(Result):
             "identified": len(self),
             "decisions": self.counts,
             "taxa": {str(taxon): int(n) for taxon, n in taxa.items() if taxon},
+            "unlike_validation": described(self.drift),
         }
 
     @property
@@ -166,7 +175,7 @@ def identify_images(
         batches = embedder.embed_in_batches(
             files, known, batch_size=batch_size, progress="identifying"
         )
-    tables, scores, rows = [], [], []
+    tables, scores, rows, differences = [], [], [], []
     similar, skipped = list[pd.DataFrame](), list[pd.DataFrame]()
     for embeddings in batches:
         skipped.append(embeddings.skipped)
@@ -183,6 +192,7 @@ def identify_images(
         )
         table = embeddings.table.drop(columns="taxon", errors="ignore")
         neighbors = identifier.nearest_references(embeddings)
+        differences.append(identifier.statistic_differences(embeddings))
         tables.append(pd.concat([table, names, neighbors], axis=1))
         if similar_in:
             of = embeddings.table["image"].astype(str).tolist()
@@ -193,7 +203,7 @@ def identify_images(
     table = pd.concat(tables, ignore_index=True)
     if "sample" in table and table["sample"].isna().all():
         table = table.drop(columns="sample")
-    return Identifications(
+    identifications = Identifications(
         table,
         np.concatenate(scores),
         identifier.taxa,
@@ -204,6 +214,25 @@ def identify_images(
         np.concatenate(rows),
         model,
     )
+    return _with_drift(identifications, np.concatenate(differences))
+
+
+def _with_drift(names: Identifications, differences: FloatArray) -> Identifications:
+    """Names with what is unusual about their images; warns of samples that are unlike."""
+    reference = names.calibration.drift if names.calibration else None
+    if reference is None or not differences.shape[1]:
+        return names
+    unlike = reference.unlike(differences)
+    empty = pd.Series("", names.table.index)
+    given = names.table.get("sample", empty)
+    samples = given.where(given.notna(), "").astype(str).to_numpy(dtype=object)
+    best = names.table["best"].to_numpy(dtype=object)
+    table = drift(differences, best, names.is_unknown, samples, reference)
+    for sentence in drift_warnings(table, unlike, samples):
+        logger.warning("%s", sentence)
+    place = names.table.columns.tolist().index("novelty") + 1
+    names.table.insert(place, "unlike", unlike)
+    return replace(names, drift=table)
 
 
 def raise_unreadable(skipped: pd.DataFrame) -> None:

@@ -152,6 +152,7 @@ class Model(Result):
         references = self.references
         seen.update(json.dumps([references.ids, references.taxa.tolist()]).encode())
         seen.update(references.vectors.astype("<f4").tobytes())
+        seen.update(references.statistics.astype("<f4").tobytes())
         seen.update(self.calibration.model_dump_json().encode() if self.calibration else b"")
         return seen.hexdigest()
 
@@ -274,7 +275,8 @@ class Model(Result):
             )
         embeddings = self.embed(chosen)
         ids = embeddings.table["id"].astype(str).tolist()
-        identifier = self.identifier.add_references(ids, embeddings.taxa(), embeddings.vectors)
+        added = embeddings.taxa(), embeddings.vectors, embeddings.statistics
+        identifier = self.identifier.add_references(ids, *added)
         return replace(self, identifier=identifier, skipped=embeddings.skipped)
 
     def calibrate(self, validation: Collection) -> Model:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
 
 from forametric._typing import BoolArray, Float64Array, FloatArray, IntArray, NameArray
+from forametric.data.embeddings import Embeddings
 from forametric.data.verdicts import Verdict
+from forametric.identification.drift import drift, drift_warnings
+from forametric.identification.identifier import UNKNOWN
 from forametric.model.model import Model
 from forametric.review.priority import diversify, priorities
 from forametric.review.project import EmbeddedCollection
@@ -83,6 +86,8 @@ class IdentificationRun:
     settled_references : frozenset of int
         Rows of the settled specimens among the references. They are identified without any of
         these: a second reviewer is not shown the answer of the first.
+    warnings : list of str
+        Sentences on samples whose images are unlike those of validation.
     """
 
     number: int
@@ -95,6 +100,7 @@ class IdentificationRun:
     order: IntArray
     nearest: IntArray
     settled_references: frozenset[int]
+    warnings: list[str] = field(default_factory=list)
 
     @property
     def taxa(self) -> list[str]:
@@ -155,7 +161,10 @@ def identify_collection(
         new = rows[~np.isin(rows, list(previous.settled_references))]
     if len(new):
         identifier = model.identifier.add_references(
-            ids[new].tolist(), settled.taxa[new], embeddings.vectors[new]
+            ids[new].tolist(),
+            settled.taxa[new],
+            embeddings.vectors[new],
+            embeddings.statistics[new],
         )
         model = base.with_identifier(identifier)
     probabilities = model.predict_proba(embeddings)
@@ -180,4 +189,19 @@ def identify_collection(
         order=order,
         nearest=model.references.kneighbors(embeddings.vectors)[1],
         settled_references=frozenset(rows.tolist()),
+        warnings=_warnings(model, embeddings, table, samples),
     )
+
+
+def _warnings(
+    model: Model, embeddings: Embeddings, names: pd.DataFrame, samples: NameArray
+) -> list[str]:
+    reference, differences = (
+        model.calibrated.drift,
+        model.identifier.statistic_differences(embeddings),
+    )
+    if reference is None or not differences.shape[1]:
+        return []
+    best, is_unknown = names["best"].to_numpy(object), (names["decision"] == UNKNOWN).to_numpy()
+    table = drift(differences, best, is_unknown, samples, reference)
+    return drift_warnings(table, reference.unlike(differences), samples)

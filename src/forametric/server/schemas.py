@@ -193,6 +193,10 @@ class Project(Answer):
     model: Annotated[str, Field(description="The folder name of the model in use.")]
     fingerprint: Annotated[str, Field(description="Identifies the model in decisions.")]
     has_samples: bool
+    warnings: Annotated[
+        list[str],
+        Field(description="Samples whose images are unlike those that the model was validated on."),
+    ]
 
 
 class Reference(Answer):

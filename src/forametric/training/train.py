@@ -38,6 +38,7 @@ from forametric.errors import InputError
 from forametric.identification.identifier import Identifier
 from forametric.identification.references import ReferenceSet, subsample_per_class
 from forametric.images import load_images
+from forametric.images.statistics import image_statistics
 from forametric.metrics import macro_f1
 from forametric.model.card import ModelCard
 from forametric.model.model import Model, embedder_for
@@ -446,8 +447,11 @@ def _finish(network: SpecimenNetwork, card: ModelCard, data: Data, validation: D
     network.to("cpu")
     embedder = embedder_for(TorchRuntime(network, card.recipe.tta_views), card)
     vectors, _ = embedder.embed_inputs(data.inputs, progress="embedding references")
-    identifier = Identifier(ReferenceSet(data.ids, data.taxa, vectors), None, card.classes)
-    embeddings = Embeddings.of_vectors(*embedder.embed_inputs(validation.inputs))
+    references = ReferenceSet(data.ids, data.taxa, vectors, image_statistics(data.inputs))
+    identifier = Identifier(references, None, card.classes)
+    embeddings = Embeddings.of_vectors(
+        *embedder.embed_inputs(validation.inputs), image_statistics(validation.inputs)
+    )
     try:
         identifier = identifier.calibrate(embeddings, validation.taxa)
     except InputError as error:

@@ -1,0 +1,263 @@
+"""Tell whether the images of a sample differ from those that a model was validated on.
+
+An image is compared with its nearest references, so that a sample of other taxa than those of
+validation does not differ for this reason alone: what counts is the difference of its image
+statistics (noise, sharpness, light, …) from the mean of theirs. Validation specimens show how large
+these differences are, among the specimens of a taxon and between taxa.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import numpy as np
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field
+from scipy.stats import binom, t
+
+from forametric._typing import AnyArray, BoolArray, Float64Array, FloatArray, NameArray
+from forametric.images.statistics import STATISTICS
+
+FALSE_ALARMS = 0.05  # share of the samples like those of validation that are called different
+OUTLIERS = 0.01  # share of the validation images that are called different
+MIN_SPECIMENS = 20  # validation specimens for an estimate
+MIN_IMAGES = 5  # of a sample that is compared
+EXPECTED_UNLIKE = 0.03  # share of a sample's images that may be unlike, with some margin
+CHANCE = 0.001  # of a sample that has more of them by chance
+MAX_SENTENCES, SAMPLES_NAMED = 3, 5
+UNKNOWN_TAXA = 2  # that the unknown specimens of a sample are assumed to belong to, at most
+# Smaller differences do not matter, for each of `STATISTICS` in its unit.
+NEGLIGIBLE = np.array([0.1, 0.05, 0.03, 2, 0.05, 2, 1, 1, 0.01])
+COLUMNS = ("sample", "specimens", "statistic", "difference", "usual", "unlike", "says")
+SAYS = {  # what a lower and a higher value mean
+    "noise": ("less noisy", "noisier"),
+    "detail": ("less sharp", "sharper or noisier"),
+    "sharpness": ("less sharp", "sharper or noisier"),
+    "brightness": ("darker", "brighter"),
+    "contrast": ("of less contrast", "of more contrast"),
+    "background": ("on a darker background", "on a brighter background"),
+    "red": ("less red", "redder"),
+    "blue": ("less blue", "bluer"),
+    "extent": ("smaller in the image", "larger in the image"),
+}
+Numbers = list[float]
+
+
+class DriftReference(BaseModel):
+    """How the image statistics of validation specimens differ from their nearest references'.
+
+    Each list has a number for each of `STATISTICS`.
+
+    Attributes
+    ----------
+    specimens, taxa : int
+        The numbers of both.
+    mean : list of float
+        The mean difference.
+    sd, taxon_sd : list of float
+        The standard deviation within taxa, and between their means.
+    unknown_sd, unknown_taxon_sd : list of float
+        The same without the references of a specimen's own taxon, as for specimens of a new one.
+    limit : float
+        The largest difference of an image that is not unusual, in standard deviations.
+    """
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    specimens: Annotated[int, Field(ge=1)]
+    taxa: Annotated[int, Field(ge=2)]
+    mean: Numbers
+    sd: Numbers
+    taxon_sd: Numbers
+    unknown_sd: Numbers
+    unknown_taxon_sd: Numbers
+    limit: Annotated[float, Field(gt=0)]
+
+    def deviations(self, differences: FloatArray) -> Float64Array:
+        """Differences from the mean over the standard deviation of one image, (n, statistics).
+
+        0 for one that is negligible or not known.
+        """
+        centered = differences.astype(np.float64) - np.array(self.mean)
+        sd = np.sqrt(np.array(self.sd) ** 2 + np.array(self.taxon_sd) ** 2)
+        matters = np.abs(np.nan_to_num(centered)) > NEGLIGIBLE
+        return np.where(matters, centered / np.maximum(sd, 1e-6), 0)
+
+    def unlike(self, differences: FloatArray) -> NameArray:
+        """What is unusual about each image, as "noisier"; "" for most, shape (n,)."""
+        deviations = self.deviations(differences)
+        most = np.abs(deviations).argmax(1)
+        value = deviations[np.arange(len(most)), most]
+        words = np.array([SAYS[statistic] for statistic in STATISTICS], dtype=object)
+        said = words[most, (value > 0).astype(int)]
+        return np.asarray(np.where(np.abs(value) > self.limit, said, ""), dtype=object)
+
+
+def fit_drift(
+    differences: FloatArray, unknown_differences: FloatArray, taxa: AnyArray
+) -> DriftReference | None:
+    """Estimate from validation specimens; None for too few, or where no statistics are known.
+
+    Parameters
+    ----------
+    differences, unknown_differences : ndarray of float32, shape (n, statistics)
+        Of image statistics from those of the nearest references: of all references, and without
+        those of the specimen's own taxon. NaN where they are not known.
+    taxa : ndarray of str, shape (n,)
+    """
+    if not differences.shape[1]:
+        return None
+    known = np.isfinite(differences).all(1) & np.isfinite(unknown_differences).all(1)
+    taxa = taxa[known].astype(str)
+    if len(taxa) < MIN_SPECIMENS or len(np.unique(taxa)) < 2:
+        return None
+    sd, taxon_sd = _components(differences[known].astype(np.float64), taxa)
+    unknown_sd, unknown_taxon_sd = _components(unknown_differences[known].astype(np.float64), taxa)
+    reference = DriftReference(
+        specimens=len(taxa),
+        taxa=len(np.unique(taxa)),
+        mean=_rounded(differences[known].mean(0, dtype=np.float64)),
+        sd=_rounded(sd),
+        taxon_sd=_rounded(taxon_sd),
+        unknown_sd=_rounded(unknown_sd),
+        unknown_taxon_sd=_rounded(unknown_taxon_sd),
+        limit=1.0,
+    )
+    largest = np.abs(reference.deviations(differences[known])).max(1)
+    limit = float(np.quantile(largest, 1 - OUTLIERS, method="higher"))
+    return reference.model_copy(update={"limit": round(max(limit, 1.0), 6)})
+
+
+def _components(values: Float64Array, taxa: AnyArray) -> tuple[Float64Array, Float64Array]:
+    """Standard deviations within taxa and between their means, by the method of moments."""
+    names, of = np.unique(taxa, return_inverse=True)
+    counts = np.bincount(of)
+    means = np.stack([np.bincount(of, column) / counts for column in values.T], axis=1)
+    within = ((values - means[of]) ** 2).sum(0) / max(len(values) - len(names), 1)
+    between = np.maximum(means.var(0, ddof=1) - within * np.mean(1 / counts), 0)
+    return np.sqrt(within), np.sqrt(between)
+
+
+def drift(
+    differences: FloatArray,
+    names: AnyArray,
+    is_unknown: BoolArray,
+    samples: NameArray,
+    reference: DriftReference,
+) -> pd.DataFrame:
+    """Compare each sample with the validation specimens.
+
+    The mean difference of a sample is compared with that of validation. Its variance has a part
+    within taxa, which falls with the number of specimens, and one between taxa, which falls with
+    the number of taxa; both are larger for unknown specimens, which are compared with references
+    of other taxa. A sample is unlike validation where a statistic differs by more than happens in
+    5 % of samples, over all statistics (Bonferroni).
+
+    Parameters
+    ----------
+    differences : ndarray of float32, shape (n, statistics)
+        As in `fit_drift`.
+    names : ndarray of str, shape (n,)
+        The most probable taxon of each specimen.
+    is_unknown : ndarray of bool, shape (n,)
+        Which specimens are decided to be unknown.
+    samples : ndarray of str, shape (n,)
+
+    Returns
+    -------
+    DataFrame
+        One row for each sample of at least 5 images and each statistic: sample, specimens,
+        statistic; difference; usual (the largest difference that is not unusual); unlike (whether
+        it is larger); says (what it means in words).
+    """
+    known = np.isfinite(differences).all(1)
+    rows = []
+    for sample in dict.fromkeys(samples.tolist()):
+        of = np.flatnonzero((samples == sample) & known)
+        if len(of) < MIN_IMAGES:
+            continue
+        mean = differences[of].astype(np.float64).mean(0) - np.array(reference.mean)
+        usual = _usual(names[of], float(is_unknown[of].mean()), reference)
+        for statistic, value, limit in zip(STATISTICS, mean, usual, strict=True):
+            says = SAYS[statistic][int(value > 0)]
+            row = (sample, len(of), statistic, value, limit, bool(abs(value) > limit), says)
+            rows.append(row)
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def described(table: pd.DataFrame) -> dict[str, str]:
+    """What is different about each sample that is unlike validation, as "noisier and redder"."""
+    found = {}
+    for sample, part in table[table["unlike"].astype(bool)].groupby("sample", sort=False):
+        strength = (part["difference"].abs() / part["usual"]).sort_values(ascending=False)
+        words = list(dict.fromkeys(part["says"].loc[strength.index]))
+        found[str(sample)] = " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
+    return found
+
+
+def some_unlike(unlike: NameArray, samples: NameArray) -> dict[str, int]:
+    """The samples of which more images are unlike validation than by chance, and how many are."""
+    found = {}
+    for sample in dict.fromkeys(samples.tolist()):
+        of = unlike[samples == sample] != ""
+        count = int(of.sum())
+        if binom.sf(count - 1, len(of), EXPECTED_UNLIKE) < CHANCE:
+            found[str(sample)] = count
+    return found
+
+
+def drift_warnings(table: pd.DataFrame, unlike: NameArray, samples: NameArray) -> list[str]:
+    """Sentences on the samples whose images, or some of them, are unlike those of validation."""
+    wholes, sentences = described(table), list[str]()
+    for words in dict.fromkeys(wholes.values()):
+        of = [sample for sample, other in wholes.items() if other == words]
+        sentences.append(
+            f"the images{_of_samples(of)} are {words} than those that the model was validated on: "
+            f"more of their names may be wrong than the probabilities say. Check some by eye, and "
+            f"calibrate or train with images of this microscope."
+        )
+    some = {s: n for s, n in some_unlike(unlike, samples).items() if s not in wholes}
+    for sample, count in some.items():
+        number = int((samples == sample).sum())
+        sentences.append(
+            f"{count} of the {number} images{_of_samples([sample])} differ from those that the "
+            f"model was validated on (column `unlike`): do they come from another microscope?"
+        )
+    if len(sentences) > MAX_SENTENCES:
+        more = f"{len(sentences) - MAX_SENTENCES} more such warnings are in the table."
+        return [*sentences[:MAX_SENTENCES], more]
+    return sentences
+
+
+def _of_samples(names: list[str]) -> str:
+    named = [name for name in names if name]
+    if not named:
+        return ""
+    listed = ", ".join(named[:SAMPLES_NAMED]) + ", …" * (len(named) > SAMPLES_NAMED)
+    return f" of {'sample' if len(named) == 1 else f'{len(named)} samples'} ({listed})"
+
+
+def _usual(names: AnyArray, unknown: float, reference: DriftReference) -> Float64Array:
+    """The largest difference of a sample's mean that is not unusual, for each statistic."""
+    shares = np.unique(names.astype(str), return_counts=True)[1] / len(names)
+    taxa = float(1 / (shares**2).sum())  # equally common ones that are as diverse
+    within, between, unknown_within, unknown_between = (
+        np.array(sds) ** 2
+        for sds in (
+            reference.sd, reference.taxon_sd, reference.unknown_sd, reference.unknown_taxon_sd,
+        )
+    )  # fmt: skip
+    of_specimens = ((1 - unknown) * within + unknown * unknown_within) / len(names)
+    of_specimens += within / reference.specimens
+    of_taxa = (1 - unknown) ** 2 * between / taxa + between / reference.taxa
+    of_taxa += unknown**2 * unknown_between / min(taxa, UNKNOWN_TAXA)
+    # Each part was estimated from some numbers only (Satterthwaite 1946).
+    variance = np.maximum(of_specimens + of_taxa, 1e-12)
+    free = max(reference.specimens - reference.taxa, 1), reference.taxa - 1
+    degrees = variance**2 / (of_specimens**2 / free[0] + of_taxa**2 / free[1] + 1e-24)
+    quantile = t.ppf(1 - FALSE_ALARMS / (2 * len(STATISTICS)), degrees)
+    return np.asarray(np.maximum(quantile * np.sqrt(variance), NEGLIGIBLE))
+
+
+def _rounded(values: Float64Array) -> Numbers:
+    return [round(float(v), 6) for v in values]
