@@ -55,11 +55,12 @@ class Assemblages(Result):
     Attributes
     ----------
     table : DataFrame
-        sample, taxon (the last is `unknown`), `count` (accepted names; for `unknown` all specimens
-        without a species), `raw` (that count's proportion of the specimens), `abundance`, `low`,
+        sample, taxon (the last is `unknown`), `count` (accepted names; for `unknown` the specimens
+        with this decision), `raw` (that count's proportion of the specimens), `abundance`, `low`,
         `high`.
     samples : DataFrame
-        sample, specimens, accepted, richness (taxa counted), rarefied (richness expected among as
+        sample, specimens; accepted, indeterminate (only a genus, or ambiguous) and unknown, which
+        add up to them; richness (taxa counted), rarefied (richness expected among as
         many specimens as the sample with the fewest accepted has), `diversity` of the known taxa's
         abundances, and unlike (what is different about its images; "" for most samples).
     skipped : DataFrame
@@ -316,13 +317,15 @@ def abundances_of_samples(
     numbers = {"": -1} | {taxon: n for n, taxon in enumerate((*taxa, UNKNOWN))}
     settled = np.array([numbers[str(name)] for name in expert_labels], np.int64)
     called = names["taxon"].where(settled < 0, expert_labels)
-    accepted = np.where(settled < 0, names["decision"] == "accepted", settled < len(taxa))
+    accepted = np.where(settled < 0, names["decision"] == ACCEPTED, settled < len(taxa))
+    unknown = np.where(settled < 0, names["decision"] == UNKNOWN, settled == len(taxa))
+    counted_as = np.where(accepted, called, np.where(unknown, UNKNOWN, ""))
     novelty = names["novelty"].to_numpy(dtype=np.float32)
     order = list(dict.fromkeys(samples.tolist()))
     smallest = min(int(accepted[samples == s].sum()) for s in order)
     for sample in order:
         of = samples == sample
-        counted = called.where(accepted, UNKNOWN)[of].value_counts()
+        counted = pd.Series(counted_as[of]).value_counts()
         if sample not in compositions:
             compositions[sample] = estimate_composition(
                 probabilities[of], novelty[of], taxa, calibration, expert_labels=settled[of]
@@ -340,6 +343,8 @@ def abundances_of_samples(
                 "sample": sample,
                 "specimens": int(of.sum()),
                 "accepted": int(accepted[of].sum()),
+                "indeterminate": int((~accepted & ~unknown)[of].sum()),
+                "unknown": int(unknown[of].sum()),
                 "richness": int((counts[:-1] > 0).sum()),
                 "rarefied_to": smallest,
                 "rarefied": rarefied_richness(counts[:-1], smallest),

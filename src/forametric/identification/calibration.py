@@ -15,6 +15,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from scipy.optimize import brentq, minimize
 from scipy.special import logsumexp, softmax
+from scipy.stats import beta
 
 from forametric._typing import AnyArray, BoolArray, Float64Array, FloatArray, IntArray
 from forametric.errors import InputError, ModelError
@@ -31,7 +32,8 @@ SHIFT_SD = 0.25  # prior standard deviation of a taxon's shift
 LOG_WEIGHTS = np.log([0.5, 8.0])
 LOG_WEIGHT_SD = 1.0
 REJECTION_RATE = 0.05  # share of known validation specimens above the novelty threshold
-MIN_SPECIMENS = 20  # least number of validation specimens
+MIN_SPECIMENS = 5  # least number of validation specimens
+FEW_SPECIMENS = 50  # up to this number the novelty of references, each left out, is used too
 MAX_QUANTILES = 1000  # values saved of each distribution over the validation specimens
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -48,9 +50,9 @@ class CalibrationData:
         From `Identifier.class_scores` and `ReferenceSet.centroid_distances`.
     truth : ndarray of str, shape (n,)
         The true taxa, all among `taxa`.
-    novelty : ndarray of float32, shape (n,)
-        From `ReferenceSet.novelty`.
-    novelty_leave_class_out : ndarray of float32, shape (n,)
+    novelty : ndarray of float32, shape (m,)
+        From `ReferenceSet.novelty`; m may be larger than n (`FEW_SPECIMENS`).
+    novelty_leave_class_out : ndarray of float32, shape (m,)
         The novelty that each would have without the references of its own taxon.
     drift : DriftReference or None
         From `fit_drift`.
@@ -79,17 +81,18 @@ class Calibration(BaseModel):
     novelty_threshold : float
         A specimen with a higher novelty is unknown.
     rejection_rate : float
-        The share of the validation specimens above the threshold.
+        The share of the specimens of known taxa above the threshold.
     novelty, novelty_leave_class_out : list of float
-        Of the validation specimens, ascending: with all references, and without the references of
+        Of `novelty_specimens`, ascending: with all references, and without the references of
         their own taxon. The network was trained on these taxa; truly new ones have a lower novelty.
     prior : dict of str to float
         The share of each taxon among the validation specimens, which the probabilities assume.
     nonconformity : list of float
         1 − probability of the correct taxon of the validation specimens, ascending; for prediction
         sets.
-    specimens : int
-        The number of validation specimens.
+    specimens, novelty_specimens : int
+        The numbers of validation specimens, and of those behind the novelty threshold: the
+        validation specimens, and where these are few the references, each left out in turn.
     drift : DriftReference or None
         What the images of validation are like; None where their statistics are not known.
     """
@@ -98,6 +101,7 @@ class Calibration(BaseModel):
 
     format: int = FORMAT
     specimens: Annotated[int, Field(ge=1)]
+    novelty_specimens: Annotated[int, Field(ge=1)]
     temperature: Annotated[float, Field(gt=0)]
     distance_weight: Annotated[float, Field(ge=0)]
     shift: dict[str, float]
@@ -123,6 +127,20 @@ class Calibration(BaseModel):
             + shift
         )
         return np.asarray(softmax(logits, axis=1), dtype=np.float32)
+
+    @property
+    def rejection_rate_95(self) -> tuple[float, float]:
+        """What share of known specimens the threshold may reject: its 95 % interval.
+
+        The threshold is the k-th of n novelties in ascending order. The share above it has the
+        distribution Beta(n − k + 1, k).
+
+        >>> from forametric.identification.calibration import rejection_interval
+        >>> low, high = rejection_interval(189, 0.05)
+        >>> round(low, 3), round(high, 3)
+        (0.026, 0.089)
+        """
+        return rejection_interval(self.novelty_specimens, self.rejection_rate)
 
     def prediction_sets(self, probabilities: FloatArray, error: float) -> BoolArray:
         """The taxa in each specimen's conformal set, shape (n, taxa).
@@ -174,6 +192,13 @@ class Calibration(BaseModel):
         if not calibration.nonconformity:
             raise ModelError(f"{path} is damaged: nonconformity is empty.")
         return calibration
+
+
+def rejection_interval(specimens: int, rejection_rate: float) -> tuple[float, float]:
+    """The 95 % interval of the share above a threshold with `rejection_rate` of some specimens."""
+    rank = int(np.ceil((specimens - 1) * (1 - rejection_rate))) + 1  # "higher" of np.quantile
+    low, high = beta.ppf([0.025, 0.975], specimens - rank + 1, rank)
+    return float(low), float(high)
 
 
 def fit_calibration(
@@ -242,6 +267,7 @@ def fit_calibration(
     counts = np.bincount(correct, minlength=len(taxa)) + 1  # a taxon may be missing by chance
     calibration = Calibration(
         specimens=len(truth),
+        novelty_specimens=len(data.novelty),
         temperature=round(float(np.exp(-fitted[0])), 6),
         distance_weight=float(np.exp(fitted[1])) / scale,
         shift={t: round(float(s), 6) for t, s in zip(taxa, fitted[2:], strict=True)},

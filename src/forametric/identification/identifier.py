@@ -18,15 +18,17 @@ from forametric.data.embeddings import Embeddings
 from forametric.data.taxonomy import Taxonomy
 from forametric.errors import ModelError
 from forametric.identification.calibration import (
+    FEW_SPECIMENS,
     REJECTION_RATE,
     Calibration,
     CalibrationData,
     fit_calibration,
 )
 from forametric.identification.drift import fit_drift
-from forametric.identification.references import K, ReferenceSet
+from forametric.identification.references import K, ReferenceSet, subsample_per_class
 from forametric.utils.ranges import PROBABILITY
 
+LEFT_OUT = 20  # references of a taxon that are left out in turn, where validation is small
 MIN_PROBABILITY = 0.5  # below it a name is more likely wrong than correct
 ACCEPTED, GENUS, AMBIGUOUS, UNKNOWN = "accepted", "genus", "ambiguous", "unknown"
 DECISIONS = (ACCEPTED, GENUS, AMBIGUOUS, UNKNOWN)
@@ -137,12 +139,19 @@ class Identifier:
         left_out, statistics = self.references.leave_class_out(some.vectors, taxa)
         differences = self.statistic_differences(some)
         of_unknown = some.statistics - statistics if differences.shape[1] else differences
+        novelty = self.references.novelty(some.vectors)
+        if len(some) < FEW_SPECIMENS:
+            rows = subsample_per_class(self.references.taxa, LEFT_OUT, 0)
+            of_references, rows = self.references.novelty_leave_one_out(rows)
+            vectors = self.references.vectors[rows]
+            more, _ = self.references.leave_class_out(vectors, self.references.taxa[rows])
+            novelty, left_out = np.r_[novelty, of_references], np.r_[left_out, more]
         return CalibrationData(
             self.taxa,
             self.class_scores(some),
             self.references.centroid_distances(some.vectors),
             taxa.astype(str),
-            self.references.novelty(some.vectors),
+            novelty,
             left_out,
             fit_drift(differences, of_unknown, taxa),
         )

@@ -166,6 +166,38 @@ class ReferenceSet:
         to_centroid = pairwise_distances_argmin_min(vectors, self.centroids)[1]
         return np.asarray((distances.mean(1) + to_centroid) / 2, dtype=np.float32)
 
+    def novelty_leave_one_out(
+        self, rows: IntArray, n_neighbors: int = K
+    ) -> tuple[FloatArray, IntArray]:
+        """The novelty that some references would have if they were not among the references.
+
+        Returns
+        -------
+        novelty : ndarray of float32, shape (m,)
+        rows : ndarray of int64, shape (m,)
+            Those of the rows whose taxon has another reference: without one they would be unknown.
+        """
+        names, of = np.unique(self.taxa.astype(str), return_inverse=True)
+        counts = np.bincount(of)
+        rows = rows[counts[of[rows]] > 1]
+        vectors = self.vectors[rows]
+        distances, nearest = self.kneighbors(vectors, n_neighbors + 1)
+        others = nearest != rows[:, None]
+        others[others.all(1), -1] = False  # copies of a reference may be found in its place
+        kept = distances[others].reshape(len(rows), -1)
+        squared = euclidean_distances(vectors, self.centroids, squared=True)
+        # The centroid without one reference: the mean direction and length of the others.
+        sums = np.zeros((len(names), self.vectors.shape[1]))
+        np.add.at(sums, of, self.vectors)
+        lengths = np.bincount(of, np.linalg.norm(self.vectors, axis=1))
+        own = of[rows]
+        left = sums[own] - vectors
+        left /= np.maximum(np.linalg.norm(left, axis=1, keepdims=True), 1e-12)
+        left *= ((lengths[own] - np.linalg.norm(vectors, axis=1)) / (counts[own] - 1))[:, None]
+        squared[np.arange(len(rows)), own] = ((vectors - left) ** 2).sum(1)
+        to_centroid = np.sqrt(squared.min(1))
+        return np.asarray((kept.mean(1) + to_centroid) / 2, dtype=np.float32), rows
+
     def leave_class_out(
         self, vectors: FloatArray, taxa: NameArray
     ) -> tuple[FloatArray, FloatArray]:

@@ -30,7 +30,7 @@ from forametric.embedding.embedder import Embedder
 from forametric.embedding.recipe import Recipe
 from forametric.embedding.runtime import ONNX, OpenVinoRuntime, Runtime, TorchRuntime, has_gpu
 from forametric.errors import InputError, MissingExtraError, ModelError
-from forametric.identification.calibration import Calibration
+from forametric.identification.calibration import FEW_SPECIMENS, Calibration
 from forametric.identification.identifier import MIN_PROBABILITY, Identifier
 from forametric.identification.references import K, ReferenceSet
 from forametric.identification.search import SpecimenIndex
@@ -92,6 +92,9 @@ class Model(Result):
         shown = {"specimens", "temperature", "distance_weight", "novelty_threshold",
                  "rejection_rate"}  # fmt: skip
         calibration = self.calibration.model_dump(include=shown) if self.calibration else None
+        if calibration and self.calibration:
+            low, high = self.calibration.rejection_rate_95
+            calibration["rejection_rate_95"] = [round(low, 4), round(high, 4)]
         return {
             "recipe": self.recipe.name,
             "taxa": len(self.taxa),
@@ -473,8 +476,11 @@ def read_network(folder: Path, card: ModelCard) -> SpecimenNetwork:
 def _calibration_sentence(calibration: Calibration | None) -> str:
     if calibration is None:
         return "none; the model gives scores, and calls nothing unknown"
+    low, high = calibration.rejection_rate_95
+    rough = calibration.specimens < FEW_SPECIMENS
     return (
-        f"on {calibration.specimens} validation specimens; unknown above a novelty of "
-        f"{calibration.novelty_threshold:.2f}, which rejects {calibration.rejection_rate:.0%} of "
-        f"known specimens"
+        f"on {calibration.specimens} validation specimens"
+        + ", so its probabilities are rough" * rough
+        + f"; unknown above a novelty of {calibration.novelty_threshold:.2f}, which rejects "
+        f"{calibration.rejection_rate:.0%} ({low:.1%} to {high:.1%}) of known specimens"
     )

@@ -461,6 +461,8 @@ class Sample(Answer):
     depth: Number = None
     specimens: Count
     accepted: Count
+    indeterminate: Annotated[Count, Field(description="Only a genus, or ambiguous.")]
+    unknown: Count
     richness: Count
     rarefied_to: Count
     rarefied: Number

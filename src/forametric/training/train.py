@@ -35,6 +35,7 @@ from forametric.embedding.network import SpecimenNetwork, build, features_of, to
 from forametric.embedding.recipe import Optimiser, Recipe
 from forametric.embedding.runtime import TorchRuntime
 from forametric.errors import InputError
+from forametric.identification.calibration import FEW_SPECIMENS
 from forametric.identification.identifier import Identifier
 from forametric.identification.references import ReferenceSet, subsample_per_class
 from forametric.images import load_images
@@ -454,6 +455,11 @@ def _finish(network: SpecimenNetwork, card: ModelCard, data: Data, validation: D
     )
     try:
         identifier = identifier.calibrate(embeddings, validation.taxa)
+        if identifier.calibrated.specimens < FEW_SPECIMENS:
+            logger.warning(
+                "only %d validation specimens are of known taxa: probabilities are rough.",
+                identifier.calibrated.specimens,
+            )
     except InputError as error:
         logger.warning("no calibration: %s", error)
     return Model(embedder, identifier, card)

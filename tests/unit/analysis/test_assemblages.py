@@ -146,9 +146,30 @@ def test_a_sample_with_nothing_accepted_still_has_its_row():
     )
     assert samples["accepted"].tolist() == [1, 0]
     assert samples["specimens"].tolist() == [1, 2]
+    assert samples["unknown"].tolist() == [0, 2]
     two = table[(table["sample"] == "two") & (table["taxon"] == UNKNOWN)].iloc[0]
     assert two["count"] == 2
     assert two["raw"] == 1
+
+
+def test_ambiguous_specimens_are_not_counted_as_unknown():
+    names = pd.DataFrame(
+        {
+            "taxon": [A, "Globigerina", "", ""],
+            "decision": ["accepted", "genus", "ambiguous", "unknown"],
+            "novelty": [0.1, 0.1, 0.1, 5.0],
+        }
+    )
+    p = np.float32([[0.9, 0.05, 0.05], [0.45, 0.45, 0.1], [0.4, 0.2, 0.4], [0.4, 0.3, 0.3]])
+    one = np.full(4, "one", object)
+    table, samples = abundances_of_samples(names, p, TAXA, calibration_of(), one)
+    assert table.set_index("taxon")["count"].to_dict() == {A: 1, B: 0, C: 0, UNKNOWN: 1}
+    row = samples.iloc[0]
+    assert (row["accepted"], row["indeterminate"], row["unknown"]) == (1, 2, 1)
+    said = np.array(["", B, "", UNKNOWN], object)  # experts settle two of them
+    _, samples = abundances_of_samples(names, p, TAXA, calibration_of(), one, said)
+    row = samples.iloc[0]
+    assert (row["accepted"], row["indeterminate"], row["unknown"]) == (2, 1, 1)
 
 
 def test_identified_shells_are_counted_by_sample_and_depth(calibrated_folder, more_shells):
@@ -157,7 +178,8 @@ def test_identified_shells_are_counted_by_sample_and_depth(calibrated_folder, mo
     samples = found.samples
     assert samples["sample"].tolist() == ["core 8", "core 9", "core 10", "core 11"]
     assert samples["depth"].tolist() == [0, 1, 2, 3]
-    assert found.counts.set_index("sample").to_numpy().sum() == 64
+    counted = found.counts.set_index("sample").to_numpy().sum()
+    assert counted + samples["indeterminate"].sum() == 64
     fractions = found.fractions.set_index("sample")
     assert fractions.sum(axis=1).to_numpy() == pytest.approx(1, abs=1e-3)
     assert UNKNOWN not in fractions

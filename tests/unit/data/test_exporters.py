@@ -142,6 +142,34 @@ def test_a_darwin_core_archive_is_read_by_another_reader(core, names, tmp_path):
         assert media[0].data["http://purl.org/dc/terms/license"] == "CC BY 4.0"
 
 
+def test_darwin_core_qualifies_what_the_model_left_open(core, tmp_path):
+    names = pd.DataFrame(
+        {
+            "image": core.specimens["image"][:4],
+            "taxon": ["Orbulina universa", "Globigerina", "", ""],
+            "decision": ["accepted", "genus", "ambiguous", "unknown"],
+            "probability": [0.9, 0.8, 0.4, 0.3],
+            "best": [
+                "Orbulina universa",
+                "Globigerina bulloides",
+                "Beella digitata",
+                "Beella digitata",
+            ],
+        }
+    )
+    export(core, tmp_path / "out.zip", format="darwin-core", identifications=names)
+    term = "http://rs.tdwg.org/dwc/terms/"
+    with DwCAReader(str(tmp_path / "out.zip")) as archive:
+        rows = {row.id: row.data for row in archive.rows}
+    found = [rows[i] for i in core.specimens["id"][:5]]
+    assert [row[f"{term}identificationQualifier"] for row in found] == [
+        "", "indet.", "cf. Beella digitata", "", "",
+    ]  # fmt: skip
+    assert [row[f"{term}scientificName"] for row in found[:4]] == [
+        "Orbulina universa", "Globigerina", "incertae sedis", "incertae sedis",
+    ]  # fmt: skip
+
+
 @given(
     st.lists(st.text(SIGNS | st.characters(codec="utf-8"), max_size=9), min_size=12, max_size=12)
 )

@@ -91,9 +91,37 @@ def test_both_kinds_of_evidence_count_where_every_name_is_correct():
     assert disputed[0] < agreed[0] - 0.02
 
 
+def test_few_specimens_leave_the_weights_near_their_prior_and_promise_little():
+    truth = np.array([A, B, C, A, B])
+    scores = np.float32(np.eye(3)[[0, 1, 2, 0, 1]] * 0.94 + 0.02)
+    found = fit_calibration(_data(scores, 1 - scores, truth))
+    probabilities = found.probabilities(scores, 1 - scores, [A, B, C])
+    assert probabilities.max(1) == pytest.approx(6 / 7, abs=0.01), "5 of 5 prove no certainty"
+    assert found.specimens == 5
+    with pytest.raises(InputError, match="cannot guarantee"):
+        found.conformal_threshold(0.05)
+
+
+def test_the_rejection_rate_has_a_sampling_error():
+    """Of many thresholds from 60 specimens, 95 % reject a share within the interval."""
+    rng = np.random.default_rng(0)
+    truth = np.array([A, B, C] * 20)
+    scores = np.full((60, 3), 1 / 3, np.float32)
+    rejected = []
+    for _ in range(400):
+        novelty = rng.uniform(0, 1, 60).astype(np.float32)  # a threshold t rejects 1 - t
+        data = CalibrationData([A, B, C], scores, scores, truth, novelty, novelty)
+        found = fit_calibration(data)
+        rejected.append(1 - found.novelty_threshold)
+    low, high = found.rejection_rate_95
+    within = (np.array(rejected) >= low) & (np.array(rejected) <= high)
+    assert within.mean() == pytest.approx(0.95, abs=0.03)
+    assert low < 0.05 < high
+
+
 def test_too_few_specimens_are_not_calibrated_on():
     few = _data(np.ones((3, 3), np.float32), np.ones((3, 3), np.float32), np.array([A] * 3))
-    with pytest.raises(InputError, match="at least 20"):
+    with pytest.raises(InputError, match="at least 5"):
         fit_calibration(few)
 
 

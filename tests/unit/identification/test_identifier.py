@@ -94,6 +94,20 @@ def test_reference_sets_of_one_taxon_or_one_specimen_still_answer():
     assert novelty.tolist() == pytest.approx([2**0.5])
 
 
+@given(st.integers(0, 2**32))
+def test_references_left_out_have_the_novelty_of_a_set_without_them(seed):
+    rng = np.random.default_rng(seed)
+    vectors = rng.normal(size=(14, 6)).astype(np.float32)
+    taxa = np.array([A, A, B] * 4 + [A, C], object)
+    references = ReferenceSet([str(i) for i in range(14)], taxa, vectors)
+    novelty, rows = references.novelty_leave_one_out(np.arange(1, 14))
+    assert rows.tolist() == list(range(1, 13)), "C would have no reference left"
+    for found, row in zip(novelty, rows, strict=True):
+        rest = np.delete(np.arange(14), row)
+        without = ReferenceSet([str(i) for i in rest], taxa[rest], vectors[rest])
+        assert found == pytest.approx(without.novelty(vectors[row : row + 1])[0], abs=1e-4)
+
+
 def test_names_weigh_the_head_by_what_it_knows():
     a, b = "alpha", "beta"
     x, y, z = np.eye(3, 8, dtype=np.float32)

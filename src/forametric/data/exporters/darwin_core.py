@@ -1,9 +1,11 @@
 """Export a Darwin Core Archive: occurrences, measurements and images, as in TDWG's text guide.
 
-`identifiedBy` is the title of the model for names that a model gave. `verbatimIdentification` is
-the original label. `scientificNameID` is the LSID of WoRMS if the taxonomy has the AphiaID. Columns
-of the collection with the name of a Darwin Core term (eventDate, decimalLatitude, …) are exported.
-Images are referenced by their path and are not in the archive.
+`identifiedBy` is the title of the model for names that a model gave. `identificationQualifier` says
+what it left open: `indet.` for the species of a genus, `cf.` with the most probable taxon for an
+ambiguous specimen (open nomenclature). `verbatimIdentification` is the original label.
+`scientificNameID` is the LSID of WoRMS if the taxonomy has the AphiaID. Columns of the collection
+with the name of a Darwin Core term (eventDate, decimalLatitude, …) are exported. Images are
+referenced by their path and are not in the archive.
 """
 
 from __future__ import annotations
@@ -68,6 +70,7 @@ def _occurrences(records: ExportTable) -> pd.DataFrame:
             "occurrenceStatus": "present",
             "scientificName": taxa.where(taxa != "", "incertae sedis"),
             "scientificNameID": [f"{LSID}{a}" if a else "" for a in aphia],
+            "identificationQualifier": records.text("qualifier"),
             "taxonRank": ranks,
             "order": [a["order"] for a in above],
             "family": [a["family"] for a in above],
