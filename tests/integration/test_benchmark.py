@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from forametric.embedding.recipe import Recipe
+from forametric.errors import InputError
 from forametric.evaluation.benchmark import benchmark
 from forametric.simulation.plates import write_endless_forams
 from tests.support.cli import forametric
@@ -21,13 +22,17 @@ SMALL = ["network.image_size=32", "tta_views=1", "epochs=0"]
 
 def test_runs_are_measured_and_compared(shells_folder, tmp_path, without_onnx):
     recipes = [Recipe.load(name, SMALL) for name in ("frozen", "softmax+triplet")]
-    bench = benchmark(shells_folder, recipes, output=tmp_path / "b", repeats=2, held_out_taxa=1)
+    asked = {"output": tmp_path / "b", "repeats": 2, "held_out_taxa": 1}
+    bench = benchmark(shells_folder, recipes, **asked, corruptions=True)
+    assert bench.runs["corruptions.relative_accuracy"].between(0, 2).all()
+    with pytest.raises(InputError, match="other settings"):
+        benchmark(shells_folder, recipes, **asked)
     assert bench.runs["known.macro_f1"].between(0, 1).all()
     assert "unseen.ami" not in bench.runs, "one unseen species is nothing to cluster"
     files = sorted((tmp_path / "b" / "runs").rglob("metrics.json"))
     assert len(files) == 4
     times = [f.stat().st_mtime_ns for f in files]
-    again = benchmark(shells_folder, recipes, output=tmp_path / "b", repeats=2, held_out_taxa=1)
+    again = benchmark(shells_folder, recipes, **asked, corruptions=True)
     assert [f.stat().st_mtime_ns for f in files] == times
     wanted = bench.runs[bench.runs["recipe"] == "softmax+triplet"]["known.accuracy"].mean()
     row = again.table.set_index(["recipe", "measure"]).loc[("softmax+triplet", "known.accuracy")]

@@ -114,6 +114,7 @@ def benchmark(
     seeds: opt.Seeds = 1,
     against: opt.Against = "",
     endless_forams: opt.Paper = False,
+    corruptions: opt.Corruptions = False,
     settings: opt.Settings = None,
     overwrite: opt.Overwrite = False,
     as_json: opt.Json = False,
@@ -135,6 +136,7 @@ def benchmark(
         seeds=seeds,
         against=against,
         paper=endless_forams,
+        corruptions=corruptions,
         overwrite=overwrite,
     )
     for run in bench.failed.itertuples():

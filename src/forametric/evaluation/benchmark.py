@@ -59,7 +59,8 @@ TRAINED = "training.json"  # of a run whose model was trained and evaluated
 class Run:
     """One recipe on one split with one seed.
 
-    `folder` is where it is made, `name` the path of its results below the output.
+    `folder` is where it is made, `name` the path of its results below the output. `corruptions`:
+    whether corrupted images are named too.
     """
 
     recipe: Recipe
@@ -68,6 +69,7 @@ class Run:
     seed: int
     folder: Path
     name: str
+    corruptions: bool
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -147,6 +149,7 @@ def benchmark(
     seeds: int = 1,
     against: str = "",
     paper: bool = False,
+    corruptions: bool = False,
     overwrite: bool = False,
 ) -> Benchmark:
     """Train and evaluate every recipe on every split with every seed.
@@ -171,6 +174,8 @@ def benchmark(
     paper : bool
         Use the splits of Karaderi et al. 2022, which importing Endless Forams adds, and show its
         printed figures.
+    corruptions : bool
+        Also name corrupted images in each run, as `evaluate` does.
 
     Raises
     ------
@@ -198,7 +203,7 @@ def benchmark(
         )
     with _working_folder(collection, output, overwrite, splits) as work:
         drawn = drawn or _draw_splits(collection, work, repeats, held_out_taxa)
-        runs = _planned(loaded, drawn, seeds, work)
+        runs = _planned(loaded, drawn, seeds, work, corruptions)
         missing = [run for run in runs if not _finished(run)]
         with bar("runs", len(runs)) as advance:
             advance(len(runs) - len(missing))
@@ -254,11 +259,11 @@ def _take_over(output: Path, work: Path) -> None:
 
 
 def _planned(
-    recipes: Sequence[Recipe], drawn: Sequence[Split], seeds: int, work: Path
+    recipes: Sequence[Recipe], drawn: Sequence[Split], seeds: int, work: Path, corruptions: bool
 ) -> list[Run]:
     names = [(split, Path(split.name).stem, seed) for split in drawn for seed in range(seeds)]
     return [
-        Run(recipe, split, stem, seed, work / name, name)
+        Run(recipe, split, stem, seed, work / name, name, corruptions)
         for split, stem, seed in names
         for recipe in recipes
         for name in [f"runs/{recipe.name}/{stem}-{seed}"]
@@ -294,6 +299,7 @@ def _settings(run: Run) -> dict[str, Any]:
         "seed": run.seed,
         "split": run.split.hash,
         "specimens": run.split.collection.fingerprint,
+        "corruptions": run.corruptions,
     }
 
 
@@ -347,7 +353,7 @@ def _carry_out(run: Run) -> None:
     try:
         train(run.split, run.recipe, place, seed=run.seed)
         model = Model.load(place)  # as a user would have it
-        evaluation = evaluate(model, run.split)
+        evaluation = evaluate(model, run.split, corruptions=run.corruptions)
     except InputError as error:
         write_text(failed, str(error))
         remove_working_folder(place)

@@ -25,6 +25,9 @@ MEASURES = {
     "unseen_without.matched_macro_f1": "unseen without no. 29: matched macro F1",
     "open_set.auroc": "unseen against known: AUROC",
     "open_set.distractor_auroc": "no taxon against known: AUROC",
+    "corruptions.relative_accuracy": "corrupted images: accuracy over that of clean ones",
+    "corruptions.mean_ece": "corrupted images: calibration error",
+    "corruptions.mean_wrong_of_accepted": "corrupted images: wrong among accepted",
     "training_seconds": "training, s",
     "images_per_second": "training, images/s",
 }

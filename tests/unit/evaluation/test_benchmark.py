@@ -53,7 +53,7 @@ def runs(monkeypatch) -> list[Path]:
     model = SimpleNamespace(card=card, skipped=unread)
     monkeypatch.setattr(module, "train", train)
     monkeypatch.setattr(module.Model, "load", lambda folder: model)
-    monkeypatch.setattr(module, "evaluate", lambda model, split: Evaluated(split))
+    monkeypatch.setattr(module, "evaluate", lambda model, split, corruptions: Evaluated(split))
     return made
 
 
