@@ -40,6 +40,8 @@ def alarm_rates(model: Model, images: np.ndarray, subsets: np.ndarray, taxa: np.
     best = names["best"].to_numpy(object)
     is_unknown = (names["decision"] == UNKNOWN).to_numpy()
     differences = model.identifier.statistic_differences(embeddings)
+    reference = model.calibrated.drift
+    assert reference is not None
     rng, rates = np.random.default_rng(0), {}
     for share in UNSEEN_SHARES:
         if share and not (subsets == "unseen").any():
@@ -53,7 +55,7 @@ def alarm_rates(model: Model, images: np.ndarray, subsets: np.ndarray, taxa: np.
                     best[rows],
                     is_unknown[rows],
                     np.full(len(rows), "", object),
-                    model.calibrated.drift,
+                    reference,
                 )
                 alarms += bool(table["unlike"].any())
             rates[f"unseen {share:g}, {size} specimens"] = alarms / DRAWS

@@ -80,6 +80,22 @@ def test_every_loss_learns_from_both_parts(metric):
     assert (vectors.grad.abs().sum() > 0) == (metric != "none")
 
 
+def test_only_a_trained_classifier_is_a_class_head():
+    """An untrained head would take part in every score."""
+    without = {name for name in recipe_names() if not Recipe.load(name).has_class_head}
+    assert without == {"frozen", "triplet", "reciprocal"}
+    assert not Recipe.load("default", ["epochs=0"]).has_class_head
+    settings = Recipe.load("default", ["network.image_size=32", "network.pretrained=false"]).network
+    network, _ = build(settings, classes=0)
+    vectors, scores = network(torch.zeros((2, 3, 32, 32), dtype=torch.uint8))
+    assert scores is None
+    assert torch.isfinite(
+        BatchLoss(Loss(cross_entropy=0, metric="triplet", metric_weight=1.0), 2, 4)(
+            vectors, scores, torch.tensor([0, 1])
+        )
+    )
+
+
 def test_frozen_layers_keep_weights_and_statistics_and_the_others_learn():
     settings = Recipe.load("default", ["network.freeze=0.5", "network.image_size=32"]).network
     network, _ = build(settings, classes=2)
