@@ -5,7 +5,8 @@ python experiments/drift.py MODEL COLLECTION --split open_2 -o FILE.json
 Samples of 10, 30 and 100 specimens are drawn from the test specimens of a split, each of 3 to 20
 taxa that are drawn too. A share of the specimens (0, 0.3 or 1) is of unseen taxa, of which 2 to 6
 are drawn. They are compared as they are (false alarms), and under the corruptions of `forametric
-evaluate --corruptions`, all images alike (detection). MODEL must not have learnt from either.
+evaluate --corruptions`, all images alike (detection); also inverted, as thumbnails, and turned
+by 180° (which should not be detected). MODEL must not have learnt from either.
 """
 
 from __future__ import annotations
@@ -97,11 +98,15 @@ def main() -> None:
     images, readable, _ = load_images(paths, model.embedder.image_size)
     subsets, taxa = found.subsets[chosen][readable], found.taxa[chosen][readable].astype(str)
     rates = {"none": alarm_rates(model, images, subsets, taxa)}
+    changed = {"inverted": 255 - images, "upside down": images[:, ::-1, ::-1]}
     for corruption in CORRUPTIONS:
         value = STRENGTH.get(corruption.name, corruption.strengths[1])
-        changed = corruption(images, value)
-        rates[f"{corruption.name} {value:g}"] = alarm_rates(model, changed, subsets, taxa)
-        print(corruption.name, rates[f"{corruption.name} {value:g}"], flush=True)
+        changed[f"{corruption.name} {value:g}"] = corruption(images, value)
+        if corruption.name == "resolution":
+            changed["thumbnails of 32 px"] = corruption(images, 32 / images.shape[1])
+    for name, others in changed.items():
+        rates[name] = alarm_rates(model, others, subsets, taxa)
+        print(name, rates[name], flush=True)
     print(pd.DataFrame(rates).T.to_string())
     made = {"split": arguments.split, "specimens": len(images), "samples": DRAWS}
     write_json(arguments.output, {**made, "called_unlike": rates})
