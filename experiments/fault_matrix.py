@@ -1,7 +1,7 @@
 """What every verb leaves when it is killed, starved or started twice: a table of verbs and faults.
 
 python experiments/fault_matrix.py                                    # all, about twenty minutes
-python experiments/fault_matrix.py --verbs import,record --faults SIGKILL,two\\ at\\ once
+python experiments/fault_matrix.py --verbs import,record --faults "SIGKILL;two at once"
 
 A cell is one verb under one fault (tests/support/faults.py). It is right when the command shows no
 traceback, its inputs are as they were, its output is absent or whole, and the same command does the
@@ -154,7 +154,7 @@ def _load_code() -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--verbs", default="", help="separated by commas; else all")
-    parser.add_argument("--faults", default="", help="separated by commas; else all")
+    parser.add_argument("--faults", default="", help="separated by semicolons; else all")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--tiny", type=Path, help="a folder for the inputs, to save time")
     parser.add_argument("--output", type=Path, default=RESULTS)
@@ -162,7 +162,7 @@ def main() -> int:
     if uncovered():
         sys.exit(f"no row, or no verb: {', '.join(sorted(uncovered()))}; see faults.py")
     faults = [
-        name for name in FAULTS if not arguments.faults or name in arguments.faults.split(",")
+        name for name in FAULTS if not arguments.faults or name in arguments.faults.split(";")
     ]
     wanted = arguments.verbs.split(",") if arguments.verbs else []
     chosen = [row for row in rows() if not wanted or row.verb in wanted]
