@@ -7,7 +7,7 @@ out as unseen, the others are divided into train, val and test. A model is train
 and under the corruptions of `forametric evaluate --corruptions`. Four corruptions are kept aside
 while settings are chosen: they are shown with --all only.
 
-FOLDER gets the model and corruptions.csv; the same command resumes an interrupted run.
+FOLDER gets the model, its split and corruptions.csv; the same command resumes an interrupted run.
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ def main() -> None:
     if not folder.exists():
         recipe = Recipe.load(arguments.recipe, arguments.settings)
         train(split, recipe, folder, seed=arguments.seed)
+        split.to_csv(arguments.output / "split.csv")
     model = Model.load(folder)
     result = evaluate(model, split)
     chosen = [c for c in CORRUPTIONS if arguments.all or c.name not in KEPT_ASIDE]
