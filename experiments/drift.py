@@ -22,7 +22,7 @@ from forametric.data.embeddings import Embeddings
 from forametric.data.splits import Split
 from forametric.evaluation.corruptions import CORRUPTIONS
 from forametric.evaluation.predictions import predict
-from forametric.identification.drift import drift
+from forametric.identification.drift import compare_samples
 from forametric.identification.identifier import UNKNOWN
 from forametric.images import load_images
 from forametric.images.statistics import image_statistics
@@ -51,7 +51,7 @@ def alarm_rates(model: Model, images: np.ndarray, subsets: np.ndarray, taxa: np.
             alarms = 0
             for _ in range(DRAWS):
                 rows = _sample(rng, subsets, taxa, size, share)
-                table = drift(
+                table = compare_samples(
                     differences[rows],
                     best[rows],
                     is_unknown[rows],

@@ -23,7 +23,7 @@ from forametric.data.embeddings import Embeddings
 from forametric.data.splits import Split
 from forametric.evaluation.corruptions import CORRUPTIONS
 from forametric.evaluation.predictions import predict
-from forametric.identification.drift import described, drift
+from forametric.identification.drift import compare_samples, described
 from forametric.identification.identifier import ACCEPTED, UNKNOWN
 from forametric.images import load_images
 from forametric.images.statistics import image_statistics
@@ -102,7 +102,7 @@ def scores(model: Model, images: Pixels, taxa: np.ndarray) -> dict[str, object]:
         "wrong_of_accepted": float((~correct[accepted]).mean()) if accepted.any() else 0.0,
     }
     if model.calibrated.drift:
-        table = drift(
+        table = compare_samples(
             model.identifier.statistic_differences(embeddings),
             names["best"].to_numpy(object),
             (names["decision"] == UNKNOWN).to_numpy(),

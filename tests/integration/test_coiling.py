@@ -35,7 +35,7 @@ def test_a_model_tells_twins_apart_and_one_that_reflects_cannot(twins, tmp_path,
     assert "reflections would hide the coiling" in caplog.text
     assert model.recipe.tta_views == 4
     assert model.card.training["handed"] == sorted(TWINS)
-    assert "Coiling direction" in (tmp_path / "model" / "README.md").read_text()
+    assert "Differ from other taxa by coiling" in (tmp_path / "model" / "README.md").read_text()
     found = evaluate(model, twins).metrics["known"]["accuracy"]
     reflecting = Recipe.load("default", [*QUICK, "augment.mirror=true"])
     blind = evaluate(train(twins, reflecting, tmp_path / "blind"), twins)

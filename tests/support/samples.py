@@ -10,7 +10,6 @@ A, B, C = "Globigerina bulloides", "Globigerina falconensis", "Orbulina universa
 def calibration_of(**changes) -> Calibration:
     known = {
         "specimens": 99,
-        "novelty_specimens": 61,
         "temperature": 1.0,
         "shift": {},
         "distance_weight": 0.0,

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import binomtest
 
 from forametric._typing import FloatArray, NameArray, PathLike
 from forametric._version import __version__
@@ -42,6 +41,7 @@ from forametric.utils.results import Result
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+Z = 1.959964  # the normal quantile of a 95 % interval
 UNLISTED_AS_UNKNOWN = {str(Verdict.UNLISTED): UNKNOWN}
 COILING_SPELLINGS = dict.fromkeys(("sinistral", "sin", "s", "left", "l"), "sinistral") | (
     dict.fromkeys(("dextral", "dex", "d", "right", "r"), "dextral")
@@ -62,7 +62,8 @@ class Assemblages(Result):
         sample, specimens; accepted, indeterminate (only a genus, or ambiguous) and unknown, which
         add up to them; richness (taxa counted), rarefied (richness expected among as
         many specimens as the sample with the fewest accepted has), `diversity` of the known taxa's
-        abundances, and unlike (what is different about its images; "" for most samples).
+        abundances, and, where the model can tell, unlike (what is different about its images; ""
+        for most samples).
     skipped : DataFrame
         The images that could not be read: image, reason.
     n_unassigned : int
@@ -212,8 +213,8 @@ def assemblages(
         by,
         depth,
     )
-    unlike = described(identifications.drift) if by == "sample" else {}
-    samples["unlike"] = [unlike.get(name, "") for name in samples["sample"]]
+    if by == "sample":
+        add_unlike(samples, identifications.drift)
     return Assemblages(
         table,
         samples,
@@ -222,7 +223,7 @@ def assemblages(
         by,
         depth,
         identifications.model,
-        coiling_ratios(counted, names, expert_labels, by),
+        coiling_ratios(counted, names, expert_labels, by, depth),
     )
 
 
@@ -357,7 +358,11 @@ def abundances_of_samples(
 
 
 def coiling_ratios(
-    specimens: pd.DataFrame, names: pd.DataFrame, expert_labels: NameArray, by: str = "sample"
+    specimens: pd.DataFrame,
+    names: pd.DataFrame,
+    expert_labels: NameArray,
+    by: str = "sample",
+    depth: str = "",
 ) -> pd.DataFrame:
     """How many specimens of each taxon coil to the left and to the right in each sample.
 
@@ -368,6 +373,8 @@ def coiling_ratios(
         right or r. Specimens with another value are left out. Without the column there is no table.
     names, expert_labels
         As in `abundances_of_samples`.
+    by, depth : str
+        As in `assemblages`.
 
     Returns
     -------
@@ -386,15 +393,27 @@ def coiling_ratios(
         }
     )
     found = found[found["coiling"].notna() & ~found["taxon"].isin(["", UNKNOWN])]
-    dextral = (found["coiling"] == "dextral").groupby([found["sample"], found["taxon"]])
+    dextral = (found["coiling"] == "dextral").groupby([found["sample"], found["taxon"]], sort=False)
     table = dextral.agg(dextral="sum", specimens="size").reset_index()
-    table["sinistral"] = table.pop("specimens") - table["dextral"]
-    counts = table[["dextral", "sinistral"]].to_numpy()
-    intervals = [binomtest(d, d + s).proportion_ci(method="wilson") for d, s in counts.tolist()]
-    table["dextral_share"] = counts[:, 0] / np.maximum(counts.sum(1), 1)
-    table["low"], table["high"] = [i.low for i in intervals], [i.high for i in intervals]
+    place = {sample: n for n, sample in enumerate(_levels(specimens, by, depth))}
+    table = table.sort_values("taxon").sort_values(
+        "sample", key=lambda s: s.map(place), kind="stable"
+    )
+    number = table.pop("specimens")
+    table["sinistral"] = number - table["dextral"]
+    table["dextral_share"] = share = table["dextral"] / number
+    half = Z * np.sqrt(share * (1 - share) / number + (Z / (2 * number)) ** 2)
+    center, scale = share + Z**2 / (2 * number), 1 + Z**2 / number
+    table["low"], table["high"] = (center - half) / scale, (center + half) / scale
     columns = ["sample", "taxon", "sinistral", "dextral", "dextral_share", "low", "high"]
-    return table[columns].round(5)
+    return table[columns].round(5).reset_index(drop=True)
+
+
+def add_unlike(samples: pd.DataFrame, drift: pd.DataFrame) -> None:
+    """Add to a table of samples how their images differ from those of validation, if known."""
+    if len(drift):
+        unlike = described(drift)
+        samples["unlike"] = [unlike.get(name, "") for name in samples["sample"]]
 
 
 def _levels(specimens: pd.DataFrame, by: str, depth: str) -> dict[str, float]:

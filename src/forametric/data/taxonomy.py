@@ -29,7 +29,7 @@ from forametric.utils.results import Result
 
 COLUMNS = ("name", "genus", "family", "order", "synonyms", "aphia_id")
 COILING = ("sinistral", "dextral")
-COILING_IN_NAME = re.compile(r"\b(sin(?:istral)?|dex(?:tral)?)\b")
+COILING_IN_NAME = re.compile(r"\b(sin|dex)(?:istral|tral)?\W*$")
 RANKS = ("genus", "family", "order")
 WORMS = "https://www.marinespecies.org/rest"
 BATCH = 50
@@ -132,8 +132,8 @@ class Taxonomy(Result):
         row = self._rows.get(self.accepted(name), {})
         if row.get("coiling"):
             return row["coiling"]
-        words = COILING_IN_NAME.findall(name.lower())
-        return {"s": COILING[0], "d": COILING[1]}[words[-1][0]] if words else ""
+        found = COILING_IN_NAME.search(name.lower().replace("_", " "))
+        return {"sin": COILING[0], "dex": COILING[1]}[found[1]] if found else ""
 
     def refreshed(self, url: str = WORMS) -> Taxonomy:
         """The table with AphiaIDs from WoRMS, and with empty families and orders filled.

@@ -19,7 +19,7 @@ from forametric.images.statistics import image_statistics
 from forametric.utils.progress import bar
 
 BATCH_SIZE = 1024  # images held in memory at once
-Loaded = tuple[Pixels, list[int], dict[int, str]]
+Loaded = tuple[Pixels, FloatArray, list[int], dict[int, str]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,11 +108,11 @@ class Embedder:
 
             def read(start: int) -> Future[Loaded]:
                 part = images[start : start + batch_size]
-                return ahead.submit(load_images, part, self.image_size, progress="")
+                return ahead.submit(_load, part, self.image_size)
 
             loading = read(0)
             for start in starts or (0,):
-                inputs, readable, failures = loading.result()
+                inputs, statistics, readable, failures = loading.result()
                 loading = read(start + batch_size)
                 advance(len(failures))
                 vectors, probabilities = self._run(inputs, advance)
@@ -126,7 +126,7 @@ class Embedder:
                     rows,
                     self.projection_dim,
                     self.origin,
-                    statistics=image_statistics(inputs),
+                    statistics=statistics,
                 )
 
     def _run(self, inputs: Pixels, advance: Callable[[int], None]) -> tuple[FloatArray, FloatArray]:
@@ -142,3 +142,8 @@ class Embedder:
             np.zeros((0, self.dimensions), np.float32),
             np.zeros((0, self.n_classes), np.float32),
         )
+
+
+def _load(images: Sequence[Path | Pixels], size: int) -> Loaded:
+    inputs, readable, failures = load_images(images, size, progress="")
+    return inputs, image_statistics(inputs), readable, failures

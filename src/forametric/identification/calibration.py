@@ -23,7 +23,7 @@ from forametric.identification.drift import DriftReference
 from forametric.utils.files import read_json, write_json
 from forametric.utils.ranges import SHARE
 
-FORMAT = 1
+FORMAT = 2
 FLOOR = 1e-4  # added to scores before the logarithm
 SHIFT_SD = 0.25  # prior standard deviation of a taxon's shift
 # The prior of the weights of log scores and of centroid distances, the latter over their mean: the
@@ -33,7 +33,7 @@ LOG_WEIGHTS = np.log([0.5, 8.0])
 LOG_WEIGHT_SD = 1.0
 REJECTION_RATE = 0.05  # share of known validation specimens above the novelty threshold
 MIN_SPECIMENS = 5  # least number of validation specimens
-FEW_SPECIMENS = 50  # up to this number the novelty of references, each left out, is used too
+FEW_SPECIMENS = 50  # below this number the novelty of references, each left out, is used too
 MAX_QUANTILES = 1000  # values saved of each distribution over the validation specimens
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -83,16 +83,16 @@ class Calibration(BaseModel):
     rejection_rate : float
         The share of the specimens of known taxa above the threshold.
     novelty, novelty_leave_class_out : list of float
-        Of `novelty_specimens`, ascending: with all references, and without the references of
-        their own taxon. The network was trained on these taxa; truly new ones have a lower novelty.
+        Of the validation specimens (and of references, each left out, where these are few),
+        ascending: with all references, and without those of their own taxon. The network was
+        trained on these taxa; truly new ones have a lower novelty.
     prior : dict of str to float
         The share of each taxon among the validation specimens, which the probabilities assume.
     nonconformity : list of float
         1 − probability of the correct taxon of the validation specimens, ascending; for prediction
         sets.
-    specimens, novelty_specimens : int
-        The numbers of validation specimens, and of those behind the novelty threshold: the
-        validation specimens, and where these are few the references, each left out in turn.
+    specimens : int
+        The number of validation specimens.
     drift : DriftReference or None
         What the images of validation are like; None where their statistics are not known.
     """
@@ -101,7 +101,6 @@ class Calibration(BaseModel):
 
     format: int = FORMAT
     specimens: Annotated[int, Field(ge=1)]
-    novelty_specimens: Annotated[int, Field(ge=1)]
     temperature: Annotated[float, Field(gt=0)]
     distance_weight: Annotated[float, Field(ge=0)]
     shift: dict[str, float]
@@ -133,14 +132,15 @@ class Calibration(BaseModel):
         """What share of known specimens the threshold may reject: its 95 % interval.
 
         The threshold is the k-th of n novelties in ascending order. The share above it has the
-        distribution Beta(n − k + 1, k).
+        distribution Beta(n − k + 1, k), where n is the number of validation specimens: references
+        that count too, where these are few, were learnt by the network and prove nothing.
 
         >>> from forametric.identification.calibration import rejection_interval
         >>> low, high = rejection_interval(189, 0.05)
         >>> round(low, 3), round(high, 3)
         (0.026, 0.089)
         """
-        return rejection_interval(self.novelty_specimens, self.rejection_rate)
+        return rejection_interval(self.specimens, self.rejection_rate)
 
     def prediction_sets(self, probabilities: FloatArray, error: float) -> BoolArray:
         """The taxa in each specimen's conformal set, shape (n, taxa).
@@ -201,6 +201,15 @@ def rejection_interval(specimens: int, rejection_rate: float) -> tuple[float, fl
     return float(low), float(high)
 
 
+def check_number(specimens: int) -> None:
+    """Raise `InputError` for too few validation specimens."""
+    if specimens < MIN_SPECIMENS:
+        raise InputError(
+            f"{specimens} validation specimens are too few to calibrate; at least "
+            f"{MIN_SPECIMENS} are needed."
+        )
+
+
 def fit_calibration(
     data: CalibrationData, *, rejection_rate: float = REJECTION_RATE
 ) -> Calibration:
@@ -236,11 +245,7 @@ def fit_calibration(
     [[0.699999988079071, 0.30000001192092896]]
     """
     taxa, truth, scores = data.taxa, data.truth, data.scores
-    if len(truth) < MIN_SPECIMENS:
-        raise InputError(
-            f"{len(truth)} validation specimens are too few to calibrate; at least "
-            f"{MIN_SPECIMENS} are needed."
-        )
+    check_number(len(truth))
     scale = float(data.centroid_distances.mean()) or 1.0  # vectors may have any length
     evidence = np.stack([np.log(scores + FLOOR), -data.centroid_distances / scale])
     evidence = evidence.astype(np.float64)
@@ -267,7 +272,6 @@ def fit_calibration(
     counts = np.bincount(correct, minlength=len(taxa)) + 1  # a taxon may be missing by chance
     calibration = Calibration(
         specimens=len(truth),
-        novelty_specimens=len(data.novelty),
         temperature=round(float(np.exp(-fitted[0])), 6),
         distance_weight=float(np.exp(fitted[1])) / scale,
         shift={t: round(float(s), 6) for t, s in zip(taxa, fitted[2:], strict=True)},

@@ -13,14 +13,15 @@ from typing import Annotated
 import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
-from scipy.stats import binom, t
+from scipy.stats import betabinom, binom, t
 
 from forametric._typing import AnyArray, BoolArray, Float64Array, FloatArray, NameArray
 from forametric.images.statistics import STATISTICS
 
 FALSE_ALARMS = 0.05  # share of the samples like those of validation that are called different
 OUTLIERS = 0.01  # share of the validation images that are called different
-MIN_SPECIMENS = 20  # validation specimens for an estimate
+MIN_VALIDATION = 20  # validation specimens for an estimate
+MIN_FOR_IMAGES = 50  # validation specimens to tell single images
 MIN_IMAGES = 5  # of a sample that is compared
 EXPECTED_UNLIKE = 0.03  # share of a sample's images that may be unlike, with some margin
 CHANCE = 0.001  # of a sample that has more of them by chance
@@ -31,16 +32,18 @@ NEGLIGIBLE = np.array([0.1, 0.05, 0.03, 2, 0.05, 2, 1, 1, 0.01])
 COLUMNS = ("sample", "specimens", "statistic", "difference", "usual", "unlike", "says")
 SAYS = {  # what a lower and a higher value mean
     "noise": ("less noisy", "noisier"),
-    "detail": ("less sharp", "sharper or noisier"),
-    "sharpness": ("less sharp", "sharper or noisier"),
+    "detail": ("less detailed", "more detailed"),
+    "sharpness": ("less sharp", "sharper"),
     "brightness": ("darker", "brighter"),
-    "contrast": ("of less contrast", "of more contrast"),
+    "contrast": ("lower in contrast", "higher in contrast"),
     "background": ("on a darker background", "on a brighter background"),
     "red": ("less red", "redder"),
     "blue": ("less blue", "bluer"),
     "extent": ("smaller in the image", "larger in the image"),
 }
-Numbers = list[float]
+# What another statistic says already: noise changes detail and sharpness too.
+IMPLIED = {"noise": ("detail", "sharpness"), "sharpness": ("detail",)}
+Numbers = Annotated[list[float], Field(min_length=len(STATISTICS), max_length=len(STATISTICS))]
 
 
 class DriftReference(BaseModel):
@@ -52,26 +55,30 @@ class DriftReference(BaseModel):
     ----------
     specimens, taxa : int
         The numbers of both.
+    effective_taxa : float
+        The number of taxa of equal size whose means are known as well.
     mean : list of float
         The mean difference.
     sd, taxon_sd : list of float
         The standard deviation within taxa, and between their means.
     unknown_sd, unknown_taxon_sd : list of float
         The same without the references of a specimen's own taxon, as for specimens of a new one.
-    limit : float
-        The largest difference of an image that is not unusual, in standard deviations.
+    limit : float or None
+        The largest difference of an image that is not unusual, in standard deviations: 1 % of the
+        validation images have a larger one. None where these are fewer than 50.
     """
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     specimens: Annotated[int, Field(ge=1)]
     taxa: Annotated[int, Field(ge=2)]
+    effective_taxa: Annotated[float, Field(ge=1)]
     mean: Numbers
     sd: Numbers
     taxon_sd: Numbers
     unknown_sd: Numbers
     unknown_taxon_sd: Numbers
-    limit: Annotated[float, Field(gt=0)]
+    limit: Annotated[float, Field(gt=0)] | None
 
     def deviations(self, differences: FloatArray) -> Float64Array:
         """Differences from the mean over the standard deviation of one image, (n, statistics).
@@ -85,6 +92,8 @@ class DriftReference(BaseModel):
 
     def unlike(self, differences: FloatArray) -> NameArray:
         """What is unusual about each image, as "noisier"; "" for most, shape (n,)."""
+        if self.limit is None:
+            return np.full(len(differences), "", object)
         deviations = self.deviations(differences)
         most = np.abs(deviations).argmax(1)
         value = deviations[np.arange(len(most)), most]
@@ -109,20 +118,24 @@ def fit_drift(
         return None
     known = np.isfinite(differences).all(1) & np.isfinite(unknown_differences).all(1)
     taxa = taxa[known].astype(str)
-    if len(taxa) < MIN_SPECIMENS or len(np.unique(taxa)) < 2:
+    if len(taxa) < MIN_VALIDATION or len(np.unique(taxa)) < 2:
         return None
     sd, taxon_sd = _components(differences[known].astype(np.float64), taxa)
     unknown_sd, unknown_taxon_sd = _components(unknown_differences[known].astype(np.float64), taxa)
+    counts = np.unique(taxa, return_counts=True)[1]
     reference = DriftReference(
         specimens=len(taxa),
-        taxa=len(np.unique(taxa)),
+        taxa=len(counts),
+        effective_taxa=round(_effective(counts), 6),
         mean=_rounded(differences[known].mean(0, dtype=np.float64)),
         sd=_rounded(sd),
         taxon_sd=_rounded(taxon_sd),
         unknown_sd=_rounded(unknown_sd),
         unknown_taxon_sd=_rounded(unknown_taxon_sd),
-        limit=1.0,
+        limit=None,
     )
+    if len(taxa) < MIN_FOR_IMAGES:
+        return reference
     largest = np.abs(reference.deviations(differences[known])).max(1)
     limit = float(np.quantile(largest, 1 - OUTLIERS, method="higher"))
     return reference.model_copy(update={"limit": round(max(limit, 1.0), 6)})
@@ -138,7 +151,7 @@ def _components(values: Float64Array, taxa: AnyArray) -> tuple[Float64Array, Flo
     return np.sqrt(within), np.sqrt(between)
 
 
-def drift(
+def compare_samples(
     differences: FloatArray,
     names: AnyArray,
     is_unknown: BoolArray,
@@ -171,18 +184,33 @@ def drift(
         it is larger); says (what it means in words).
     """
     known = np.isfinite(differences).all(1)
-    rows = []
-    for sample in dict.fromkeys(samples.tolist()):
-        of = np.flatnonzero((samples == sample) & known)
-        if len(of) < MIN_IMAGES:
-            continue
-        mean = differences[of].astype(np.float64).mean(0) - np.array(reference.mean)
-        usual = _usual(names[of], float(is_unknown[of].mean()), reference)
-        for statistic, value, limit in zip(STATISTICS, mean, usual, strict=True):
-            says = SAYS[statistic][int(value > 0)]
-            row = (sample, len(of), statistic, value, limit, bool(abs(value) > limit), says)
-            rows.append(row)
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    order, of = np.unique(samples[known].astype(str), return_inverse=True)
+    counts = np.bincount(of, minlength=len(order))
+    values = differences[known].astype(np.float64) - np.array(reference.mean)
+    divisor = np.maximum(counts, 1)
+    sums = [np.bincount(of, column, len(order)) for column in values.T]
+    means = np.stack(sums, axis=1) / divisor[:, None]
+    unknown = np.bincount(of, is_unknown[known], len(order)) / divisor
+    pairs = of * (len(names) + 1) + np.unique(names[known].astype(str), return_inverse=True)[1]
+    pair, specimens = np.unique(pairs, return_counts=True)
+    sum_of_powers = np.bincount(pair // (len(names) + 1), specimens.astype(float) ** 2, len(order))
+    taxa = divisor**2 / np.maximum(sum_of_powers, 1)  # equally common ones that are as diverse
+    usual = _usual(divisor[:, None], taxa[:, None], unknown[:, None], reference)
+    chosen = np.flatnonzero(counts >= MIN_IMAGES)
+    words = np.array([SAYS[statistic] for statistic in STATISTICS], dtype=object)
+    higher = (means[chosen] > 0).astype(int)
+    return pd.DataFrame(
+        {
+            "sample": np.repeat(order[chosen].astype(object), len(STATISTICS)),
+            "specimens": np.repeat(counts[chosen], len(STATISTICS)),
+            "statistic": np.tile(np.array(STATISTICS, dtype=object), len(chosen)),
+            "difference": means[chosen].ravel(),
+            "usual": usual[chosen].ravel(),
+            "unlike": (np.abs(means) > usual)[chosen].ravel(),
+            "says": words[np.arange(len(STATISTICS)), higher].ravel(),
+        },
+        columns=list(COLUMNS),
+    )
 
 
 def described(table: pd.DataFrame) -> dict[str, str]:
@@ -190,23 +218,38 @@ def described(table: pd.DataFrame) -> dict[str, str]:
     found = {}
     for sample, part in table[table["unlike"].astype(bool)].groupby("sample", sort=False):
         strength = (part["difference"].abs() / part["usual"]).sort_values(ascending=False)
-        words = list(dict.fromkeys(part["says"].loc[strength.index]))
+        said = dict(zip(part["statistic"], part["says"], strict=True))
+        implied = {other for statistic in said for other in IMPLIED.get(statistic, ())}
+        ordered = part["statistic"].loc[strength.index]
+        words = [said[statistic] for statistic in ordered if statistic not in implied]
         found[str(sample)] = " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
     return found
 
 
-def some_unlike(unlike: NameArray, samples: NameArray) -> dict[str, int]:
-    """The samples of which more images are unlike validation than by chance, and how many are."""
-    found = {}
-    for sample in dict.fromkeys(samples.tolist()):
-        of = unlike[samples == sample] != ""
-        count = int(of.sum())
-        if binom.sf(count - 1, len(of), EXPECTED_UNLIKE) < CHANCE:
-            found[str(sample)] = count
-    return found
+def some_unlike(
+    unlike: NameArray, samples: NameArray, reference: DriftReference
+) -> dict[str, tuple[int, int]]:
+    """The samples of which more images are unlike validation than by chance.
+
+    Returns
+    -------
+    dict of str to (int, int)
+        The number of these images, and of all images of the sample.
+    """
+    order, of = np.unique(samples.astype(str), return_inverse=True)
+    numbers = np.bincount(of, minlength=len(order))
+    counts = np.bincount(of, unlike != "", len(order)).astype(int)
+    # The share of images beyond the limit, the k-th of n validation values, is not known better.
+    rank = int(np.ceil((reference.specimens - 1) * (1 - OUTLIERS))) + 1
+    by_limit = betabinom.sf(counts - 1, numbers, reference.specimens - rank + 1, rank)
+    chance = np.maximum(by_limit, binom.sf(counts - 1, numbers, EXPECTED_UNLIKE))
+    chosen = np.flatnonzero(chance < CHANCE)
+    return {str(order[i]): (int(counts[i]), int(numbers[i])) for i in chosen}
 
 
-def drift_warnings(table: pd.DataFrame, unlike: NameArray, samples: NameArray) -> list[str]:
+def drift_warnings(
+    table: pd.DataFrame, unlike: NameArray, samples: NameArray, reference: DriftReference
+) -> list[str]:
     """Sentences on the samples whose images, or some of them, are unlike those of validation."""
     wholes, sentences = described(table), list[str]()
     for words in dict.fromkeys(wholes.values()):
@@ -216,16 +259,15 @@ def drift_warnings(table: pd.DataFrame, unlike: NameArray, samples: NameArray) -
             f"more of their names may be wrong than the probabilities say. Check some by eye, and "
             f"calibrate or train with images of this microscope."
         )
-    some = {s: n for s, n in some_unlike(unlike, samples).items() if s not in wholes}
-    for sample, count in some.items():
-        number = int((samples == sample).sum())
-        sentences.append(
-            f"{count} of the {number} images{_of_samples([sample])} differ from those that the "
-            f"model was validated on (column `unlike`): do they come from another microscope?"
-        )
+    for sample, (count, number) in some_unlike(unlike, samples, reference).items():
+        if sample not in wholes:
+            sentences.append(
+                f"{count} of the {number} images{_of_samples([sample])} differ from those that the "
+                f"model was validated on (column `unlike`): do they come from another microscope?"
+            )
     if len(sentences) > MAX_SENTENCES:
-        more = f"{len(sentences) - MAX_SENTENCES} more such warnings are in the table."
-        return [*sentences[:MAX_SENTENCES], more]
+        further = f"{len(sentences) - MAX_SENTENCES} further sentences like these are not shown."
+        return [*sentences[:MAX_SENTENCES], further]
     return sentences
 
 
@@ -233,30 +275,41 @@ def _of_samples(names: list[str]) -> str:
     named = [name for name in names if name]
     if not named:
         return ""
+    if len(named) == 1:
+        return f" of sample {named[0]}"
     listed = ", ".join(named[:SAMPLES_NAMED]) + ", …" * (len(named) > SAMPLES_NAMED)
-    return f" of {'sample' if len(named) == 1 else f'{len(named)} samples'} ({listed})"
+    return f" of {len(named)} samples ({listed})"
 
 
-def _usual(names: AnyArray, unknown: float, reference: DriftReference) -> Float64Array:
-    """The largest difference of a sample's mean that is not unusual, for each statistic."""
-    shares = np.unique(names.astype(str), return_counts=True)[1] / len(names)
-    taxa = float(1 / (shares**2).sum())  # equally common ones that are as diverse
+def _usual(
+    specimens: AnyArray, taxa: AnyArray, unknown: AnyArray, reference: DriftReference
+) -> Float64Array:
+    """The largest difference of a sample's mean that is not unusual, for each statistic.
+
+    The numbers of specimens and of taxa, and the share of unknown specimens, have a row for each
+    sample.
+    """
     within, between, unknown_within, unknown_between = (
         np.array(sds) ** 2
         for sds in (
             reference.sd, reference.taxon_sd, reference.unknown_sd, reference.unknown_taxon_sd,
         )
     )  # fmt: skip
-    of_specimens = ((1 - unknown) * within + unknown * unknown_within) / len(names)
-    of_specimens += within / reference.specimens
-    of_taxa = (1 - unknown) ** 2 * between / taxa + between / reference.taxa
-    of_taxa += unknown**2 * unknown_between / min(taxa, UNKNOWN_TAXA)
+    of_specimens = ((1 - unknown) * within + unknown * unknown_within) / specimens
+    of_specimens = of_specimens + within / reference.specimens
+    of_taxa = (1 - unknown) ** 2 * between / taxa + between / reference.effective_taxa
+    of_taxa = of_taxa + unknown**2 * unknown_between / np.minimum(taxa, UNKNOWN_TAXA)
     # Each part was estimated from some numbers only (Satterthwaite 1946).
     variance = np.maximum(of_specimens + of_taxa, 1e-12)
     free = max(reference.specimens - reference.taxa, 1), reference.taxa - 1
     degrees = variance**2 / (of_specimens**2 / free[0] + of_taxa**2 / free[1] + 1e-24)
     quantile = t.ppf(1 - FALSE_ALARMS / (2 * len(STATISTICS)), degrees)
     return np.asarray(np.maximum(quantile * np.sqrt(variance), NEGLIGIBLE))
+
+
+def _effective(counts: AnyArray) -> float:
+    """The number of equal groups that are as diverse (inverse Simpson index)."""
+    return float(counts.sum() ** 2 / (counts.astype(float) ** 2).sum())
 
 
 def _rounded(values: Float64Array) -> Numbers:

@@ -22,6 +22,7 @@ from forametric.identification.calibration import (
     REJECTION_RATE,
     Calibration,
     CalibrationData,
+    check_number,
     fit_calibration,
 )
 from forametric.identification.drift import fit_drift
@@ -132,10 +133,11 @@ class Identifier:
     def calibration_data(self, embeddings: Embeddings, taxa: NameArray) -> CalibrationData:
         """The data to fit a calibration on, from embedded specimens and their true taxa.
 
-        Specimens of taxa without references are left out.
+        Specimens of taxa without references are left out; `InputError` when too few are left.
         """
         known = np.isin(taxa.astype(str), self.taxa)
         some, taxa = embeddings[known], taxa[known]
+        check_number(len(some))
         left_out, statistics = self.references.leave_class_out(some.vectors, taxa)
         differences = self.statistic_differences(some)
         of_unknown = some.statistics - statistics if differences.shape[1] else differences

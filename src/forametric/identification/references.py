@@ -107,12 +107,16 @@ class ReferenceSet:
 
         NaN where none of them has any.
         """
-        of_neighbors = self.statistics[self.kneighbors(vectors, n_neighbors)[1]]
-        known = np.isfinite(of_neighbors)
-        sums = np.where(known, of_neighbors, 0).sum(1)
-        counts = known.sum(1)
-        means = sums / np.maximum(counts, 1)
-        return np.asarray(np.where(counts > 0, means, np.nan), dtype=np.float32)
+        width = self.statistics.shape[1]
+        sums = np.zeros((len(vectors), width), np.float32)
+        if not width:
+            return sums
+        counts = np.zeros_like(sums)
+        for neighbor in self.kneighbors(vectors, n_neighbors)[1].T:
+            values = self.statistics[neighbor]
+            counts += np.isfinite(values)
+            sums += np.nan_to_num(values)
+        return np.where(counts > 0, sums / np.maximum(counts, 1), np.float32(np.nan))
 
     def votes(self, vectors: FloatArray, n_neighbors: int = K) -> FloatArray:
         """Share of the nearest references' votes for each of `classes_`, shape (m, classes).
@@ -180,6 +184,8 @@ class ReferenceSet:
         names, of = np.unique(self.taxa.astype(str), return_inverse=True)
         counts = np.bincount(of)
         rows = rows[counts[of[rows]] > 1]
+        if not len(rows):
+            return np.zeros(0, np.float32), rows
         vectors = self.vectors[rows]
         distances, nearest = self.kneighbors(vectors, n_neighbors + 1)
         others = nearest != rows[:, None]
@@ -218,8 +224,10 @@ class ReferenceSet:
                 ids = [self.ids[i] for i in others]
                 taken = self.taxa[others], self.vectors[others], self.statistics[others]
                 without = ReferenceSet(ids, *taken)
-                novelty[of] = without.novelty(vectors[of])
-                statistics[of] = without.neighbor_statistics(vectors[of])
+                some = vectors[of]
+                some.flags.writeable = False  # searched once for both
+                novelty[of] = without.novelty(some)
+                statistics[of] = without.neighbor_statistics(some)
         return novelty, statistics
 
     def add(

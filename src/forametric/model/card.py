@@ -207,7 +207,11 @@ class ModelCard(BaseModel):
             f"- Epochs: {last.get('epoch', 0)}; best macro F1 on validation: "
             + (f"{max(scores):.3f}" if scores else "none"),
             f"- Training time: {self.training.get('seconds', 0):.0f} s",
-            *([f"- Coiling direction tells from others: {', '.join(handed)}"] if handed else []),
+            *(
+                [f"- Differ from other taxa by coiling, not mirrored: {', '.join(handed)}"]
+                if handed
+                else []
+            ),
             f"- Calibration: {calibration}",
             f"- Made by: {', '.join(f'{k} {v}' for k, v in self.made_by.items())}",
             f"- Licence: {'; '.join(f'{k}: {v}' for k, v in self.licence.items())}",

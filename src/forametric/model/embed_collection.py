@@ -20,6 +20,7 @@ import pandas as pd
 from forametric._typing import PathLike
 from forametric.data.collection import Collection, inside
 from forametric.data.embeddings import (
+    LISTS,
     Embeddings,
     join_vectors,
     read_embedded,
@@ -30,6 +31,7 @@ from forametric.data.inputs import check_output_file
 from forametric.data.sources import TABLE_COLUMNS, open_collection
 from forametric.embedding.embedder import BATCH_SIZE
 from forametric.errors import InputError
+from forametric.images.statistics import STATISTICS
 from forametric.model.model import Model
 from forametric.utils.files import read_json, write_json
 from forametric.utils.outputs import remove_working_folder, resumable_folder
@@ -171,7 +173,12 @@ def run_settings(
     """The settings of a run: its parts are of no use for another model or other specimens."""
     columns = collection.specimens[list(TABLE_COLUMNS)].astype(str)
     hashed = int(pd.util.hash_pandas_object(columns, index=False).sum())
-    return {"model": model.weights_sha256, "specimens": hashed, "batch_size": batch_size}
+    return {
+        "model": model.weights_sha256,
+        "specimens": hashed,
+        "batch_size": batch_size,
+        "columns": [*LISTS, *STATISTICS],
+    }
 
 
 def parts_of(collection: Collection, folder: Path, batch_size: int = BATCH_SIZE) -> list[Part]:

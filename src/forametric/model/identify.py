@@ -21,7 +21,12 @@ from forametric.data.thumbnails import table_with_thumbnails
 from forametric.embedding.embedder import BATCH_SIZE, Embedder
 from forametric.errors import InputError, ModelError
 from forametric.identification.calibration import Calibration
-from forametric.identification.drift import COLUMNS, described, drift, drift_warnings
+from forametric.identification.drift import (
+    COLUMNS,
+    compare_samples,
+    described,
+    drift_warnings,
+)
 from forametric.identification.identifier import (
     MIN_PROBABILITY,
     UNKNOWN,
@@ -67,8 +72,8 @@ class Identifications(Result):
     model : str
         The title of the model that gave the names.
     drift : DataFrame
-        How the images of each sample differ from those of validation: see `drift`. Without rows
-        where that is not known.
+        How the images of each sample differ from those of validation: see `compare_samples`.
+        Without rows where that is not known.
     """
 
     table: pd.DataFrame
@@ -95,7 +100,7 @@ class Identifications(Result):
 
     @property
     def summary(self) -> dict[str, Any]:
-        """identified, decisions, taxa."""
+        """identified, decisions, taxa, unlike_validation (sample: how it differs)."""
         taxa = self.table["taxon"].value_counts()
         return {
             "identified": len(self),
@@ -227,8 +232,8 @@ def _with_drift(names: Identifications, differences: FloatArray) -> Identificati
     given = names.table.get("sample", empty)
     samples = given.where(given.notna(), "").astype(str).to_numpy(dtype=object)
     best = names.table["best"].to_numpy(dtype=object)
-    table = drift(differences, best, names.is_unknown, samples, reference)
-    for sentence in drift_warnings(table, unlike, samples):
+    table = compare_samples(differences, best, names.is_unknown, samples, reference)
+    for sentence in drift_warnings(table, unlike, samples, reference):
         logger.warning("%s", sentence)
     place = names.table.columns.tolist().index("novelty") + 1
     names.table.insert(place, "unlike", unlike)

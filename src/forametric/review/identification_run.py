@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
 from forametric._typing import BoolArray, Float64Array, FloatArray, IntArray, NameArray
-from forametric.data.embeddings import Embeddings
 from forametric.data.verdicts import Verdict
-from forametric.identification.drift import drift, drift_warnings
+from forametric.identification.drift import COLUMNS, compare_samples, drift_warnings
 from forametric.identification.identifier import UNKNOWN
 from forametric.model.model import Model
 from forametric.review.priority import diversify, priorities
@@ -86,8 +85,10 @@ class IdentificationRun:
     settled_references : frozenset of int
         Rows of the settled specimens among the references. They are identified without any of
         these: a second reviewer is not shown the answer of the first.
+    drift : DataFrame
+        How the images of each sample differ from those of validation: `compare_samples`.
     warnings : list of str
-        Sentences on samples whose images are unlike those of validation.
+        Sentences about it.
     """
 
     number: int
@@ -100,7 +101,8 @@ class IdentificationRun:
     order: IntArray
     nearest: IntArray
     settled_references: frozenset[int]
-    warnings: list[str] = field(default_factory=list)
+    drift: pd.DataFrame
+    warnings: list[str]
 
     @property
     def taxa(self) -> list[str]:
@@ -178,6 +180,7 @@ def identify_collection(
         probabilities[np.ix_(rows, columns)] = own
     table = priorities(table, samples, model.calibrated)
     order = diversify(table["priority"].to_numpy(), embedded.clusters)
+    drift, warnings = _drift(embedded, table, samples)
     return IdentificationRun(
         number=1,
         embedded=embedded,
@@ -189,19 +192,18 @@ def identify_collection(
         order=order,
         nearest=model.references.kneighbors(embeddings.vectors)[1],
         settled_references=frozenset(rows.tolist()),
-        warnings=_warnings(model, embeddings, table, samples),
+        drift=drift,
+        warnings=warnings,
     )
 
 
-def _warnings(
-    model: Model, embeddings: Embeddings, names: pd.DataFrame, samples: NameArray
-) -> list[str]:
-    reference, differences = (
-        model.calibrated.drift,
-        model.identifier.statistic_differences(embeddings),
-    )
+def _drift(
+    embedded: EmbeddedCollection, names: pd.DataFrame, samples: NameArray
+) -> tuple[pd.DataFrame, list[str]]:
+    """`compare_samples`, with the model's own references, and `drift_warnings`."""
+    reference, differences = embedded.model.calibrated.drift, embedded.statistic_differences
     if reference is None or not differences.shape[1]:
-        return []
+        return pd.DataFrame(columns=list(COLUMNS)), []
     best, is_unknown = names["best"].to_numpy(object), (names["decision"] == UNKNOWN).to_numpy()
-    table = drift(differences, best, is_unknown, samples, reference)
-    return drift_warnings(table, reference.unlike(differences), samples)
+    table = compare_samples(differences, best, is_unknown, samples, reference)
+    return table, drift_warnings(table, reference.unlike(differences), samples, reference)

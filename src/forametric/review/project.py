@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from forametric._typing import IntArray, PathLike
+from forametric._typing import FloatArray, IntArray, PathLike
 from forametric._version import __version__
 from forametric.analysis.morphospace import Morphospace
 from forametric.data.collection import Collection
@@ -302,6 +302,11 @@ class EmbeddedCollection:
     def clusters(self) -> IntArray:
         """Which specimens are similar: `priority.similar_clusters`, shape (n,)."""
         return similar_clusters(self.embeddings.vectors)
+
+    @cached_property
+    def statistic_differences(self) -> FloatArray:
+        """`Identifier.statistic_differences` from the model's own references, shape (n, 9 or 0)."""
+        return self.model.identifier.statistic_differences(self.embeddings)
 
 
 def embed_project(project: Project) -> EmbeddedCollection:

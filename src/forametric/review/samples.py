@@ -6,7 +6,12 @@ import numpy as np
 
 from forametric._typing import NameArray
 from forametric.analysis.abundance import Composition
-from forametric.analysis.assemblages import Assemblages, coiling_ratios, count_samples
+from forametric.analysis.assemblages import (
+    Assemblages,
+    add_unlike,
+    coiling_ratios,
+    count_samples,
+)
 from forametric.data.verdicts import NOT_COUNTED, Verdict
 from forametric.errors import InputError, NotFoundError
 from forametric.identification.identifier import UNKNOWN
@@ -60,6 +65,7 @@ class SampleCounts:
             depth=workspace.depth,
             compositions=compositions,
         )
+        add_unlike(samples, run.drift)
         with workspace.lock:  # other taxa may have been settled in the meantime
             if self._estimated_for == (run.number, added):
                 for name, composition in compositions.items():
@@ -71,7 +77,7 @@ class SampleCounts:
             int((workspace.samples == "").sum()),
             depth=workspace.depth,
             model=workspace.embedded.model.title,
-            coiling=coiling_ratios(specimens, names, labels),
+            coiling=coiling_ratios(specimens, names, labels, depth=workspace.depth),
         )
 
     def precision(self, sample: str) -> tuple[int, int, float]:

@@ -469,6 +469,9 @@ class Sample(Answer):
     shannon: Number
     simpson: Number
     pielou: Number
+    unlike: Annotated[
+        str, Field(description="How its images differ from those of validation; mostly empty.")
+    ] = ""
 
 
 class Samples(Answer):

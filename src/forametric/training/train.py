@@ -116,9 +116,11 @@ def train(
     """
     SEED.check(seed=seed)
     recipe = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
-    handed = _handed(split, taxonomy or Taxonomy.load())
-    if handed and recipe.augment.mirror == "auto" and recipe.tta_views == REFLECTED_VIEWS:
-        logger.warning("4 views, not 8: reflections would hide the coiling of %s.", handed[0])
+    handed = _handed(split, taxonomy or Taxonomy.load(), init_from)
+    if handed and recipe.augment.mirror is not True and recipe.tta_views == REFLECTED_VIEWS:
+        logger.warning(
+            "4 views, not 8: reflections would hide the coiling direction of %s.", ", ".join(handed)
+        )
         recipe = recipe.model_copy(update={"tta_views": 4})
     output = Path(output)
     with tuned_malloc():
@@ -350,10 +352,14 @@ def _settings(split: Split, recipe: Recipe, seed: int, init_from: Model | None) 
     }
 
 
-def _handed(split: Split, taxonomy: Taxonomy) -> list[str]:
-    """The taxa of the training specimens that differ from others by the direction of coiling."""
-    taxa = np.unique(split.collection.taxa()[split.of("train")].astype(str))
-    return [taxon for taxon in taxa.tolist() if taxonomy.coiling(taxon)]
+def _handed(split: Split, taxonomy: Taxonomy, init_from: Model | None) -> list[str]:
+    """The taxa of the training specimens that differ from others by the direction of coiling.
+
+    By the taxonomy, or by that of the model to start from.
+    """
+    taxa = np.unique(split.collection.taxa()[split.of("train")].astype(str)).tolist()
+    known = set(init_from.card.training.get("handed", [])) if init_from else set()
+    return [taxon for taxon in taxa if taxon in known or taxonomy.coiling(taxon)]
 
 
 def _load(

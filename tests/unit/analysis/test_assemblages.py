@@ -112,6 +112,10 @@ def test_coiling_ratios_by_hand():
     assert table["low"][1] == pytest.approx(2 / (2 + 1.959964**2), abs=1e-4)
     assert table["high"][1] == 1
     assert coiling_ratios(specimens.drop(columns="coiling"), names, said).empty
+    natural = specimens.assign(sample=["core 10"] * 6 + ["core 9"] * 3)
+    assert coiling_ratios(natural, names, said)["sample"].tolist() == ["core 9", *["core 10"] * 2]
+    none = specimens.assign(coiling="trochospiral")
+    assert coiling_ratios(none, names, said).empty
 
 
 def test_a_sample_of_novel_specimens_is_unknown():

@@ -398,6 +398,8 @@ def test_the_direction_of_coiling_comes_from_the_table_or_the_name(tmp_path):
     assert taxonomy.coiling("Globorotalia truncatulinoides sin.") == "sinistral"
     assert taxonomy.coiling("Globorotalia hirsuta [Dex]") == "dextral"
     assert taxonomy.coiling("Sinuosa dexia") == ""
+    assert taxonomy.coiling("Globigerina dex 1893 ruber") == ""
+    assert taxonomy.coiling("truncatulinoides_dex") == "dextral"
     (tmp_path / "t.csv").write_text(
         "name,genus,family,order,synonyms,aphia_id,coiling\nA b,A,,,,,dextral\nA c,A,,,,,\n"
     )

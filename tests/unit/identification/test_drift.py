@@ -6,10 +6,11 @@ import pytest
 
 from forametric.identification.drift import (
     NEGLIGIBLE,
+    compare_samples,
     described,
-    drift,
     drift_warnings,
     fit_drift,
+    some_unlike,
 )
 from forametric.images.statistics import STATISTICS
 
@@ -46,8 +47,58 @@ def test_few_samples_of_the_same_kind_are_called_different(reference, taxa):
         values, names = drawn(60, taxa)
         samples = np.full(60, "one", object)
         known = np.zeros(60, bool)
-        alarms += bool(described(drift(values, names, known, samples, reference)))
+        alarms += bool(described(compare_samples(values, names, known, samples, reference)))
     assert alarms <= 20, "5 % are expected, over all statistics"
+
+
+def test_an_unbalanced_validation_gives_no_more_alarms():
+    """Most validation specimens are of one taxon, the samples are of all of them."""
+    alarms = 0
+    for _ in range(60):
+        means = rng.normal(0, 1, (15, K)) * TAXON_SD
+
+        def images(of, means=means):
+            return (means[of] + rng.normal(0, 1, (len(of), K)) * SD).astype(np.float32)
+
+        of = np.r_[np.zeros(210, int), np.repeat(np.arange(1, 15), 6)]
+        values = images(of)
+        reference = fit_drift(values, values, of.astype(str).astype(object))
+        even = np.tile(np.arange(15), 10)
+        samples, known = np.full(150, "one", object), np.zeros(150, bool)
+        table = compare_samples(images(even), even.astype(str), known, samples, reference)
+        alarms += bool(described(table))
+    assert alarms <= 9
+
+
+@pytest.mark.parametrize(("validation", "most"), [(50, 0.05), (100, 0.02), (400, 0.01)])
+def test_few_like_samples_are_called_mixed(validation, most):
+    mixed = 0
+    for _ in range(200):
+        values, taxa = drawn(validation, 20)
+        reference = fit_drift(values, values, taxa)
+        unlike = reference.unlike(drawn(400, 20)[0])
+        mixed += bool(some_unlike(unlike, np.full(400, "one", object), reference))
+    assert mixed <= 200 * most + 2
+
+
+def test_single_images_are_not_told_by_few_validation_specimens():
+    values, taxa = drawn(49, 10)
+    reference = fit_drift(values, values, taxa)
+    assert reference.limit is None
+    assert (reference.unlike(values + 100 * NEGLIGIBLE) == "").all()
+    samples = np.full(49, "one", object)
+    shifted = (values + 30 * NEGLIGIBLE).astype(np.float32)
+    table = compare_samples(shifted, taxa, np.zeros(49, bool), samples, reference)
+    assert described(table), "whole samples are"
+
+
+def test_words_that_others_imply_are_left_out(reference):
+    values, names = drawn(60, 10)
+    for statistic in ("noise", "detail", "sharpness"):
+        values[:, STATISTICS.index(statistic)] += 20 * NEGLIGIBLE[STATISTICS.index(statistic)]
+    samples = np.full(60, "one", object)
+    table = compare_samples(values, names, np.zeros(60, bool), samples, reference)
+    assert described(table) == {"one": "noisier"}
 
 
 def test_a_changed_statistic_is_named_and_others_are_not(reference):
@@ -55,11 +106,11 @@ def test_a_changed_statistic_is_named_and_others_are_not(reference):
     values[:, STATISTICS.index("noise")] += 20 * NEGLIGIBLE[0]
     values[:, STATISTICS.index("red")] -= 15 * NEGLIGIBLE[STATISTICS.index("red")]
     samples = np.array(["a"] * 30 + ["b"] * 30, object)
-    table = drift(values, names, np.zeros(60, bool), samples, reference)
+    table = compare_samples(values, names, np.zeros(60, bool), samples, reference)
     assert described(table) == {"a": "noisier and less red", "b": "noisier and less red"}
     assert len(table) == 2 * K
     unlike = np.full(60, "", object)
-    (sentence,) = drift_warnings(table, unlike, samples)
+    (sentence,) = drift_warnings(table, unlike, samples, reference)
     assert "the images of 2 samples (a, b) are noisier and less red than those" in sentence
 
 
@@ -70,18 +121,18 @@ def test_images_of_another_microscope_in_a_sample_are_found(reference):
     assert (unlike[:15] == "brighter").all()
     assert (unlike[15:] != "").mean() < 0.06
     samples = np.full(100, "core 3", object)
-    table = drift(values[15:], names[15:], np.zeros(85, bool), samples[15:], reference)
-    (sentence,) = drift_warnings(table, unlike, samples)
-    assert " of the 100 images of sample (core 3) differ" in sentence
-    assert drift_warnings(table, np.full(85, "", object), samples[15:]) == []
+    table = compare_samples(values[15:], names[15:], np.zeros(85, bool), samples[15:], reference)
+    (sentence,) = drift_warnings(table, unlike, samples, reference)
+    assert " of the 100 images of sample core 3 differ" in sentence
+    assert drift_warnings(table, np.full(85, "", object), samples[15:], reference) == []
 
 
 def test_unknown_specimens_may_differ_more(reference):
     values, names = drawn(60, 10)
     values += 5 * NEGLIGIBLE
     samples = np.full(60, "", object)
-    of_known = drift(values, names, np.zeros(60, bool), samples, reference)
-    of_unknown = drift(values, names, np.ones(60, bool), samples, reference)
+    of_known = compare_samples(values, names, np.zeros(60, bool), samples, reference)
+    of_unknown = compare_samples(values, names, np.ones(60, bool), samples, reference)
     assert of_known["unlike"].sum() > of_unknown["unlike"].sum()
     assert (of_known["usual"] < of_unknown["usual"]).all()
 
@@ -93,6 +144,6 @@ def test_what_is_not_known_is_left_out(reference):
     assert fit_drift(values, values, np.full(60, "one", object)) is None
     values[:57] = np.nan
     samples = np.full(60, "one", object)
-    assert drift(values, names, np.zeros(60, bool), samples, reference).empty
+    assert compare_samples(values, names, np.zeros(60, bool), samples, reference).empty
     assert (reference.unlike(values)[:57] == "").all()
     assert described(pd.DataFrame(columns=["sample", "unlike"])) == {}

@@ -98,6 +98,8 @@ def test_reference_sets_of_one_taxon_or_one_specimen_still_answer():
 def test_references_left_out_have_the_novelty_of_a_set_without_them(seed):
     rng = np.random.default_rng(seed)
     vectors = rng.normal(size=(14, 6)).astype(np.float32)
+    lone = ReferenceSet(["a", "b"], np.array([A, B], object), vectors[:2])
+    assert len(lone.novelty_leave_one_out(np.arange(2))[0]) == 0
     taxa = np.array([A, A, B] * 4 + [A, C], object)
     references = ReferenceSet([str(i) for i in range(14)], taxa, vectors)
     novelty, rows = references.novelty_leave_one_out(np.arange(1, 14))
@@ -106,6 +108,16 @@ def test_references_left_out_have_the_novelty_of_a_set_without_them(seed):
         rest = np.delete(np.arange(14), row)
         without = ReferenceSet([str(i) for i in rest], taxa[rest], vectors[rest])
         assert found == pytest.approx(without.novelty(vectors[row : row + 1])[0], abs=1e-4)
+
+
+def test_few_validation_specimens_or_references_are_refused_or_do():
+    vectors = np.eye(2, 4, dtype=np.float32)
+    identifier = Identifier(ReferenceSet(["1", "2"], np.array([A, B], object), vectors))
+    some = Embeddings.of_vectors(np.tile(vectors, (5, 1)))
+    with pytest.raises(InputError, match="too few"):
+        identifier.calibrate(some, np.array([C] * 10, object))  # none of a known taxon
+    found = identifier.calibrate(some, np.array([A, B] * 5, object))
+    assert found.calibrated.specimens == 10, "with one reference of each taxon"
 
 
 def test_names_weigh_the_head_by_what_it_knows():

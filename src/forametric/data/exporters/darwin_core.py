@@ -70,7 +70,7 @@ def _occurrences(records: ExportTable) -> pd.DataFrame:
             "occurrenceStatus": "present",
             "scientificName": taxa.where(taxa != "", "incertae sedis"),
             "scientificNameID": [f"{LSID}{a}" if a else "" for a in aphia],
-            "identificationQualifier": records.text("qualifier"),
+            "identificationQualifier": records.text("identification_qualifier"),
             "taxonRank": ranks,
             "order": [a["order"] for a in above],
             "family": [a["family"] for a in above],

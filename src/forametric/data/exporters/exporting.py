@@ -152,7 +152,7 @@ def export(
 
 def _join(collection: Collection, names: pd.DataFrame | None, by: str) -> pd.DataFrame:
     table = collection.specimens.copy()
-    for column in ("score", "decision", "reason", "qualifier"):
+    for column in ("score", "decision", "reason", "identification_qualifier"):
         table[column] = ""
     # The reviewers of a collection that was labelled by `forametric apply-decisions`.
     table["identified_by"] = table.get(REVIEWERS_COLUMN, pd.Series("", table.index)).fillna("")
@@ -178,7 +178,7 @@ def _join(collection: Collection, names: pd.DataFrame | None, by: str) -> pd.Dat
             table.loc[named, column] = found.astype(object).fillna("")
     if "best" in predictions:
         best = table["image"].map(predictions["best"]).astype(object).fillna("")
-        table["qualifier"] = [
+        table["identification_qualifier"] = [
             {"genus": "indet.", "ambiguous": f"cf. {name}" if name else ""}.get(decision, "")
             for decision, name in zip(table["decision"], best, strict=True)
         ]

@@ -9,7 +9,7 @@ import pandas as pd
 from forametric.data.collection import CORE_COLUMNS, Collection
 from forametric.data.taxonomy import Taxonomy
 
-ADDED = ("identified_by", "score", "decision", "reason", "qualifier", "predicted")
+ADDED = ("identified_by", "score", "decision", "reason", "identification_qualifier", "predicted")
 
 
 @dataclass(frozen=True)
