@@ -404,7 +404,8 @@ def coiling_ratios(
     table["dextral_share"] = share = table["dextral"] / number
     half = Z * np.sqrt(share * (1 - share) / number + (Z / (2 * number)) ** 2)
     center, scale = share + Z**2 / (2 * number), 1 + Z**2 / number
-    table["low"], table["high"] = (center - half) / scale, (center + half) / scale
+    table["low"] = ((center - half) / scale).clip(lower=0) + 0.0  # not -0.0
+    table["high"] = ((center + half) / scale).clip(upper=1)
     columns = ["sample", "taxon", "sinistral", "dextral", "dextral_share", "low", "high"]
     return table[columns].round(5).reset_index(drop=True)
 
