@@ -233,6 +233,6 @@ FORMS: dict[str, Form] = {
 
 # One form that coils to the left or to the right: nothing else tells its two names apart.
 TWINS: dict[str, Form] = {
-    f"compact encrusted {coiling}": replace(FORMS["compact encrusted"], dextral=share)
+    f"compressed keeled {coiling}": replace(FORMS["compressed keeled"], dextral=share)
     for coiling, share in (("sinistral", 0.0), ("dextral", 1.0))
 }
