@@ -1,6 +1,7 @@
 """Commands that use a model: names, embeddings, morphotypes, abundances, maps."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,7 @@ from PIL import Image
 
 from forametric.data.collection import Collection
 from forametric.data.embeddings import write_vectors
+from forametric.identification.drift import DriftReference
 from forametric.identification.identifier import UNKNOWN
 from forametric.model.model import Model
 from tests.support.cli import forametric
@@ -53,7 +55,15 @@ def test_identify_decides_and_gives_conformal_sets(calibrated_folder, more_shell
 def test_images_of_another_microscope_are_told_from_those_of_validation(
     calibrated_folder, more_shells, tmp_path
 ):
-    specimens = Collection.open(more_shells)
+    model, specimens = Model.load(calibrated_folder), Collection.open(more_shells)
+    # What 200 validation specimens of ten taxa would tell; the model has two taxa.
+    reference = DriftReference(
+        specimens=200, taxa=10, effective_taxa=10, mean=[0] * 9, limit=6,
+        sd=[0.5, 0.2, 0.2, 15, 0.5, 15, 5, 5, 0.2], taxon_sd=[0.1] * 9,
+        unknown_sd=[1, 0.4, 0.4, 30, 1, 30, 10, 10, 0.4], unknown_taxon_sd=[0.2] * 9,
+    )  # fmt: skip
+    calibration = model.calibrated.model_copy(update={"drift": reference})
+    model.with_identifier(replace(model.identifier, calibration=calibration)).save(tmp_path / "m")
     same, noisy = tmp_path / "same", tmp_path / "noisy"
     rng = np.random.default_rng(0)
     for folder, sd in ((same, 0), (noisy, 14)):
@@ -65,7 +75,7 @@ def test_images_of_another_microscope_are_told_from_those_of_validation(
     said = {}
     for folder in (same, noisy):
         out = tmp_path / f"{folder.name}.csv"
-        done = forametric("identify", calibrated_folder, folder, "-o", out, "--json")
+        done = forametric("identify", tmp_path / "m", folder, "-o", out, "--json")
         assert done.returncode == 0, done.stderr
         unlike = pd.read_csv(out, keep_default_na=False)["unlike"]
         said[folder.name] = done.stderr, json.loads(done.stdout)["unlike_validation"], unlike

@@ -138,7 +138,7 @@ class Calibration(BaseModel):
         >>> from forametric.identification.calibration import rejection_interval
         >>> low, high = rejection_interval(189, 0.05)
         >>> round(low, 3), round(high, 3)
-        (0.026, 0.089)
+        (0.026, 0.088)
         """
         return rejection_interval(self.specimens, self.rejection_rate)
 
