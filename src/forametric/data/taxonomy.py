@@ -29,7 +29,7 @@ from forametric.utils.results import Result
 
 COLUMNS = ("name", "genus", "family", "order", "synonyms", "aphia_id")
 COILING = ("sinistral", "dextral")
-COILING_IN_NAME = re.compile(r"\b(sin|dex)(?:istral|tral)?\W*$")
+COILING_IN_NAME = re.compile(r"\b(sin|sinistral|dex|dextral)\W*$")
 RANKS = ("genus", "family", "order")
 WORMS = "https://www.marinespecies.org/rest"
 BATCH = 50
@@ -133,7 +133,7 @@ class Taxonomy(Result):
         if row.get("coiling"):
             return row["coiling"]
         found = COILING_IN_NAME.search(name.lower().replace("_", " "))
-        return {"sin": COILING[0], "dex": COILING[1]}[found[1]] if found else ""
+        return {"sin": COILING[0], "dex": COILING[1]}[found[1][:3]] if found else ""
 
     def refreshed(self, url: str = WORMS) -> Taxonomy:
         """The table with AphiaIDs from WoRMS, and with empty families and orders filled.
