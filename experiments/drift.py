@@ -22,8 +22,6 @@ from forametric.data.embeddings import Embeddings
 from forametric.data.splits import Split
 from forametric.evaluation.corruptions import CORRUPTIONS
 from forametric.evaluation.predictions import predict
-from forametric.identification.drift import compare_samples
-from forametric.identification.identifier import UNKNOWN
 from forametric.images import load_images
 from forametric.images.statistics import image_statistics
 from forametric.model.model import Model
@@ -38,11 +36,7 @@ def alarm_rates(model: Model, images: np.ndarray, subsets: np.ndarray, taxa: np.
     vectors, classes = model.embedder.embed_inputs(images, progress="")
     embeddings = Embeddings.of_vectors(vectors, classes, image_statistics(images))
     names = model.identifier.identify(embeddings)
-    best = names["best"].to_numpy(object)
-    is_unknown = (names["decision"] == UNKNOWN).to_numpy()
     differences = model.identifier.statistic_differences(embeddings)
-    reference = model.calibrated.drift
-    assert reference is not None
     rng, rates = np.random.default_rng(0), {}
     for share in UNSEEN_SHARES:
         if share and not (subsets == "unseen").any():
@@ -51,14 +45,9 @@ def alarm_rates(model: Model, images: np.ndarray, subsets: np.ndarray, taxa: np.
             alarms = 0
             for _ in range(DRAWS):
                 rows = _sample(rng, subsets, taxa, size, share)
-                table = compare_samples(
-                    differences[rows],
-                    best[rows],
-                    is_unknown[rows],
-                    np.full(len(rows), "", object),
-                    reference,
-                )
-                alarms += bool(table["unlike"].any())
+                one = np.full(len(rows), "", object)
+                drift = model.identifier.drift(differences[rows], names.iloc[rows], one)
+                alarms += bool(drift.table["unlike"].any())
             rates[f"unseen {share:g}, {size} specimens"] = alarms / DRAWS
     return rates
 

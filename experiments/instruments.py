@@ -23,8 +23,8 @@ from forametric.data.embeddings import Embeddings
 from forametric.data.splits import Split
 from forametric.evaluation.corruptions import CORRUPTIONS
 from forametric.evaluation.predictions import predict
-from forametric.identification.drift import compare_samples, described
-from forametric.identification.identifier import ACCEPTED, UNKNOWN
+from forametric.identification.drift import described
+from forametric.identification.identifier import ACCEPTED
 from forametric.images import load_images
 from forametric.images.statistics import image_statistics
 from forametric.model.model import Model
@@ -101,15 +101,9 @@ def scores(model: Model, images: Pixels, taxa: np.ndarray) -> dict[str, object]:
         "accepted": float(accepted.mean()),
         "wrong_of_accepted": float((~correct[accepted]).mean()) if accepted.any() else 0.0,
     }
-    if model.calibrated.drift:
-        table = compare_samples(
-            model.identifier.statistic_differences(embeddings),
-            names["best"].to_numpy(object),
-            (names["decision"] == UNKNOWN).to_numpy(),
-            np.full(len(names), "", object),
-            model.calibrated.drift,
-        )
-        found["images_are"] = described(table).get("", "")
+    differences = model.identifier.statistic_differences(embeddings)
+    drift = model.identifier.drift(differences, names, np.full(len(names), "", object))
+    found["images_are"] = described(drift.table).get("", "")
     return found
 
 

@@ -160,3 +160,17 @@ def confusion(truth: AnyArray, predicted: AnyArray, taxa: list[str]) -> IntArray
         if pair[0] in places and pair[1] in places:
             counts[places[pair[0]], places[pair[1]]] += 1
     return counts
+
+
+def share_above_quantile(number: int, share: float) -> tuple[int, int]:
+    """What is known of the share above the quantile of a sample: its Beta distribution.
+
+    The quantile at 1 − `share` is the k-th of n values in ascending order (`numpy.quantile`, method
+    "higher"). The share of further values above it has the distribution Beta(n − k + 1, k).
+
+    >>> from scipy.stats import beta
+    >>> beta.ppf([0.025, 0.975], *share_above_quantile(189, 0.05)).round(3).tolist()
+    [0.026, 0.088]
+    """
+    rank = int(np.ceil((number - 1) * (1 - share))) + 1
+    return number - rank + 1, rank

@@ -370,7 +370,7 @@ def coiling_ratios(
     ----------
     specimens : DataFrame
         With a column `coiling`: sinistral or dextral, also written sin, s, left or l, and dex, d,
-        right or r. Specimens with another value are left out. Without the column there is no table.
+        right or r. Specimens with another value are left out. Without the column, it is empty.
     names, expert_labels
         As in `abundances_of_samples`.
     by, depth : str
@@ -385,20 +385,18 @@ def coiling_ratios(
         return pd.DataFrame()
     accepted = names["taxon"].where(names["decision"] == ACCEPTED, "").to_numpy(dtype=object)
     written = specimens["coiling"].fillna("").astype(str).str.strip().str.lower().str.rstrip(".")
+    order = list(_levels(specimens, by, depth))
     found = pd.DataFrame(
         {
-            "sample": specimens[by].astype(str),
+            "sample": pd.Categorical(specimens[by].astype(str), order),
             "taxon": np.where(expert_labels == "", accepted, expert_labels),
             "coiling": written.map(COILING_SPELLINGS),
         }
     )
     found = found[found["coiling"].notna() & ~found["taxon"].isin(["", UNKNOWN])]
-    dextral = (found["coiling"] == "dextral").groupby([found["sample"], found["taxon"]], sort=False)
-    table = dextral.agg(dextral="sum", specimens="size").reset_index()
-    place = {sample: n for n, sample in enumerate(_levels(specimens, by, depth))}
-    table = table.sort_values("taxon").sort_values(
-        "sample", key=lambda s: s.map(place), kind="stable"
-    )
+    is_dextral = found["coiling"] == "dextral"
+    groups = is_dextral.groupby([found["sample"], found["taxon"]], observed=True)
+    table = groups.agg(dextral="sum", specimens="size").reset_index().astype({"sample": str})
     number = table.pop("specimens")
     table["sinistral"] = number - table["dextral"]
     table["dextral_share"] = share = table["dextral"] / number
@@ -407,7 +405,7 @@ def coiling_ratios(
     table["low"] = ((center - half) / scale).clip(lower=0) + 0.0  # not -0.0
     table["high"] = ((center + half) / scale).clip(upper=1)
     columns = ["sample", "taxon", "sinistral", "dextral", "dextral_share", "low", "high"]
-    return table[columns].round(5).reset_index(drop=True)
+    return table[columns].round(5)
 
 
 def add_unlike(samples: pd.DataFrame, drift: pd.DataFrame) -> None:

@@ -130,7 +130,7 @@ def map_images(
 
 
 def _map_in(layout: Path) -> Morphospace | None:
-    """The layout in a file; None where there is none."""
+    """The layout in a file, or None if there is none that can be read."""
     try:
         return Morphospace.load(layout)
     except InputError:

@@ -85,13 +85,14 @@ class Embeddings:
         vectors = np.asarray(vectors, np.float32)
         if vectors.ndim != 2:
             raise InputError(f"vectors must have the shape (n, dimensions), not {vectors.shape}.")
-        if class_probabilities is None:
-            class_probabilities = np.zeros((len(vectors), 0), np.float32)
-        table = pd.DataFrame({"image": [str(i) for i in range(len(vectors))]})
-        rows = np.arange(len(vectors))
-        if statistics is None:
-            return cls(table, vectors, class_probabilities, rows=rows)
-        return cls(table, vectors, class_probabilities, rows=rows, statistics=statistics)
+        none = np.zeros((len(vectors), 0), np.float32)
+        return cls(
+            pd.DataFrame({"image": [str(i) for i in range(len(vectors))]}),
+            vectors,
+            none if class_probabilities is None else class_probabilities,
+            rows=np.arange(len(vectors)),
+            statistics=none if statistics is None else statistics,
+        )
 
     def __post_init__(self) -> None:
         if len(self.statistics) != len(self.vectors):

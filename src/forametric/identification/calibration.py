@@ -17,6 +17,7 @@ from scipy.optimize import brentq, minimize
 from scipy.special import logsumexp, softmax
 from scipy.stats import beta
 
+from forametric import metrics
 from forametric._typing import AnyArray, BoolArray, Float64Array, FloatArray, IntArray
 from forametric.errors import InputError, ModelError
 from forametric.identification.drift import DriftReference
@@ -131,16 +132,12 @@ class Calibration(BaseModel):
     def rejection_rate_95(self) -> tuple[float, float]:
         """What share of known specimens the threshold may reject: its 95 % interval.
 
-        The threshold is the k-th of n novelties in ascending order. The share above it has the
-        distribution Beta(n − k + 1, k), where n is the number of validation specimens: references
-        that count too, where these are few, were learnt by the network and prove nothing.
-
-        >>> from forametric.identification.calibration import rejection_interval
-        >>> low, high = rejection_interval(189, 0.05)
-        >>> round(low, 3), round(high, 3)
-        (0.026, 0.088)
+        By the number of validation specimens (`metrics.share_above_quantile`): references that
+        count too, where these are few, were learnt by the network and prove nothing.
         """
-        return rejection_interval(self.specimens, self.rejection_rate)
+        above = metrics.share_above_quantile(self.specimens, self.rejection_rate)
+        low, high = beta.ppf([0.025, 0.975], *above)
+        return float(low), float(high)
 
     def prediction_sets(self, probabilities: FloatArray, error: float) -> BoolArray:
         """The taxa in each specimen's conformal set, shape (n, taxa).
@@ -192,13 +189,6 @@ class Calibration(BaseModel):
         if not calibration.nonconformity:
             raise ModelError(f"{path} is damaged: nonconformity is empty.")
         return calibration
-
-
-def rejection_interval(specimens: int, rejection_rate: float) -> tuple[float, float]:
-    """The 95 % interval of the share above a threshold with `rejection_rate` of some specimens."""
-    rank = int(np.ceil((specimens - 1) * (1 - rejection_rate))) + 1  # "higher" of np.quantile
-    low, high = beta.ppf([0.025, 0.975], specimens - rank + 1, rank)
-    return float(low), float(high)
 
 
 def check_number(specimens: int) -> None:

@@ -8,6 +8,7 @@ these differences are, among the specimens of a taxon and between taxa.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Annotated
 
 import numpy as np
@@ -15,6 +16,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
 from scipy.stats import betabinom, binom, t
 
+from forametric import metrics
 from forametric._typing import AnyArray, BoolArray, Float64Array, FloatArray, NameArray
 from forametric.images.statistics import STATISTICS
 
@@ -43,6 +45,27 @@ SAYS = {  # what a lower and a higher value mean
 }
 # What another statistic says already: noise changes detail and sharpness too.
 IMPLIED = {"noise": ("detail", "sharpness"), "sharpness": ("detail",)}
+
+
+@dataclass(frozen=True, eq=False)
+class Drift:
+    """How the images of samples differ from those of validation; empty where it is not known.
+
+    Attributes
+    ----------
+    table : DataFrame
+        `compare_samples`.
+    unlike : ndarray of str, shape (n,), or None
+        `DriftReference.unlike`; None where it is not known.
+    warnings : list of str
+        `drift_warnings`.
+    """
+
+    table: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(COLUMNS)))
+    unlike: NameArray | None = None
+    warnings: list[str] = field(default_factory=list)
+
+
 Numbers = Annotated[list[float], Field(min_length=len(STATISTICS), max_length=len(STATISTICS))]
 
 
@@ -239,9 +262,8 @@ def some_unlike(
     order, of = np.unique(samples.astype(str), return_inverse=True)
     numbers = np.bincount(of, minlength=len(order))
     counts = np.bincount(of, unlike != "", len(order)).astype(int)
-    # The share of images beyond the limit, the k-th of n validation values, is not known better.
-    rank = int(np.ceil((reference.specimens - 1) * (1 - OUTLIERS))) + 1
-    by_limit = betabinom.sf(counts - 1, numbers, reference.specimens - rank + 1, rank)
+    beyond_limit = metrics.share_above_quantile(reference.specimens, OUTLIERS)
+    by_limit = betabinom.sf(counts - 1, numbers, *beyond_limit)
     chance = np.maximum(by_limit, binom.sf(counts - 1, numbers, EXPECTED_UNLIKE))
     chosen = np.flatnonzero(chance < CHANCE)
     return {str(order[i]): (int(counts[i]), int(numbers[i])) for i in chosen}

@@ -25,7 +25,7 @@ from forametric.identification.calibration import (
     check_number,
     fit_calibration,
 )
-from forametric.identification.drift import fit_drift
+from forametric.identification.drift import Drift, compare_samples, drift_warnings, fit_drift
 from forametric.identification.references import K, ReferenceSet, subsample_per_class
 from forametric.utils.ranges import PROBABILITY
 
@@ -168,6 +168,25 @@ class Identifier:
         usual = self.references.neighbor_statistics(embeddings.vectors)
         return np.asarray(embeddings.statistics - usual)
 
+    def drift(self, differences: FloatArray, names: pd.DataFrame, samples: NameArray) -> Drift:
+        """How the images of each sample differ from those of validation.
+
+        Parameters
+        ----------
+        differences : ndarray of float32, shape (n, 9 or 0)
+            `statistic_differences`.
+        names : DataFrame
+            `identify` of the same specimens.
+        samples : ndarray of str, shape (n,)
+        """
+        reference = self.calibration.drift if self.calibration else None
+        if reference is None or not differences.shape[1]:
+            return Drift()
+        best, is_unknown = names["best"].to_numpy(object), (names["decision"] == UNKNOWN).to_numpy()
+        table = compare_samples(differences, best, is_unknown, samples, reference)
+        unlike = reference.unlike(differences)
+        return Drift(table, unlike, drift_warnings(table, unlike, samples, reference))
+
     def calibrate(
         self, embeddings: Embeddings, taxa: NameArray, *, rejection_rate: float = REJECTION_RATE
     ) -> Identifier:
@@ -258,7 +277,7 @@ class Identifier:
         """What speaks for the taxa (positions) of some specimens: ": 4 of 5 …, centroid …"."""
         neighbors = self.references.taxa[self.kneighbors(embeddings)[1][rows]]
         votes = (neighbors == np.asarray(self.taxa, object)[named, None]).sum(1)
-        distances = self.references.centroid_distances(embeddings.vectors[rows])
+        distances = self.references.centroid_distances(embeddings.vectors)[rows]
         nearer = (distances < distances[np.arange(len(rows)), named, None]).sum(1)
         parts = [
             f": {n} of {neighbors.shape[1]} nearest references, "

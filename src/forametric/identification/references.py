@@ -52,7 +52,8 @@ class ReferenceSet:
     taxa: NameArray
     vectors: FloatArray
     statistics: FloatArray = field(default_factory=lambda: np.zeros((0, 0), np.float32))
-    # The last search, because scores, novelty and nearest references search the same vectors.
+    # The last search and the last distances to centroids, because scores, novelty, nearest
+    # references and reasons need those of the same vectors.
     _last: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -154,10 +155,14 @@ class ReferenceSet:
 
     def centroid_distances(self, vectors: FloatArray) -> FloatArray:
         """The squared distance of each vector to each taxon's centroid, shape (m, classes)."""
-        if not len(vectors):
-            return np.zeros((0, len(self.classes_)), np.float32)
-        squared = euclidean_distances(vectors, self.centroids, squared=True)
-        return np.asarray(squared, dtype=np.float32)
+        last = self._last.get("centroids")  # as in `kneighbors`
+        if last is not None and last[0]() is vectors:
+            return np.asarray(last[1])
+        squared = euclidean_distances(vectors, self.centroids, squared=True).astype(np.float32)
+        if not vectors.flags.writeable:
+            squared.flags.writeable = False
+            self._last["centroids"] = (weakref.ref(vectors), squared)
+        return np.asarray(squared)
 
     def novelty(self, vectors: FloatArray, n_neighbors: int = K) -> FloatArray:
         """How unlike the references each vector is, shape (m,): larger is more novel.
@@ -212,7 +217,7 @@ class ReferenceSet:
         Returns
         -------
         novelty : ndarray of float32, shape (m,)
-            0 where there are no other references.
+            0 if there are no other references.
         neighbor_statistics : ndarray of float32, shape (m, 9 or 0)
             NaN where there are none.
         """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from forametric._typing import BoolArray, FloatArray, IntArray, PathLike
+from forametric._typing import BoolArray, FloatArray, IntArray, NameArray, PathLike
 from forametric.data.collection import Collection
 from forametric.data.embeddings import Embeddings, skipped_table
 from forametric.data.sources import ImageSource, list_images, open_collection
@@ -21,12 +21,7 @@ from forametric.data.thumbnails import table_with_thumbnails
 from forametric.embedding.embedder import BATCH_SIZE, Embedder
 from forametric.errors import InputError, ModelError
 from forametric.identification.calibration import Calibration
-from forametric.identification.drift import (
-    COLUMNS,
-    compare_samples,
-    described,
-    drift_warnings,
-)
+from forametric.identification.drift import Drift, described
 from forametric.identification.identifier import (
     MIN_PROBABILITY,
     UNKNOWN,
@@ -85,7 +80,7 @@ class Identifications(Result):
     source: ImageSource | None = None
     rows: IntArray = field(default_factory=lambda: np.zeros(0, np.int64))
     model: str = ""
-    drift: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(COLUMNS)))
+    drift: pd.DataFrame = field(default_factory=lambda: Drift().table)
 
     def __len__(self) -> int:
         return len(self.table)
@@ -208,7 +203,12 @@ def identify_images(
     table = pd.concat(tables, ignore_index=True)
     if "sample" in table and table["sample"].isna().all():
         table = table.drop(columns="sample")
-    identifications = Identifications(
+    found = identifier.drift(np.concatenate(differences), table, samples_of(table))
+    for sentence in found.warnings:
+        logger.warning("%s", sentence)
+    if found.unlike is not None:
+        table.insert(table.columns.tolist().index("novelty") + 1, "unlike", found.unlike)
+    return Identifications(
         table,
         np.concatenate(scores),
         identifier.taxa,
@@ -218,26 +218,14 @@ def identify_images(
         images.source if isinstance(images, Embeddings) else images,
         np.concatenate(rows),
         model,
+        found.table,
     )
-    return _with_drift(identifications, np.concatenate(differences))
 
 
-def _with_drift(names: Identifications, differences: FloatArray) -> Identifications:
-    """Names with what is unusual about their images; warns of samples that are unlike."""
-    reference = names.calibration.drift if names.calibration else None
-    if reference is None or not differences.shape[1]:
-        return names
-    unlike = reference.unlike(differences)
-    empty = pd.Series("", names.table.index)
-    given = names.table.get("sample", empty)
-    samples = given.where(given.notna(), "").astype(str).to_numpy(dtype=object)
-    best = names.table["best"].to_numpy(dtype=object)
-    table = compare_samples(differences, best, names.is_unknown, samples, reference)
-    for sentence in drift_warnings(table, unlike, samples, reference):
-        logger.warning("%s", sentence)
-    place = names.table.columns.tolist().index("novelty") + 1
-    names.table.insert(place, "unlike", unlike)
-    return replace(names, drift=table)
+def samples_of(table: pd.DataFrame) -> NameArray:
+    """The sample of each specimen as text; "" where it is not known."""
+    samples = table.get("sample", pd.Series("", table.index))
+    return samples.where(samples.notna(), "").astype(str).to_numpy(dtype=object)
 
 
 def raise_unreadable(skipped: pd.DataFrame) -> None:

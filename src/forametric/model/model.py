@@ -91,10 +91,11 @@ class Model(Result):
         """What was made: taxa, references, backbone, calibration, training, fingerprint."""
         shown = {"specimens", "temperature", "distance_weight", "novelty_threshold",
                  "rejection_rate"}  # fmt: skip
-        calibration = self.calibration.model_dump(include=shown) if self.calibration else None
-        if calibration and self.calibration:
-            low, high = self.calibration.rejection_rate_95
-            calibration["rejection_rate_95"] = [round(low, 4), round(high, 4)]
+        calibration = None
+        if self.calibration:
+            interval = [round(limit, 4) for limit in self.calibration.rejection_rate_95]
+            known = self.calibration.model_dump(include=shown)
+            calibration = known | {"rejection_rate_95": interval}
         return {
             "recipe": self.recipe.name,
             "taxa": len(self.taxa),

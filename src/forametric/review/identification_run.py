@@ -9,8 +9,7 @@ import pandas as pd
 
 from forametric._typing import BoolArray, Float64Array, FloatArray, IntArray, NameArray
 from forametric.data.verdicts import Verdict
-from forametric.identification.drift import COLUMNS, compare_samples, drift_warnings
-from forametric.identification.identifier import UNKNOWN
+from forametric.identification.drift import Drift
 from forametric.model.model import Model
 from forametric.review.priority import diversify, priorities
 from forametric.review.project import EmbeddedCollection
@@ -85,10 +84,8 @@ class IdentificationRun:
     settled_references : frozenset of int
         Rows of the settled specimens among the references. They are identified without any of
         these: a second reviewer is not shown the answer of the first.
-    drift : DataFrame
-        How the images of each sample differ from those of validation: `compare_samples`.
-    warnings : list of str
-        Sentences about it.
+    drift : Drift
+        How the images of each sample differ from those of validation.
     """
 
     number: int
@@ -101,8 +98,7 @@ class IdentificationRun:
     order: IntArray
     nearest: IntArray
     settled_references: frozenset[int]
-    drift: pd.DataFrame
-    warnings: list[str]
+    drift: Drift
 
     @property
     def taxa(self) -> list[str]:
@@ -180,7 +176,6 @@ def identify_collection(
         probabilities[np.ix_(rows, columns)] = own
     table = priorities(table, samples, model.calibrated)
     order = diversify(table["priority"].to_numpy(), embedded.clusters)
-    drift, warnings = _drift(embedded, table, samples)
     return IdentificationRun(
         number=1,
         embedded=embedded,
@@ -192,18 +187,6 @@ def identify_collection(
         order=order,
         nearest=model.references.kneighbors(embeddings.vectors)[1],
         settled_references=frozenset(rows.tolist()),
-        drift=drift,
-        warnings=warnings,
+        # With the model's own references: specimens of the sample itself would hide it.
+        drift=base.identifier.drift(embedded.statistic_differences, table, samples),
     )
-
-
-def _drift(
-    embedded: EmbeddedCollection, names: pd.DataFrame, samples: NameArray
-) -> tuple[pd.DataFrame, list[str]]:
-    """`compare_samples`, with the model's own references, and `drift_warnings`."""
-    reference, differences = embedded.model.calibrated.drift, embedded.statistic_differences
-    if reference is None or not differences.shape[1]:
-        return pd.DataFrame(columns=list(COLUMNS)), []
-    best, is_unknown = names["best"].to_numpy(object), (names["decision"] == UNKNOWN).to_numpy()
-    table = compare_samples(differences, best, is_unknown, samples, reference)
-    return table, drift_warnings(table, reference.unlike(differences), samples, reference)

@@ -65,7 +65,7 @@ class SampleCounts:
             depth=workspace.depth,
             compositions=compositions,
         )
-        add_unlike(samples, run.drift)
+        add_unlike(samples, run.drift.table)
         with workspace.lock:  # other taxa may have been settled in the meantime
             if self._estimated_for == (run.number, added):
                 for name, composition in compositions.items():

@@ -195,7 +195,7 @@ class ReviewSession:
             model=self.project.model.name,
             fingerprint=embedded.model.fingerprint,
             has_samples=bool((workspace.samples != "").any()),
-            warnings=workspace.identification.warnings,
+            warnings=workspace.identification.drift.warnings,
         )
 
     def status(self) -> schemas.Status:

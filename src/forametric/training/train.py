@@ -145,8 +145,7 @@ def train(
             network, backbone = build(recipe.network, width, pretrained=not init_from)
             if init_from:
                 network.backbone.load_state_dict(init_from.network.backbone.state_dict())
-            is_handed = torch.tensor([c in handed for c in classes])
-            run = TrainingRun(fabric, network, recipe, data, validation, is_handed, seed, work)
+            run = TrainingRun(fabric, network, recipe, data, validation, handed, seed, work)
             if recipe.epochs:
                 run.fit()
             if fabric.is_global_zero:
@@ -191,8 +190,8 @@ class TrainingRun:
         After `fit` it has the best averaged weights.
     data, validation : Data
         The training specimens, and those on which the best epoch is selected.
-    handed : Tensor of bool, shape (classes,)
-        The classes that differ from others by the direction of coiling.
+    handed : list of str
+        The taxa that differ from others by the direction of coiling.
     work : Path
         Where checkpoints are written.
     history : list of dict
@@ -206,7 +205,7 @@ class TrainingRun:
     recipe: Recipe
     data: Data
     validation: Data
-    handed: Tensor
+    handed: list[str]
     seed: int
     work: Path
     history: list[dict[str, float]] = field(default_factory=list)
@@ -267,7 +266,7 @@ class TrainingRun:
         rows = np.resize(rows, math.ceil(len(rows) / fabric.world_size) * fabric.world_size)
         inputs = to_batch(self.data.inputs[rows], fabric.device)
         labels = torch.from_numpy(self.data.labels[rows]).to(fabric.device)
-        handed = self.handed[self.data.labels[rows]]
+        handed = torch.tensor([taxon in self.handed for taxon in self.data.taxa[rows]])
         inputs = augment(inputs, recipe.augment, generator, handed)
         vectors, scores = self.wrapped(inputs.chunk(fabric.world_size)[fabric.global_rank])
         if fabric.world_size > 1:
@@ -443,7 +442,7 @@ def _card(
             "epochs": run.history,
             "images": run.images,
             "parameters": sum(p.numel() for p in run.network.parameters()),
-            "handed": [c for c, one in zip(classes, run.handed.tolist(), strict=True) if one],
+            "handed": [c for c in classes if c in run.handed],
             "init_from": init_from.title if init_from else "",
         },
     )
