@@ -25,13 +25,16 @@ OUTLIERS = 0.01  # share of the validation images that are called different
 MIN_VALIDATION = 20  # validation specimens for an estimate
 MIN_FOR_IMAGES = 50  # validation specimens to tell single images
 MIN_IMAGES = 5  # of a sample that is compared
+MIN_FAMILIAR = 0.4  # share of a sample that is familiar, so that only this part is compared
 EXPECTED_UNLIKE = 0.03  # share of a sample's images that may be unlike, with some margin
 CHANCE = 0.001  # of a sample that has more of them by chance
 MAX_SENTENCES, SAMPLES_NAMED = 3, 5
 UNKNOWN_TAXA = 2  # that the unknown specimens of a sample are assumed to belong to, at most
 # Smaller differences do not matter, for each of `STATISTICS` in its unit.
 NEGLIGIBLE = np.array([0.1, 0.05, 0.03, 2, 0.05, 2, 1, 1, 0.01])
-COLUMNS = ("sample", "specimens", "statistic", "difference", "usual", "unlike", "says")
+COLUMNS = (
+    "sample", "specimens", "familiar", "statistic", "difference", "usual", "unlike", "says",
+)  # fmt: skip
 SAYS = {  # what a lower and a higher value mean
     "noise": ("less noisy", "noisier"),
     "detail": ("less detailed", "more detailed"),
@@ -178,10 +181,15 @@ def compare_samples(
     differences: FloatArray,
     names: AnyArray,
     is_unknown: BoolArray,
+    is_familiar: BoolArray,
     samples: NameArray,
     reference: DriftReference,
 ) -> pd.DataFrame:
     """Compare each sample with the validation specimens.
+
+    Only the familiar specimens of a sample are compared, so that specimens of new taxa, which do
+    look different, are not taken for another microscope. Where few are familiar all are compared:
+    another microscope can be the reason why.
 
     The mean difference of a sample is compared with that of validation. Its variance has a part
     within taxa, which falls with the number of specimens, and one between taxa, which falls with
@@ -197,19 +205,24 @@ def compare_samples(
         The most probable taxon of each specimen.
     is_unknown : ndarray of bool, shape (n,)
         Which specimens are decided to be unknown.
+    is_familiar : ndarray of bool, shape (n,)
+        Which specimens are no more novel than most specimens of known taxa.
     samples : ndarray of str, shape (n,)
 
     Returns
     -------
     DataFrame
-        One row for each sample of at least 5 images and each statistic: sample, specimens,
-        statistic; difference; usual (the largest difference that is not unusual); unlike (whether
-        it is larger); says (what it means in words).
+        One row for each sample of at least 5 images and each statistic: sample, specimens (that
+        were compared), familiar (whether all of these are), statistic; difference; usual (the
+        largest difference that is not unusual); unlike (whether it is larger); says (what it means
+        in words).
     """
     known = np.isfinite(differences).all(1)
+    known[known] = _compared(is_familiar[known], samples[known])
     order, of = np.unique(samples[known].astype(str), return_inverse=True)
     counts = np.bincount(of, minlength=len(order))
     values = differences[known].astype(np.float64) - np.array(reference.mean)
+    familiar = np.bincount(of, is_familiar[known], len(order)).astype(int)
     divisor = np.maximum(counts, 1)
     sums = [np.bincount(of, column, len(order)) for column in values.T]
     means = np.stack(sums, axis=1) / divisor[:, None]
@@ -226,6 +239,7 @@ def compare_samples(
         {
             "sample": np.repeat(order[chosen].astype(object), len(STATISTICS)),
             "specimens": np.repeat(counts[chosen], len(STATISTICS)),
+            "familiar": np.repeat(familiar[chosen] == counts[chosen], len(STATISTICS)),
             "statistic": np.tile(np.array(STATISTICS, dtype=object), len(chosen)),
             "difference": means[chosen].ravel(),
             "usual": usual[chosen].ravel(),
@@ -234,6 +248,15 @@ def compare_samples(
         },
         columns=list(COLUMNS),
     )
+
+
+def _compared(is_familiar: BoolArray, samples: NameArray) -> BoolArray:
+    """The familiar specimens of samples that have enough of them, all specimens of others."""
+    order, of = np.unique(samples.astype(str), return_inverse=True)
+    familiar = np.bincount(of, is_familiar, len(order))
+    share = familiar / np.maximum(np.bincount(of, minlength=len(order)), 1)
+    enough = (familiar >= MIN_IMAGES) & (share >= MIN_FAMILIAR)
+    return np.asarray(is_familiar | ~enough[of])
 
 
 def described(table: pd.DataFrame) -> dict[str, str]:
@@ -274,12 +297,15 @@ def drift_warnings(
 ) -> list[str]:
     """Sentences on the samples whose images, or some of them, are unlike those of validation."""
     wholes, sentences = described(table), list[str]()
-    for words in dict.fromkeys(wholes.values()):
-        of = [sample for sample, other in wholes.items() if other == words]
+    familiar = table.drop_duplicates("sample").set_index("sample")["familiar"].to_dict()
+    kinds = {sample: (words, familiar[sample]) for sample, words in wholes.items()}
+    for words, are_familiar in dict.fromkeys(kinds.values()):
+        of = [sample for sample, kind in kinds.items() if kind == (words, are_familiar)]
+        either = "" if are_familiar else ", or most specimens are of taxa that it does not know"
         sentences.append(
-            f"the images{_of_samples(of)} are {words} than those that the model was validated on: "
-            f"more of their names may be wrong than the probabilities say. Check some by eye, and "
-            f"calibrate or train with images of this microscope."
+            f"the images{_of_samples(of)} are {words} than those that the model was validated on"
+            f"{either}: more of their names may be wrong than the probabilities say. Check some by "
+            f"eye, and calibrate or train with images of this microscope."
         )
     for sample, (count, number) in some_unlike(unlike, samples, reference).items():
         if sample not in wholes:

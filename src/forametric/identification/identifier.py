@@ -30,6 +30,7 @@ from forametric.identification.references import K, ReferenceSet, subsample_per_
 from forametric.utils.ranges import PROBABILITY
 
 LEFT_OUT = 20  # references of a taxon that are left out in turn, where validation is small
+FAMILIAR = 0.8  # share of the specimens of known taxa that are no more novel than familiar ones
 MIN_PROBABILITY = 0.5  # below it a name is more likely wrong than correct
 ACCEPTED, GENUS, AMBIGUOUS, UNKNOWN = "accepted", "genus", "ambiguous", "unknown"
 DECISIONS = (ACCEPTED, GENUS, AMBIGUOUS, UNKNOWN)
@@ -179,11 +180,14 @@ class Identifier:
             `identify` of the same specimens.
         samples : ndarray of str, shape (n,)
         """
-        reference = self.calibration.drift if self.calibration else None
-        if reference is None or not differences.shape[1]:
+        calibration = self.calibration
+        reference = calibration.drift if calibration else None
+        if calibration is None or reference is None or not differences.shape[1]:
             return Drift()
         best, is_unknown = names["best"].to_numpy(object), (names["decision"] == UNKNOWN).to_numpy()
-        table = compare_samples(differences, best, is_unknown, samples, reference)
+        familiar = np.quantile(calibration.novelty, FAMILIAR)
+        is_familiar = names["novelty"].to_numpy() <= familiar
+        table = compare_samples(differences, best, is_unknown, is_familiar, samples, reference)
         unlike = reference.unlike(differences)
         return Drift(table, unlike, drift_warnings(table, unlike, samples, reference))
 

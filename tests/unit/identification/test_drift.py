@@ -47,7 +47,7 @@ def test_few_samples_of_the_same_kind_are_called_different(reference, taxa):
         values, names = drawn(60, taxa)
         samples = np.full(60, "one", object)
         known = np.zeros(60, bool)
-        alarms += bool(described(compare_samples(values, names, known, samples, reference)))
+        alarms += bool(described(compare_samples(values, names, known, ~known, samples, reference)))
     assert alarms <= 20, "5 % are expected, over all statistics"
 
 
@@ -65,7 +65,7 @@ def test_an_unbalanced_validation_gives_no_more_alarms():
         reference = fit_drift(values, values, of.astype(str).astype(object))
         even = np.tile(np.arange(15), 10)
         samples, known = np.full(150, "one", object), np.zeros(150, bool)
-        table = compare_samples(images(even), even.astype(str), known, samples, reference)
+        table = compare_samples(images(even), even.astype(str), known, ~known, samples, reference)
         alarms += bool(described(table))
     assert alarms <= 9
 
@@ -88,7 +88,9 @@ def test_single_images_are_not_told_by_few_validation_specimens():
     assert (reference.unlike(values + 100 * NEGLIGIBLE) == "").all()
     samples = np.full(49, "one", object)
     shifted = (values + 30 * NEGLIGIBLE).astype(np.float32)
-    table = compare_samples(shifted, taxa, np.zeros(49, bool), samples, reference)
+    table = compare_samples(
+        shifted, taxa, np.zeros(49, bool), np.ones(49, bool), samples, reference
+    )
     assert described(table), "whole samples are"
 
 
@@ -97,7 +99,9 @@ def test_words_that_others_imply_are_left_out(reference):
     for statistic in ("noise", "detail", "sharpness"):
         values[:, STATISTICS.index(statistic)] += 20 * NEGLIGIBLE[STATISTICS.index(statistic)]
     samples = np.full(60, "one", object)
-    table = compare_samples(values, names, np.zeros(60, bool), samples, reference)
+    table = compare_samples(
+        values, names, np.zeros(60, bool), np.ones(60, bool), samples, reference
+    )
     assert described(table) == {"one": "noisier"}
 
 
@@ -106,7 +110,9 @@ def test_a_changed_statistic_is_named_and_others_are_not(reference):
     values[:, STATISTICS.index("noise")] += 20 * NEGLIGIBLE[0]
     values[:, STATISTICS.index("red")] -= 15 * NEGLIGIBLE[STATISTICS.index("red")]
     samples = np.array(["a"] * 30 + ["b"] * 30, object)
-    table = compare_samples(values, names, np.zeros(60, bool), samples, reference)
+    table = compare_samples(
+        values, names, np.zeros(60, bool), np.ones(60, bool), samples, reference
+    )
     assert described(table) == {"a": "noisier and less red", "b": "noisier and less red"}
     assert len(table) == 2 * K
     unlike = np.full(60, "", object)
@@ -121,7 +127,9 @@ def test_images_of_another_microscope_in_a_sample_are_found(reference):
     assert (unlike[:15] == "brighter").all()
     assert (unlike[15:] != "").mean() < 0.06
     samples = np.full(100, "core 3", object)
-    table = compare_samples(values[15:], names[15:], np.zeros(85, bool), samples[15:], reference)
+    table = compare_samples(
+        values[15:], names[15:], np.zeros(85, bool), np.ones(85, bool), samples[15:], reference
+    )
     (sentence,) = drift_warnings(table, unlike, samples, reference)
     assert " of the 100 images of sample core 3 differ" in sentence
     assert drift_warnings(table, np.full(85, "", object), samples[15:], reference) == []
@@ -131,10 +139,35 @@ def test_unknown_specimens_may_differ_more(reference):
     values, names = drawn(60, 10)
     values += 5 * NEGLIGIBLE
     samples = np.full(60, "", object)
-    of_known = compare_samples(values, names, np.zeros(60, bool), samples, reference)
-    of_unknown = compare_samples(values, names, np.ones(60, bool), samples, reference)
+    of_known = compare_samples(
+        values, names, np.zeros(60, bool), np.ones(60, bool), samples, reference
+    )
+    of_unknown = compare_samples(
+        values, names, np.ones(60, bool), np.ones(60, bool), samples, reference
+    )
     assert of_known["unlike"].sum() > of_unknown["unlike"].sum()
     assert (of_known["usual"] < of_unknown["usual"]).all()
+
+
+def test_specimens_of_new_taxa_are_not_taken_for_another_microscope(reference):
+    values, names = drawn(60, 10)
+    values[:20, STATISTICS.index("noise")] += 20 * NEGLIGIBLE[0]
+    unknown, samples = np.arange(60) < 20, np.full(60, "one", object)
+    table = compare_samples(values, names, unknown, ~unknown, samples, reference)
+    assert described(table) == {}
+    assert (table["specimens"] == 40).all()
+    assert table["familiar"].all()
+
+
+def test_a_sample_with_few_familiar_specimens_is_compared_as_a_whole(reference):
+    values, names = drawn(60, 10)
+    values[:, STATISTICS.index("noise")] += 20 * NEGLIGIBLE[0]
+    unknown, samples = np.arange(60) < 40, np.full(60, "one", object)
+    table = compare_samples(values, names, unknown, ~unknown, samples, reference)
+    assert described(table) == {"one": "noisier"}
+    assert (table["specimens"] == 60).all()
+    (sentence,) = drift_warnings(table, np.full(60, "", object), samples, reference)
+    assert "or most specimens are of taxa that it does not know" in sentence
 
 
 def test_what_is_not_known_is_left_out(reference):
@@ -144,6 +177,8 @@ def test_what_is_not_known_is_left_out(reference):
     assert fit_drift(values, values, np.full(60, "one", object)) is None
     values[:57] = np.nan
     samples = np.full(60, "one", object)
-    assert compare_samples(values, names, np.zeros(60, bool), samples, reference).empty
+    assert compare_samples(
+        values, names, np.zeros(60, bool), np.ones(60, bool), samples, reference
+    ).empty
     assert (reference.unlike(values)[:57] == "").all()
     assert described(pd.DataFrame(columns=["sample", "unlike"])) == {}
