@@ -217,17 +217,17 @@ def compare_samples(
         largest difference that is not unusual); unlike (whether it is larger); says (what it means
         in words).
     """
-    known = np.isfinite(differences).all(1)
-    known[known] = _compared(is_familiar[known], samples[known])
-    order, of = np.unique(samples[known].astype(str), return_inverse=True)
+    rows = np.flatnonzero(np.isfinite(differences).all(1))
+    rows = rows[_compared(is_familiar[rows], samples[rows])]
+    order, of = np.unique(samples[rows].astype(str), return_inverse=True)
     counts = np.bincount(of, minlength=len(order))
-    values = differences[known].astype(np.float64) - np.array(reference.mean)
-    familiar = np.bincount(of, is_familiar[known], len(order)).astype(int)
+    values = differences[rows].astype(np.float64) - np.array(reference.mean)
+    familiar = np.bincount(of, is_familiar[rows], len(order)).astype(int)
     divisor = np.maximum(counts, 1)
     sums = [np.bincount(of, column, len(order)) for column in values.T]
     means = np.stack(sums, axis=1) / divisor[:, None]
-    unknown = np.bincount(of, is_unknown[known], len(order)) / divisor
-    pairs = of * (len(names) + 1) + np.unique(names[known].astype(str), return_inverse=True)[1]
+    unknown = np.bincount(of, is_unknown[rows], len(order)) / divisor
+    pairs = of * (len(names) + 1) + np.unique(names[rows].astype(str), return_inverse=True)[1]
     pair, specimens = np.unique(pairs, return_counts=True)
     sum_of_powers = np.bincount(pair // (len(names) + 1), specimens.astype(float) ** 2, len(order))
     taxa = divisor**2 / np.maximum(sum_of_powers, 1)  # equally common ones that are as diverse
