@@ -2,6 +2,7 @@
 
 import os
 import threading
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -73,15 +74,17 @@ def split_file(shells, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def model_folder(shells, split_file, tmp_path_factory) -> Path:
-    """A model trained for two epochs on the 48 shells. It is not calibrated."""
+    """A model trained for two epochs on the 48 shells, without its calibration."""
     pytest.importorskip("torch")
 
     def make(folder: Path) -> None:
         from forametric.training.train import train
 
         recipe = Recipe.load("default", QUICK[1::2])
-        train(Split.load(shells, split_file), recipe, folder / "model")
-        assert not (folder / "model.unfinished").exists()
+        trained = train(Split.load(shells, split_file), recipe, folder / "trained")
+        assert not (folder / "trained.unfinished").exists()
+        identifier = replace(trained.identifier, calibration=None)
+        replace(trained, identifier=identifier).save(folder / "model")
 
     return made_once(tmp_path_factory, "model", make) / "model"
 

@@ -33,7 +33,6 @@ SHIFT_SD = 0.25  # prior standard deviation of a taxon's shift
 LOG_WEIGHTS = np.log([0.5, 8.0])
 LOG_WEIGHT_SD = 1.0
 REJECTION_RATE = 0.05  # share of known validation specimens above the novelty threshold
-MIN_SPECIMENS = 5  # least number of validation specimens
 FEW_SPECIMENS = 50  # below this number the novelty of references, each left out, is used too
 MAX_QUANTILES = 1000  # values saved of each distribution over the validation specimens
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -129,6 +128,17 @@ class Calibration(BaseModel):
         return np.asarray(softmax(logits, axis=1), dtype=np.float32)
 
     @property
+    def caution(self) -> str:
+        """A sentence on a calibration that rests on few specimens; "" for others."""
+        if self.specimens >= FEW_SPECIMENS:
+            return ""
+        few = "only one specimen" if self.specimens == 1 else f"only {self.specimens} specimens"
+        return (
+            f"the model is calibrated on {few}, so its probabilities are rough and lower than with "
+            f"more; calibrate it again when you have named {FEW_SPECIMENS} or more."
+        )
+
+    @property
     def rejection_rate_95(self) -> tuple[float, float]:
         """What share of known specimens the threshold may reject: its 95 % interval.
 
@@ -191,13 +201,10 @@ class Calibration(BaseModel):
         return calibration
 
 
-def check_number(specimens: int) -> None:
-    """Raise `InputError` for too few validation specimens."""
-    if specimens < MIN_SPECIMENS:
-        raise InputError(
-            f"{specimens} validation specimens are too few to calibrate; at least "
-            f"{MIN_SPECIMENS} are needed."
-        )
+def check_any(specimens: int) -> None:
+    """Raise `InputError` if there are no specimens."""
+    if not specimens:
+        raise InputError("there are no validation specimens of known taxa to calibrate on.")
 
 
 def fit_calibration(
@@ -223,7 +230,7 @@ def fit_calibration(
     Raises
     ------
     InputError
-        With fewer than `MIN_SPECIMENS` specimens.
+        Without a specimen.
 
     Examples
     --------
@@ -235,7 +242,7 @@ def fit_calibration(
     [[0.699999988079071, 0.30000001192092896]]
     """
     taxa, truth, scores = data.taxa, data.truth, data.scores
-    check_number(len(truth))
+    check_any(len(truth))
     scale = float(data.centroid_distances.mean()) or 1.0  # vectors may have any length
     evidence = np.stack([np.log(scores + FLOOR), -data.centroid_distances / scale])
     evidence = evidence.astype(np.float64)

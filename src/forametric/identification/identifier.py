@@ -22,7 +22,7 @@ from forametric.identification.calibration import (
     REJECTION_RATE,
     Calibration,
     CalibrationData,
-    check_number,
+    check_any,
     fit_calibration,
 )
 from forametric.identification.drift import Drift, compare_samples, drift_warnings, fit_drift
@@ -134,11 +134,11 @@ class Identifier:
     def calibration_data(self, embeddings: Embeddings, taxa: NameArray) -> CalibrationData:
         """The data to fit a calibration on, from embedded specimens and their true taxa.
 
-        Specimens of taxa without references are left out; `InputError` when too few are left.
+        Specimens of taxa without references are left out; `InputError` when none is left.
         """
         known = np.isin(taxa.astype(str), self.taxa)
+        check_any(int(known.sum()))
         some, taxa = embeddings[known], taxa[known]
-        check_number(len(some))
         left_out, statistics = self.references.leave_class_out(some.vectors, taxa)
         differences = self.statistic_differences(some)
         of_unknown = some.statistics - statistics if differences.shape[1] else differences
@@ -199,7 +199,7 @@ class Identifier:
         Raises
         ------
         InputError
-            When too few of them belong to taxa with references.
+            When none of them belongs to a taxon with references.
         """
         data = self.calibration_data(embeddings, taxa)
         return replace(self, calibration=fit_calibration(data, rejection_rate=rejection_rate))

@@ -204,7 +204,8 @@ def identify_images(
     if "sample" in table and table["sample"].isna().all():
         table = table.drop(columns="sample")
     found = identifier.drift(np.concatenate(differences), table, samples_of(table))
-    for sentence in found.warnings:
+    cautions = [identifier.calibration.caution] if identifier.calibration else []
+    for sentence in filter(None, [*cautions, *found.warnings]):
         logger.warning("%s", sentence)
     if found.unlike is not None:
         table.insert(table.columns.tolist().index("novelty") + 1, "unlike", found.unlike)

@@ -195,8 +195,13 @@ class ReviewSession:
             model=self.project.model.name,
             fingerprint=embedded.model.fingerprint,
             has_samples=bool((workspace.samples != "").any()),
-            warnings=workspace.identification.drift.warnings,
+            warnings=self._warnings(),
         )
+
+    def _warnings(self) -> list[str]:
+        """What the page says about the model and its probabilities, above all views."""
+        run = self._open.workspace.identification
+        return [w for w in (run.model.identifier.calibrated.caution, *run.drift.warnings) if w]
 
     def status(self) -> schemas.Status:
         """The state of the server: what the page asks for every few seconds."""

@@ -119,10 +119,28 @@ def test_the_rejection_rate_has_a_sampling_error():
     assert low < 0.05 < high
 
 
-def test_too_few_specimens_are_not_calibrated_on():
-    few = _data(np.ones((3, 3), np.float32), np.ones((3, 3), np.float32), np.array([A] * 3))
-    with pytest.raises(InputError, match="at least 5"):
-        fit_calibration(few)
+def test_one_specimen_leaves_the_prior_and_is_said_to_be_too_few():
+    scores = np.float32([[0.96, 0.02, 0.02]])
+    found = fit_calibration(_data(scores, 1 - scores, np.array([A])))
+    assert found.probabilities(scores, 1 - scores, [A, B, C]).max() == pytest.approx(
+        2 / 3, abs=0.01
+    )
+    assert found.caution.startswith("the model is calibrated on only one specimen, so its prob")
+    low, high = found.rejection_rate_95
+    assert low < 0.05 < 0.5 < high
+
+
+def test_the_caution_ends_with_enough_specimens():
+    for number, expected in ((49, True), (50, False)):
+        scores = np.full((number, 3), 1 / 3, np.float32)
+        found = fit_calibration(_data(scores, scores, np.array([A] * number)))
+        assert bool(found.caution) == expected
+
+
+def test_nothing_is_calibrated_on_no_specimen():
+    none = np.zeros((0, 3), np.float32)
+    with pytest.raises(InputError, match="no validation specimens"):
+        fit_calibration(_data(none, none, np.array([], str)))
 
 
 def test_prediction_sets_by_hand():

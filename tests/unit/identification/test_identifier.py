@@ -114,7 +114,7 @@ def test_few_validation_specimens_or_references_are_refused_or_do():
     vectors = np.eye(2, 4, dtype=np.float32)
     identifier = Identifier(ReferenceSet(["1", "2"], np.array([A, B], object), vectors))
     some = Embeddings.of_vectors(np.tile(vectors, (5, 1)))
-    with pytest.raises(InputError, match="too few"):
+    with pytest.raises(InputError, match="no validation specimens"):
         identifier.calibrate(some, np.array([C] * 10, object))  # none of a known taxon
     found = identifier.calibrate(some, np.array([A, B] * 5, object))
     assert found.calibrated.specimens == 10, "with one reference of each taxon"
