@@ -58,8 +58,9 @@ def train(
     refuse_folder(output, overwrite, *inputs, *(extra_collection or []))
     specimens = fm.Collection.open(collection)
     start = fm.Model.load(init_from) if init_from else None
+    names = fm.Taxonomy.load(taxonomy)
     if reproduce:
-        chosen, seed, made = fm.Evaluation.load_run_settings(reproduce, specimens)
+        chosen, seed, made = fm.Evaluation.load_run_settings(reproduce, specimens, names)
     elif start and not recipe:
         chosen = start.recipe.with_settings(settings or [])
     else:
@@ -76,7 +77,7 @@ def train(
         output,
         seed=seed or 0,
         init_from=start,
-        taxonomy=fm.Taxonomy.load(taxonomy),
+        taxonomy=names,
         overwrite=overwrite,
     )
     finish(model, output, as_json, listed=output / "skipped.csv")
@@ -115,6 +116,7 @@ def benchmark(
     against: opt.Against = "",
     endless_forams: opt.Paper = False,
     corruptions: opt.Corruptions = False,
+    taxonomy: opt.Names = None,
     settings: opt.Settings = None,
     overwrite: opt.Overwrite = False,
     as_json: opt.Json = False,
@@ -137,6 +139,7 @@ def benchmark(
         against=against,
         paper=endless_forams,
         corruptions=corruptions,
+        taxonomy=fm.Taxonomy.load(taxonomy),
         overwrite=overwrite,
     )
     for run in bench.failed.itertuples():

@@ -11,7 +11,7 @@ import json
 import re
 import urllib.parse
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
@@ -134,6 +134,14 @@ class Taxonomy(Result):
             return row["coiling"]
         found = COILING_IN_NAME.search(name.lower().replace("_", " "))
         return {"sin": COILING[0], "dex": COILING[1]}[found[1][:3]] if found else ""
+
+    def handed(self, taxa: Iterable[str]) -> list[str]:
+        """Those of some taxa that differ from others by the direction of coiling.
+
+        >>> Taxonomy.load().handed(["Orbulina universa", "Neogloboquadrina incompta"])
+        ['Neogloboquadrina incompta']
+        """
+        return [taxon for taxon in taxa if self.coiling(taxon)]
 
     def refreshed(self, url: str = WORMS) -> Taxonomy:
         """The table with AphiaIDs from WoRMS, and with empty families and orders filled.

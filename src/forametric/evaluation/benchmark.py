@@ -29,6 +29,7 @@ from forametric.data.collection import Collection
 from forametric.data.embeddings import skipped_table
 from forametric.data.inputs import check_output_folder
 from forametric.data.splits import Split, make_split
+from forametric.data.taxonomy import Taxonomy
 from forametric.embedding.recipe import Recipe
 from forametric.errors import InputError
 from forametric.evaluation import karaderi2022
@@ -70,6 +71,7 @@ class Run:
     folder: Path
     name: str
     corruptions: bool
+    taxonomy: Taxonomy
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -150,6 +152,7 @@ def benchmark(
     against: str = "",
     paper: bool = False,
     corruptions: bool = False,
+    taxonomy: Taxonomy | None = None,
     overwrite: bool = False,
 ) -> Benchmark:
     """Train and evaluate every recipe on every split with every seed.
@@ -176,6 +179,8 @@ def benchmark(
         printed figures.
     corruptions : bool
         Also name corrupted images in each run, as `evaluate` does.
+    taxonomy : Taxonomy, optional
+        As for `train`.
 
     Raises
     ------
@@ -203,7 +208,7 @@ def benchmark(
         )
     with _working_folder(collection, output, overwrite, splits) as work:
         drawn = drawn or _draw_splits(collection, work, repeats, held_out_taxa)
-        runs = _planned(loaded, drawn, seeds, work, corruptions)
+        runs = _planned(loaded, drawn, seeds, work, corruptions, taxonomy or Taxonomy.load())
         missing = [run for run in runs if not _finished(run)]
         with bar("runs", len(runs)) as advance:
             advance(len(runs) - len(missing))
@@ -259,11 +264,16 @@ def _take_over(output: Path, work: Path) -> None:
 
 
 def _planned(
-    recipes: Sequence[Recipe], drawn: Sequence[Split], seeds: int, work: Path, corruptions: bool
+    recipes: Sequence[Recipe],
+    drawn: Sequence[Split],
+    seeds: int,
+    work: Path,
+    corruptions: bool,
+    taxonomy: Taxonomy,
 ) -> list[Run]:
     names = [(split, Path(split.name).stem, seed) for split in drawn for seed in range(seeds)]
     return [
-        Run(recipe, split, stem, seed, work / name, name, corruptions)
+        Run(recipe, split, stem, seed, work / name, name, corruptions, taxonomy)
         for split, stem, seed in names
         for recipe in recipes
         for name in [f"runs/{recipe.name}/{stem}-{seed}"]
@@ -300,6 +310,7 @@ def _settings(run: Run) -> dict[str, Any]:
         "split": run.split.hash,
         "specimens": run.split.collection.fingerprint,
         "corruptions": run.corruptions,
+        "handed": run.taxonomy.handed(np.unique(run.split.train.taxa().astype(str))),
     }
 
 
@@ -351,7 +362,7 @@ def _carry_out(run: Run) -> None:
     failed = run.folder / FAILED
     failed.unlink(missing_ok=True)
     try:
-        train(run.split, run.recipe, place, seed=run.seed)
+        train(run.split, run.recipe, place, seed=run.seed, taxonomy=run.taxonomy)
         model = Model.load(place)  # as a user would have it
         evaluation = evaluate(model, run.split, corruptions=run.corruptions)
     except InputError as error:

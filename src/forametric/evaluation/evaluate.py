@@ -27,6 +27,7 @@ from forametric.data.collection import Collection, content_hash
 from forametric.data.embeddings import Embeddings, write_vectors
 from forametric.data.inputs import check_output_folder
 from forametric.data.splits import Split
+from forametric.data.taxonomy import Taxonomy
 from forametric.embedding.recipe import Recipe
 from forametric.errors import InputError
 from forametric.evaluation.predictions import EVALUATED, Predictions, predict
@@ -141,13 +142,16 @@ class Evaluation(Result):
         return folder
 
     @staticmethod
-    def load_run_settings(results: PathLike, collection: Collection) -> tuple[Recipe, int, Split]:
+    def load_run_settings(
+        results: PathLike, collection: Collection, taxonomy: Taxonomy | None = None
+    ) -> tuple[Recipe, int, Split]:
         """Recipe, seed and split with which the model of a results folder was trained.
 
         Raises
         ------
         InputError
-            When the folder is not a result of `evaluate`, or of another collection.
+            When the folder is not a result of `evaluate`, or of another collection, or when other
+            taxa than in that training differ by coiling in the taxonomy.
         """
         results = Path(results)
         try:
@@ -156,16 +160,27 @@ class Evaluation(Result):
                 Recipe.model_validate(made["model"]["settings"]),
                 int(made["model"]["seed"]),
             )
-            specimens = made["data"]["specimens"]
+            specimens, then = made["data"]["specimens"], list(made["model"]["handed"])
         except (OSError, KeyError, TypeError, ValueError, InputError):
             raise InputError(f"{results} was not written by this version's evaluate.") from None
         if specimens != collection.fingerprint:
             raise InputError(f"{results} was measured on other specimens than this collection's.")
-        return recipe, seed, Split.load(collection, results / "split.csv")
+        split = Split.load(collection, results / "split.csv")
+        now = (taxonomy or Taxonomy.load()).handed(np.unique(split.train.taxa().astype(str)))
+        if now != then:
+            raise InputError(
+                f"{results} was trained with a taxonomy in which {_listed(then)} by coiling, here "
+                f"{_listed(now)}; give the same taxonomy."
+            )
+        return recipe, seed, split
 
     def to_html(self, folder: PathLike, *, overwrite: bool = False) -> Path:
         """Write the folder of `save`; returns its `report.html`."""
         return self.save(folder, overwrite=overwrite) / "report.html"
+
+
+def _listed(taxa: list[str]) -> str:
+    return f"{', '.join(taxa)} differ" if taxa else "no taxa differ"
 
 
 def evaluate(model: Model, split: Split, *, corruptions: bool = False) -> Evaluation:
@@ -206,6 +221,7 @@ def evaluate(model: Model, split: Split, *, corruptions: bool = False) -> Evalua
             "backbone": model.card.backbone,
             "projection_dim": model.card.projection_dim,
             "seed": model.card.seed,
+            "handed": model.card.training.get("handed", []),
             "training_seconds": model.card.training.get("seconds"),
             "made_by": model.card.made_by,
             "split": model.card.data.get("split"),

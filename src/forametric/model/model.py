@@ -277,11 +277,24 @@ class Model(Result):
             raise InputError(
                 "the collection has no labelled specimen that is not a reference already."
             )
+        self._warn_of_twins(chosen.taxa())
         embeddings = self.embed(chosen)
         ids = embeddings.table["id"].astype(str).tolist()
         added = embeddings.taxa(), embeddings.vectors, embeddings.statistics
         identifier = self.identifier.add_references(ids, *added)
         return replace(self, identifier=identifier, skipped=embeddings.skipped)
+
+    def _warn_of_twins(self, taxa: NameArray) -> None:
+        """Say which new taxa a model cannot tell from others, for it learnt from reflections."""
+        new = sorted({str(t) for t in taxa} - set(self.taxa))
+        handed = Taxonomy.load().handed(new)
+        if handed and self.recipe.epochs and self.recipe.augment.mirror is not False:
+            logger.warning(
+                "%s: told from others by the direction of coiling, of which this model learnt "
+                "nothing, for it was trained on images and their reflections. Train a model with "
+                "these taxa.",
+                ", ".join(handed),
+            )
 
     def calibrate(self, validation: Collection) -> Model:
         """A model calibrated on labelled specimens that it did not learn and does not refer to.

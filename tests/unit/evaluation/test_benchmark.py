@@ -10,11 +10,13 @@ import pandas as pd
 import pytest
 
 from forametric.data.embeddings import skipped_table
+from forametric.data.taxonomy import Taxonomy
 from forametric.embedding.recipe import Recipe
 from forametric.errors import InputError
 from forametric.evaluation import benchmark as module
 from forametric.evaluation.benchmark import benchmark
 from forametric.evaluation.measures import summarise
+from tests.support.cli import FORMS
 
 RECIPES = [Recipe.load("frozen"), Recipe.load("softmax+triplet")]
 
@@ -42,7 +44,7 @@ def runs(monkeypatch) -> list[Path]:
             (folder / "specimens.csv").write_text(specimens)
             (folder / "species.csv").write_text("taxon,references,test,f1\na,9,1,1.0\n")
 
-    def train(split, recipe, folder, seed):
+    def train(split, recipe, folder, seed, taxonomy):
         made.append(folder)
         if recipe.name == "wild":
             raise InputError("training has diverged")
@@ -95,6 +97,9 @@ def test_a_benchmark_refuses_other_settings_than_its_own(shells_folder, tmp_path
         benchmark(shells_folder, other, **settings)
     with pytest.raises(InputError, match="other taxa held out"):
         benchmark(shells_folder, RECIPES, **settings | {"held_out_taxa": 2})
+    coils = Taxonomy.load().table.head(len(FORMS)).assign(name=FORMS, coiling="dextral")
+    with pytest.raises(InputError, match="other settings"):
+        benchmark(shells_folder, RECIPES, taxonomy=Taxonomy(coils), **settings)
     for recipes, against, words in (
         ([RECIPES[0]] * 2, "", "same name"),
         (RECIPES, "default", "default is not one of the recipes"),

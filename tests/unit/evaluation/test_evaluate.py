@@ -8,6 +8,7 @@ import pytest
 
 from forametric import metrics
 from forametric.data.splits import Split, make_split
+from forametric.data.taxonomy import Taxonomy
 from forametric.errors import InputError
 from forametric.evaluation.evaluate import Evaluation, evaluate
 from forametric.model.model import Model
@@ -35,7 +36,7 @@ def test_every_figure_is_measured_and_saved(evaluation, tmp_path, shells):
             assert -1 <= found[part][name] <= 1
     assert found["n"]["unseen"] == 24
     assert found["seconds"] > 0
-    assert found["calibration"] == {}, "two validation specimens are too few"
+    assert found["calibration"] == {}, "it was removed"
     assert not found["warnings"]
     assert "unknown" not in found
     evaluation.save(str(tmp_path / "r"))
@@ -49,6 +50,10 @@ def test_every_figure_is_measured_and_saved(evaluation, tmp_path, shells):
     assert split.hash == evaluation.split.hash
     with pytest.raises(InputError, match="other specimens"):
         Evaluation.load_run_settings(tmp_path / "r", shells.select(np.arange(20)))
+    names = np.unique(split.train.taxa().astype(str))
+    table = Taxonomy.load().table.head(2).assign(name=names, coiling=["dextral", ""])
+    with pytest.raises(InputError, match=f"no taxa differ by coiling, here {names[0]} differ;"):
+        Evaluation.load_run_settings(tmp_path / "r", shells, Taxonomy(table))
     with pytest.raises(InputError, match="was not written by this version's evaluate"):
         Evaluation.load_run_settings(tmp_path, shells)
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -186,6 +187,20 @@ def test_the_fingerprint_follows_weights_references_and_calibration(model, calib
     assert {m.weights_sha256 for m in models} == {model.weights_sha256}
     assert len(model.references) + 3 == len(grown.references), "the old one is as it was"
     assert model.calibration is None
+
+
+def test_a_twin_that_a_model_cannot_tell_is_named(model, more_shells, caplog):
+    more = Collection.open(more_shells)
+    pachyderma = more.specimens.assign(label="N. pachyderma", taxon="Neogloboquadrina pachyderma")
+    twins = Collection(pachyderma.head(2), more.images, more.info)
+    model.add_references(twins)
+    assert "Neogloboquadrina pachyderma: told from others by the direction of coil" in caplog.text
+    caplog.clear()
+    mirror = model.recipe.augment.model_copy(update={"mirror": False})
+    recipe = model.recipe.model_copy(update={"augment": mirror})
+    card = model.card.model_copy(update={"recipe": recipe})
+    replace(model, card=card).add_references(twins)
+    assert not caplog.records
 
 
 def test_the_card_lists_the_taxa_that_were_added(model, more_shells, tmp_path):
