@@ -100,6 +100,27 @@ def oscr(novel: AnyArray, known: AnyArray, correct: BoolArray) -> float:
     return auroc(novel, known[correct]) * float(correct.mean()) if correct.any() else 0.0
 
 
+def fpr_at_ccr(
+    novel: AnyArray, known: AnyArray, correct: BoolArray, ccr: float = 0.9
+) -> float | None:
+    """The false positive rate at a correct classification rate (Dhamija et al. 2018).
+
+    The share of novel specimens that are accepted, at the threshold at which this share of the
+    known ones is accepted and named correctly. None if no threshold accepts so many.
+
+    >>> known, correct = np.array([1.0, 2.0, 3.0, 4.0]), np.array([True, True, False, True])
+    >>> fpr_at_ccr(np.array([1.5, 2.5, 9.0]), known, correct, 0.5)
+    0.3333333333333333
+    >>> fpr_at_ccr(np.array([1.5, 2.5, 9.0]), known, correct, 0.9) is None
+    True
+    """
+    needed = int(np.ceil(ccr * len(known)))
+    accepted = np.sort(known[correct])
+    if not 0 < needed <= len(accepted):
+        return None
+    return float((novel <= accepted[needed - 1]).mean())
+
+
 def reliability(
     confidence: AnyArray, correct: BoolArray, bins: int = 15
 ) -> tuple[AnyArray, AnyArray, IntArray]:

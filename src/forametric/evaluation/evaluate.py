@@ -33,7 +33,7 @@ from forametric.errors import InputError
 from forametric.evaluation.predictions import EVALUATED, Predictions, predict
 from forametric.evaluation.report import per_taxon, write_report
 from forametric.evaluation.robustness import corrupted_scores, summarise_corruptions
-from forametric.identification.identifier import DECISIONS
+from forametric.identification.identifier import DECISIONS, MIN_PROBABILITY
 from forametric.identification.references import K, ReferenceSet
 from forametric.model.model import Model
 from forametric.utils.files import read_json, write_json
@@ -42,6 +42,7 @@ from forametric.utils.results import Result
 
 RARE = 13  # references; the four rarest species of Endless Forams have at most 13 images
 CONFORMAL_ALPHAS = (0.05, 0.1)
+CCR = 0.9  # share of the known specimens that are accepted under their name
 COVERAGES = (0.5, 0.8, 0.9, 1.0)
 
 
@@ -353,6 +354,8 @@ def _calibration(model: Model, predictions: Predictions) -> dict[str, Any]:
 def _open_set(model: Model, predictions: Predictions) -> dict[str, Any]:
     test, correct = predictions.part("test"), predictions.correct
     of_known = predictions.novelty[test]
+    probable = predictions.scores.max(1) >= MIN_PROBABILITY
+    acceptable = np.where(probable, predictions.novelty, np.inf)
     measures: dict[str, Callable[[FloatArray], float]] = {
         "auroc": lambda novel: metrics.auroc(novel, of_known),
         "fpr95": lambda novel: metrics.fpr_at_tpr(novel, of_known),
@@ -364,6 +367,12 @@ def _open_set(model: Model, predictions: Predictions) -> dict[str, Any]:
             result |= {f"{prefix}{name}": measure(novel) for name, measure in measures.items()}
     if model.calibration is None:
         return result
+    for prefix, subset in (("", "unseen"), ("distractor_", "distractor")):
+        rows = predictions.part(subset)
+        named = (correct & probable)[test]
+        rate = metrics.fpr_at_ccr(acceptable[rows], of_known, named, CCR) if len(rows) else None
+        if rate is not None:
+            result[f"{prefix}accepted_at_ccr90"] = rate
     for subset in EVALUATED:
         decided = predictions.decisions[predictions.part(subset)]
         if len(decided):
