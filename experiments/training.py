@@ -2,6 +2,7 @@
 
 python experiments/training.py                    # EfficientNet-Lite0, simulated shells, 128 px
 python experiments/training.py --published 224    # the published procedure at its own size
+python experiments/training.py --against augment.microscope.share=0    # without a setting
 
 The published procedure, as in its repository: each image is decoded and augmented for each item,
 the three images of a triplet are passed through the network separately, a Python loop mines the
@@ -114,11 +115,18 @@ def rate(step: Callable[[int], int], seconds: float) -> float:
     return images / (time.perf_counter() - start)
 
 
+def alternating(steps: list[Callable[[int], int]], seconds: float, rounds: int) -> list[float]:
+    """The median time of one image over that of the first step's, for each step, over rounds."""
+    rates = np.array([[rate(step, seconds / rounds) for step in steps] for _ in range(rounds)])
+    return np.median(rates[:, :1] / rates, axis=0).tolist()
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--recipe", default="default")
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--published", type=int, help="image size of the published procedure")
+    parser.add_argument("--against", help="a setting without which the recipe is timed too")
     parser.add_argument("--seconds", type=float, default=30)
     arguments = parser.parse_args()
     recipe = Recipe.load(arguments.recipe, [f"network.image_size={arguments.size}"])
@@ -130,6 +138,12 @@ if __name__ == "__main__":
             Path(folder) / "images.npy", (len(paths), arguments.size, arguments.size, 3)
         )
         images, _, _ = load_images(paths, arguments.size, out=store)
+        if arguments.against:
+            plain = recipe.with_settings([arguments.against])
+            with tuned_malloc():
+                steps = [recipe_step(images, labels, r) for r in (plain, recipe)]
+                ratio = alternating(steps, arguments.seconds, 10)[1]
+            parser.exit(message=f"{ratio:.3f} of the time with {arguments.against}\n")
         step = published_step(paths, labels, arguments.published or arguments.size)
         published = rate(step, arguments.seconds)
         with tuned_malloc():

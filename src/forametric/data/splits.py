@@ -1,8 +1,7 @@
 """Splits of a collection into subsets, drawn from a seed or read from a column or a CSV file.
 
 Subsets: `train`, `val` (selection and calibration), `test` (known taxa), `unseen` (held-out taxa),
-`outlier` (images of no taxon for training), `distractor` (others of no taxon, for evaluation),
-`unused`.
+`distractor` (images of no taxon, used only in evaluation), `unused`.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from forametric.utils.ranges import NUMBER, SEED, SHARE
 from forametric.utils.results import Result
 from forametric.utils.text import printable
 
-SUBSETS = ("train", "val", "test", "unseen", "outlier", "distractor", "unused")
+SUBSETS = ("train", "val", "test", "unseen", "distractor", "unused")
 # Some published data sets use `unknown` for images of no taxon.
 READ_AS = {"": "unused", "unknown": "distractor"}
 

@@ -184,25 +184,6 @@ class Augment(_Part):
     microscope: Microscope = Microscope()
 
 
-class Outliers(_Part):
-    """Images of no taxon in training.
-
-    Attributes
-    ----------
-    per_batch : int
-        How many are added to each batch.
-    composites : float
-        The share of them that is made from the batch's images (`training.outliers`) where the split
-        has images in `outlier`; without any all are.
-    weight : float
-        The weight of the term by which their class scores become equal.
-    """
-
-    per_batch: Annotated[int, Field(ge=0)] = 0
-    composites: Annotated[float, Field(ge=0, le=1)] = 0.5
-    weight: Annotated[float, Field(ge=0)] = 0.5
-
-
 class Optimiser(_Part):
     """Optimizer and learning rates.
 
@@ -251,7 +232,6 @@ class Recipe(_Part):
     loss : Loss
     sampler : Sampler
     augment : Augment
-    outliers : Outliers
     optimiser : Optimiser
     """
 
@@ -264,7 +244,6 @@ class Recipe(_Part):
     loss: Loss = Loss()
     sampler: Sampler = Sampler()
     augment: Augment = Augment()
-    outliers: Outliers = Outliers()
     optimiser: Optimiser = Optimiser()
 
     @property

@@ -6,8 +6,6 @@ mining, which are implemented here.
 
 from __future__ import annotations
 
-import math
-
 import torch
 from pytorch_metric_learning.losses import (
     ArcFaceLoss,
@@ -76,17 +74,6 @@ def reciprocal_triplet_loss(vectors: Tensor, labels: Tensor) -> Tensor:
     return (squared[a, p] + 1 / squared[a, n].clamp_min(1e-4)).mean()
 
 
-def uniformity_loss(scores: Tensor) -> Tensor:
-    """The cross-entropy of class scores to equal shares, less its least possible value.
-
-    Hendrycks et al. 2019, eq. 2.
-
-    >>> uniformity_loss(torch.zeros(1, 4)).item()
-    0.0
-    """
-    return -scores.log_softmax(1).mean() - math.log(scores.shape[1])
-
-
 class BatchLoss(nn.Module):
     """The loss of a recipe, on the embeddings and class scores of one batch.
 
@@ -94,12 +81,9 @@ class BatchLoss(nn.Module):
     network.
     """
 
-    def __init__(
-        self, settings: Loss, classes: int, dimensions: int, outlier_weight: float = 0.0
-    ) -> None:
+    def __init__(self, settings: Loss, classes: int, dimensions: int) -> None:
         super().__init__()
         self.settings = settings
-        self.outlier_weight = outlier_weight
         self.cross_entropy = nn.CrossEntropyLoss(label_smoothing=settings.label_smoothing)
         self.metric_loss: nn.Module | None = None
         if settings.metric == "supcon":
@@ -112,20 +96,10 @@ class BatchLoss(nn.Module):
             self.metric_loss = ProxyAnchorLoss(classes, dimensions)
 
     def forward(self, vectors: Tensor, scores: Tensor | None, labels: Tensor) -> Tensor:
-        """The loss of a batch, in which labels below 0 mark images of no taxon."""
-        loss, outlier = vectors.sum() * 0, labels < 0
+        loss = vectors.sum() * 0
         if self.settings.cross_entropy and scores is not None:
-            names = self.cross_entropy(scores[~outlier], labels[~outlier])
-            loss = loss + self.settings.cross_entropy * names
-            if outlier.any():
-                loss = loss + self.outlier_weight * uniformity_loss(scores[outlier])
+            loss = loss + self.settings.cross_entropy * self.cross_entropy(scores, labels)
         if self.settings.metric_weight and self.settings.metric != "none":
-            if self.settings.metric in ("arcface", "proxyanchor"):  # they have a vector per class
-                vectors, labels = vectors[~outlier], labels[~outlier]
-            else:  # each is unlike everything else
-                labels = torch.where(
-                    outlier, -torch.arange(len(labels), device=labels.device) - 1, labels
-                )
             loss = loss + self.settings.metric_weight * self._metric(vectors, labels)
         return loss
 

@@ -35,6 +35,7 @@ from forametric.embedding.network import SpecimenNetwork, build, features_of, to
 from forametric.embedding.recipe import Optimiser, Recipe
 from forametric.embedding.runtime import TorchRuntime
 from forametric.errors import InputError
+from forametric.identification.calibration import FEW_SPECIMENS
 from forametric.identification.identifier import Identifier
 from forametric.identification.references import ReferenceSet, subsample_per_class
 from forametric.images import load_images
@@ -45,7 +46,6 @@ from forametric.model.model import Model, embedder_for
 from forametric.training import checkpoint
 from forametric.training.augment import augment
 from forametric.training.losses import BatchLoss
-from forametric.training.outliers import composites
 from forametric.training.sampling import epoch_batches
 from forametric.utils.files import disk_array
 from forametric.utils.malloc import tuned_malloc
@@ -139,16 +139,13 @@ def train(
         settings = _settings(split, recipe, seed, init_from) | {"handed": handed}
         with _one_working_folder(fabric, output, settings, overwrite) as work:
             size = recipe.network.image_size
-            data, validation, outliers, skipped = _load(fabric, split, size, work)
-            classes = np.unique(data.taxa.astype(str)).tolist()
+            data, validation, classes, skipped = _load(fabric, split, size, work)
             torch.manual_seed(seed)
             width = len(classes) if recipe.has_class_head else 0
             network, backbone = build(recipe.network, width, pretrained=not init_from)
             if init_from:
                 network.backbone.load_state_dict(init_from.network.backbone.state_dict())
-            run = TrainingRun(
-                fabric, network, recipe, data, validation, outliers, handed, seed, work
-            )
+            run = TrainingRun(fabric, network, recipe, data, validation, handed, seed, work)
             if recipe.epochs:
                 run.fit()
             if fabric.is_global_zero:
@@ -208,7 +205,6 @@ class TrainingRun:
     recipe: Recipe
     data: Data
     validation: Data
-    outlier_inputs: Pixels
     handed: list[str]
     seed: int
     work: Path
@@ -241,9 +237,7 @@ class TrainingRun:
     def _set_up(self) -> None:
         recipe, fabric = self.recipe, self.fabric
         n_classes = int(self.data.labels.max()) + 1
-        self.loss = BatchLoss(
-            recipe.loss, n_classes, self.network.dimensions, recipe.outliers.weight
-        )
+        self.loss = BatchLoss(recipe.loss, n_classes, self.network.dimensions)
         optimiser = _optimiser(self.network, self.loss, recipe.optimiser)
         if fabric.world_size > 1 and fabric.device.type == "cuda":
             # Statistics of the whole batch, as on one device; not available for CPUs.
@@ -274,10 +268,6 @@ class TrainingRun:
         labels = torch.from_numpy(self.data.labels[rows]).to(fabric.device)
         handed = torch.tensor([taxon in self.handed for taxon in self.data.taxa[rows]])
         inputs = augment(inputs, recipe.augment, generator, handed)
-        if recipe.outliers.per_batch:
-            outliers = self._outliers(inputs, labels, generator)
-            inputs = torch.cat([inputs, outliers])
-            labels = torch.cat([labels, labels.new_full((len(outliers),), -1)])
         vectors, scores = self.wrapped(inputs.chunk(fabric.world_size)[fabric.global_rank])
         if fabric.world_size > 1:
             vectors = _gather(fabric, vectors)
@@ -294,18 +284,6 @@ class TrainingRun:
         self.optimiser.step()
         self.average.update(self.network, step=step + 1)
         return loss.item(), vectors.detach()
-
-    def _outliers(self, inputs: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
-        """Images of no taxon for one batch: some of the split's, the others made from the batch."""
-        settings, world = self.recipe.outliers, self.fabric.world_size
-        count = math.ceil(settings.per_batch / world) * world
-        made = round(count * settings.composites) if len(self.outlier_inputs) else count
-        parts = [composites(inputs, labels, made, generator)] if made else []
-        if count > made:
-            rows = torch.randint(len(self.outlier_inputs), (count - made,), generator=generator)
-            images = to_batch(self.outlier_inputs[rows.numpy()], inputs.device)
-            parts.append(augment(images, self.recipe.augment, generator))
-        return torch.cat(parts)
 
     def validate(self) -> float:
         """Macro F1 of the 5 nearest neighbors on the validation specimens, without augmentation."""
@@ -386,19 +364,17 @@ def _handed(split: Split, taxonomy: Taxonomy, init_from: Model | None) -> list[s
 
 def _load(
     fabric: Fabric, split: Split, size: int, work: Path
-) -> tuple[Data, Data, Pixels, pd.DataFrame]:
-    """Preprocess the images of train, val and outlier into one file, so that memory stays small.
+) -> tuple[Data, Data, list[str], pd.DataFrame]:
+    """Preprocess the images of train and val into one file on disk, so that memory stays small.
 
     The first process writes the file; the others read it.
     """
     collection, taxa = split.collection, split.collection.taxa()
     labelled = taxa != ""
-    # In this order, so that the subsets are slices of one file on disk.
+    # Training specimens come first, so that both subsets are slices of one file on disk.
     rows = np.concatenate([np.flatnonzero(split.of(s) & labelled) for s in ("train", "val")])
-    outliers = np.flatnonzero(split.of("outlier"))
     if not len(rows):
         raise InputError("the split has no labelled specimens in train or val.")
-    rows = np.concatenate([rows, outliers])
     paths, file = collection.paths(), work / "inputs.npy"
     if fabric.is_global_zero:
         out = disk_array(file, (len(rows), size, size, 3))
@@ -410,14 +386,14 @@ def _load(
         inputs = np.load(file, mmap_mode="r")[: len(readable)]
     kept = rows[readable]
     names, ids = taxa[kept], collection.specimens["id"].to_numpy()[kept]
-    border, end = int(split.of("train")[kept].sum()), int((~split.of("outlier")[kept]).sum())
+    border = int(split.of("train")[kept].sum())
     classes = sorted(set(names[:border]))
     if len(classes) < 2:
         raise InputError(
             f"training needs readable images of at least two taxa in train, not only "
             f"{classes[0] if classes else 'of none'}."
         )
-    if border == end:
+    if border == len(kept):
         raise InputError(
             "the split has no specimens in val, which are needed to select the best epoch."
         )
@@ -427,7 +403,7 @@ def _load(
 
     images = collection.specimens["image"]
     skipped = skipped_table([(str(images.iloc[rows[i]]), why) for i, why in failures.items()])
-    return subset(slice(border)), subset(slice(border, end)), inputs[end:], skipped
+    return subset(slice(border)), subset(slice(border, None)), classes, skipped
 
 
 def _whiten(network: SpecimenNetwork, recipe: Recipe, data: Data, classes: int, seed: int) -> None:
@@ -485,8 +461,11 @@ def _finish(network: SpecimenNetwork, card: ModelCard, data: Data, validation: D
     )
     try:
         identifier = identifier.calibrate(embeddings, validation.taxa)
-        if caution := identifier.calibrated.caution:
-            logger.warning("%s", caution)
+        if identifier.calibrated.specimens < FEW_SPECIMENS:
+            logger.warning(
+                "only %d validation specimens are of known taxa: probabilities are rough.",
+                identifier.calibrated.specimens,
+            )
     except InputError as error:
         logger.warning("no calibration: %s", error)
     return Model(embedder, identifier, card)
