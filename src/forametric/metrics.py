@@ -106,7 +106,7 @@ def fpr_at_ccr(
     """The false positive rate at a correct classification rate (Dhamija et al. 2018).
 
     The share of novel specimens that are accepted, at the threshold at which this share of the
-    known ones is accepted and named correctly. None if no threshold accepts so many.
+    known ones is accepted and named correctly. None if no threshold reaches that rate.
 
     >>> known, correct = np.array([1.0, 2.0, 3.0, 4.0]), np.array([True, True, False, True])
     >>> fpr_at_ccr(np.array([1.5, 2.5, 9.0]), known, correct, 0.5)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from forametric._typing import Float64Array, FloatArray, IntArray
+from forametric.data.verdicts import name_no_specimens
 from forametric.identification.calibration import Calibration
 from forametric.identification.open_set import NoveltyPrior, known_density
 
@@ -26,6 +27,7 @@ class Composition:
     ----------
     abundance, low, high : ndarray of float64, shape (taxa + 1,)
         Relative abundances among all specimens and their 95 % intervals; the last is unknown.
+        Zero for labels that are not specimens.
     """
 
     abundance: Float64Array
@@ -52,7 +54,8 @@ def estimate_composition(
     With few validation specimens the probabilities themselves are uncertain, and a large sample
     does not average that out. So the rounds for the interval add an error to each taxon's log-odds
     and draw another error every ten rounds. The interval is Jeffreys' for a binomial proportion,
-    over the drawn counts.
+    over the drawn counts. What is not a specimen (`name_no_specimens`) is drawn too, but not
+    counted.
 
     Parameters
     ----------
@@ -77,12 +80,17 @@ def estimate_composition(
     error_sd = np.array([LOGIT_SD] * width + [LOGIT_SD_UNKNOWN])
     exact = _draw_counts(known, novelty, expert_labels, of_unknown, 0 * error_sd, draws, rng)
     counts = _draw_counts(known, novelty, expert_labels, of_unknown, error_sd, draws, rng)
-    possible = rng.beta(counts + 0.5, count - counts + 0.5)
+    none = np.r_[name_no_specimens(taxa), False]
+    exact[:, none] = counts[:, none] = 0
+    specimens = counts.sum(1, keepdims=True)
+    possible = rng.beta(counts + 0.5, specimens - counts + 0.5)
     low, high = np.quantile(possible, [0.025, 0.975], axis=0)
     # A taxon that may well be absent has no lower bound, one that may be all no upper bound.
     low[(counts == 0).mean(0) > 0.025] = 0
-    high[(counts == count).mean(0) > 0.025] = 1
-    return Composition(exact.mean(0) / count, low, high)
+    high[((counts == specimens) & (specimens > 0)).mean(0) > 0.025] = 1
+    high[none] = 0
+    abundance = exact / np.maximum(exact.sum(1, keepdims=True), 1)
+    return Composition(abundance.mean(0), low, high)
 
 
 def _draw_counts(

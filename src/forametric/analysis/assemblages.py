@@ -26,11 +26,11 @@ from forametric.analysis.plots.downcore import downcore_figure
 from forametric.data.collection import Collection
 from forametric.data.embeddings import skipped_table
 from forametric.data.sources import open_collection
-from forametric.data.verdicts import NOT_COUNTED, Verdict, verdicts_in
+from forametric.data.verdicts import NOT_COUNTED, Verdict, name_no_specimens, verdicts_in
 from forametric.errors import InputError
 from forametric.identification.calibration import Calibration
 from forametric.identification.drift import described
-from forametric.identification.identifier import ACCEPTED, UNKNOWN
+from forametric.identification.identifier import ACCEPTED, NOT_A_SPECIMEN, UNKNOWN
 from forametric.model.identify import Identifications
 from forametric.model.model import Model
 from forametric.utils.excel import write_sheets
@@ -60,10 +60,10 @@ class Assemblages(Result):
         `high`.
     samples : DataFrame
         sample, specimens; accepted, indeterminate (only a genus, or ambiguous) and unknown, which
-        add up to them; richness (taxa counted), rarefied (richness expected among as
-        many specimens as the sample with the fewest accepted has), `diversity` of the known taxa's
-        abundances, and, where the model can tell, unlike (what is different about its images; ""
-        for most samples).
+        add up to them; not_specimens (images of debris and the like, which are not counted);
+        richness (taxa counted), rarefied (richness expected among as many specimens as the sample
+        with the fewest accepted has), `diversity` of the known taxa's abundances, and, where the
+        model can tell, unlike (what is different about its images; "" for most samples).
     skipped : DataFrame
         The images that could not be read: image, reason.
     n_unassigned : int
@@ -320,7 +320,9 @@ def abundances_of_samples(
     called = names["taxon"].where(settled < 0, expert_labels)
     accepted = np.where(settled < 0, names["decision"] == ACCEPTED, settled < len(taxa))
     unknown = np.where(settled < 0, names["decision"] == UNKNOWN, settled == len(taxa))
+    none = np.asarray((settled < 0) & (names["decision"] == NOT_A_SPECIMEN))
     counted_as = np.where(accepted, called, np.where(unknown, UNKNOWN, ""))
+    is_taxon = ~name_no_specimens([*taxa, UNKNOWN])
     novelty = names["novelty"].to_numpy(dtype=np.float32)
     order = list(dict.fromkeys(samples.tolist()))
     smallest = min(int(accepted[samples == s].sum()) for s in order)
@@ -334,18 +336,20 @@ def abundances_of_samples(
         estimate = compositions[sample]
         counts = np.array([int(counted.get(t, 0)) for t in (*taxa, UNKNOWN)])
         table = pd.DataFrame({"sample": sample, "taxon": [*taxa, UNKNOWN], "count": counts})
-        table["raw"] = counts / of.sum()
+        specimens = int((of & ~none).sum())
+        table["raw"] = counts / max(specimens, 1)
         table["abundance"] = estimate.abundance
         table["low"], table["high"] = estimate.low, estimate.high
-        rows.append(table)
+        rows.append(table[is_taxon])
         known = estimate.abundance[:-1]
         sums.append(
             {
                 "sample": sample,
-                "specimens": int(of.sum()),
+                "specimens": specimens,
                 "accepted": int(accepted[of].sum()),
-                "indeterminate": int((~accepted & ~unknown)[of].sum()),
+                "indeterminate": int((~accepted & ~unknown & ~none)[of].sum()),
                 "unknown": int(unknown[of].sum()),
+                "not_specimens": int(none[of].sum()),
                 "richness": int((counts[:-1] > 0).sum()),
                 "rarefied_to": smallest,
                 "rarefied": rarefied_richness(counts[:-1], smallest),

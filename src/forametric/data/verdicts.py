@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from enum import StrEnum
 
+import numpy as np
 import pandas as pd
 
-from forametric._typing import NameArray
+from forametric._typing import BoolArray, NameArray
 
 VERDICT_COLUMN = "verdict"
 REVIEWERS_COLUMN = "verdict_by"
@@ -27,7 +30,19 @@ class Verdict(StrEnum):
     SKIP = "skip"
 
 
+NOT_A_SPECIMEN_NAME = re.compile(r"\W*not[\s_-]a[\s_-]specimen(?![a-z])", re.IGNORECASE)
 NOT_COUNTED = (Verdict.NOT_A_SPECIMEN, Verdict.DUPLICATE)
+
+
+def name_no_specimens(names: Iterable[object]) -> BoolArray:
+    """Which of some labels name what is not a specimen, so that it is learnt but not counted.
+
+    These are the labels that begin so, as a folder "not a specimen, debris".
+
+    >>> name_no_specimens(["Not_a_specimen_debris", "not a specimen", "Orbulina universa"]).tolist()
+    [True, True, False]
+    """
+    return np.array([bool(NOT_A_SPECIMEN_NAME.match(str(name))) for name in names], dtype=bool)
 
 
 def verdicts_in(specimens: pd.DataFrame) -> NameArray:

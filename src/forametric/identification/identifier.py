@@ -2,7 +2,8 @@
 
 The decision is `accepted` for a species, or `genus` if only the species is uncertain. It is
 `ambiguous` if a specimen resembles known taxa but no name is probable enough, and `unknown` if it
-is more novel than nearly all known specimens.
+is more novel than nearly all known specimens. It is `not_a_specimen` for an image of debris or the
+like, which the model has learnt under labels that say so (`name_no_specimens`).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import pandas as pd
 from forametric._typing import BoolArray, Float64Array, FloatArray, IntArray, NameArray
 from forametric.data.embeddings import Embeddings
 from forametric.data.taxonomy import Taxonomy
+from forametric.data.verdicts import name_no_specimens
 from forametric.errors import ModelError
 from forametric.identification.calibration import (
     FEW_SPECIMENS,
@@ -33,7 +35,8 @@ LEFT_OUT = 20  # references of a taxon that are left out in turn, where validati
 FAMILIAR = 0.8  # share of the specimens of known taxa that are no more novel than familiar ones
 MIN_PROBABILITY = 0.5  # below it a name is more likely wrong than correct
 ACCEPTED, GENUS, AMBIGUOUS, UNKNOWN = "accepted", "genus", "ambiguous", "unknown"
-DECISIONS = (ACCEPTED, GENUS, AMBIGUOUS, UNKNOWN)
+NOT_A_SPECIMEN = "not_a_specimen"
+DECISIONS = (ACCEPTED, GENUS, AMBIGUOUS, UNKNOWN, NOT_A_SPECIMEN)
 RANKS_OF_CENTROID = ("nearest centroid", "second nearest centroid", "a farther centroid")
 
 
@@ -313,6 +316,8 @@ def decide(
 ) -> pd.DataFrame:
     """Accept a species or a genus, or call a specimen ambiguous or unknown, with the reason.
 
+    The probabilities of all labels that are not specimens are added up.
+
     Parameters
     ----------
     probabilities : ndarray of float32, shape (n, taxa)
@@ -332,9 +337,16 @@ def decide(
             of_genus[:, names.index(name)] += probabilities[:, column]
     best, probability = _largest(probabilities)
     top, of_top = _largest(of_genus) if names else (best, np.zeros(len(best)))
-    novel = novelty > calibration.novelty_threshold
-    is_species, is_genus = probability >= min_probability, of_top >= min_probability
-    decision = np.select([novel, is_species, is_genus], [UNKNOWN, ACCEPTED, GENUS], AMBIGUOUS)
+    none = name_no_specimens(taxa)
+    of_none = probabilities[:, none].sum(1, dtype=float)
+    is_none = of_none > probabilities[:, ~none].max(1, initial=0)
+    conditions = {
+        UNKNOWN: novelty > calibration.novelty_threshold,
+        NOT_A_SPECIMEN: is_none & (of_none >= min_probability),
+        ACCEPTED: probability >= min_probability,
+        GENUS: of_top >= min_probability,
+    }
+    decision = np.select(list(conditions.values()), list(conditions), AMBIGUOUS)
     species = np.asarray(taxa, dtype=object)[best]
     genus = np.asarray(names, dtype=object)[top] if names else species
     named = np.where(decision == ACCEPTED, species, np.where(decision == GENUS, genus, ""))
@@ -343,6 +355,7 @@ def decide(
             f"more novel than {1 - calibration.rejection_rate:.0%} of known specimens "
             f"(novelty {novelty[row]:.2f}, threshold {calibration.novelty_threshold:.2f})"
         ),
+        NOT_A_SPECIMEN: lambda row: f"{species[row]}: probability {of_none[row]:.2f}",
         ACCEPTED: lambda row: f"probability {probability[row]:.2f}",
         GENUS: lambda row: (
             f"species uncertain ({species[row]} {probability[row]:.2f}), genus {of_top[row]:.2f}"
@@ -356,7 +369,9 @@ def decide(
         {
             "taxon": named,
             "decision": decision.astype(object),
-            "probability": np.where(decision == GENUS, of_top, probability).round(4),
+            "probability": np.select(
+                [decision == GENUS, decision == NOT_A_SPECIMEN], [of_top, of_none], probability
+            ).round(4),
             "reason": [reasons[one](row) for row, one in enumerate(decision.tolist())],
         }
     )

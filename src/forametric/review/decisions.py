@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from forametric.data.verdicts import Verdict
+from forametric.data.verdicts import Verdict, name_no_specimens
 from forametric.errors import InputError
 
 CURRENT = ["specimen", "reviewer", "verdict", "taxon", "time"]
@@ -28,7 +28,6 @@ WRITTEN_VERDICTS = {
     "no shell": Verdict.NOT_A_SPECIMEN,
     "no specimen": Verdict.NOT_A_SPECIMEN,
     "not a specimen": Verdict.NOT_A_SPECIMEN,
-    "not_a_specimen": Verdict.NOT_A_SPECIMEN,
     "duplicate": Verdict.DUPLICATE,
     "skip": Verdict.SKIP,
 }
@@ -47,7 +46,8 @@ class Decision:
     verdict : Verdict
         A Verdict, or its value as text.
     taxon : str
-        The name, for the verdict `taxon`; else empty.
+        The name, for the verdict `taxon`; else empty. A name of no specimen (`name_no_specimens`)
+        becomes the verdict `not_a_specimen`.
     reviewer : str
     suggested, probability, model : str, float, str
         What the model had suggested, with which probability, and the model's fingerprint.
@@ -73,6 +73,9 @@ class Decision:
             raise InputError(
                 f"{self.verdict!r} is not a verdict; verdicts are {', '.join(Verdict)}."
             ) from None
+        if self.verdict == Verdict.TAXON and name_no_specimens([self.taxon])[0]:
+            object.__setattr__(self, "verdict", Verdict.NOT_A_SPECIMEN)
+            object.__setattr__(self, "taxon", "")
         if (self.verdict == Verdict.TAXON) != bool(self.taxon.strip()):
             raise InputError(
                 f"the verdict {str(self.verdict)!r} and the name {self.taxon!r} contradict each "
@@ -178,7 +181,8 @@ def consensus(history: pd.DataFrame) -> pd.DataFrame:
 def parse_verdict(text: str) -> tuple[Verdict, str]:
     """What an expert wrote, as a verdict and a name.
 
-    `unknown` is read as `unlisted`; `none` and `not a specimen` as `not_a_specimen`.
+    `unknown` is read as `unlisted`; `none` and what begins with `not a specimen` as
+    `not_a_specimen`.
 
     >>> parse_verdict(" Orbulina  universa")
     (<Verdict.TAXON: 'taxon'>, 'Orbulina universa')
@@ -191,7 +195,8 @@ def parse_verdict(text: str) -> tuple[Verdict, str]:
         For a word that is neither, as "NA", "undo" or "<unknown>".
     """
     text = " ".join(text.split())
-    verdict = WRITTEN_VERDICTS.get(text.lower())
+    is_none = bool(name_no_specimens([text])[0])
+    verdict = Verdict.NOT_A_SPECIMEN if is_none else WRITTEN_VERDICTS.get(text.lower())
     if verdict is not None:
         return verdict, ""
     if text and (NOT_NAME.fullmatch(text) or not any(map(str.isalpha, text))):

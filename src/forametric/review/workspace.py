@@ -221,7 +221,7 @@ class ReviewWorkspace:
             return np.asarray(np.where(is_settled, self.settled.taxa[rows], identified), object)
 
     def states(self, rows: Rows = ALL) -> NameArray:
-        """settled, conflict, or the model's decision: accepted, genus, ambiguous, unknown."""
+        """settled, conflict, or the model's decision (`DECISIONS`)."""
         with self.lock:
             decision = self.identification.table["decision"].to_numpy(dtype=object)[rows]
             state = np.where(self.settled.verdicts[rows] != "", SETTLED, decision)

@@ -20,6 +20,7 @@ Name = Annotated[str, Field(max_length=120, pattern=PLAIN)]
 Reviewer = Annotated[str, Field(min_length=1, max_length=60, pattern=PLAIN)]
 MorphotypeNumber = Annotated[int, Field(ge=0, le=2**31 - 1)]
 ModelNumber = Annotated[int, Field(ge=0, le=1000)]
+ModelDecision = Literal["accepted", "genus", "ambiguous", "unknown", "not_a_specimen"]
 Probability = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
 
@@ -221,7 +222,7 @@ class QueuedSpecimen(Answer):
     image: Annotated[str, Field(description="The path of the image inside the collection.")]
     label: Annotated[str, Field(description="The name as recorded; empty where there is none.")]
     sample: str
-    decision: Literal["accepted", "genus", "ambiguous", "unknown"]
+    decision: ModelDecision
     suggested: Annotated[str, Field(description="The most probable taxon.")]
     probability: Annotated[Probability, Field(description="The probability of `suggested`.")]
     suggests_unlisted: Annotated[
@@ -267,7 +268,9 @@ class Specimen(QueuedSpecimen):
     taxon: Annotated[
         str, Field(description="As settled by the reviewers, else as identified; may be empty.")
     ]
-    state: Literal["settled", "conflict", "accepted", "genus", "ambiguous", "unknown"]
+    state: Literal[
+        "settled", "conflict", "accepted", "genus", "ambiguous", "unknown", "not_a_specimen"
+    ]
     verdict: Annotated[
         Verdict | None, Field(description="The verdict on which the reviewers agree.")
     ]
@@ -297,7 +300,7 @@ class Identification(Answer):
     """The identification of an uploaded image."""
 
     taxon: str
-    decision: Literal["accepted", "genus", "ambiguous", "unknown"]
+    decision: ModelDecision
     reason: str
     probability: Probability
     novelty: float
@@ -463,6 +466,9 @@ class Sample(Answer):
     accepted: Count
     indeterminate: Annotated[Count, Field(description="Only a genus, or ambiguous.")]
     unknown: Count
+    not_specimens: Annotated[
+        Count, Field(description="Images of debris and the like, which are not counted.")
+    ]
     richness: Count
     rarefied_to: Count
     rarefied: Number

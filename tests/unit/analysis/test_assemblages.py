@@ -176,6 +176,37 @@ def test_ambiguous_specimens_are_not_counted_as_unknown():
     assert (row["accepted"], row["indeterminate"], row["unknown"]) == (2, 1, 1)
 
 
+def test_what_is_not_a_specimen_is_not_counted():
+    taxa = [A, B, "not a specimen, debris"]
+    p = np.float32([[0.99, 0.005, 0.005]] * 6 + [[0.005, 0.005, 0.99]] * 30)
+    calibration = calibration_of(prior=dict.fromkeys(taxa, 1 / 3))
+    names = pd.DataFrame(
+        {
+            "taxon": [A] * 6 + [""] * 30,
+            "decision": ["accepted"] * 6 + ["not_a_specimen"] * 30,
+            "novelty": [0.5] * 36,
+        }
+    )
+    table, samples = abundances_of_samples(names, p, taxa, calibration, np.full(36, "one", object))
+    assert table["taxon"].tolist() == [A, B, UNKNOWN]
+    found = table.set_index("taxon")
+    assert found["count"].to_dict() == {A: 6, B: 0, UNKNOWN: 0}
+    assert found.loc[A, "raw"] == 1
+    assert found["abundance"].sum() == pytest.approx(1, abs=1e-4)
+    assert found.loc[A, "abundance"] > 0.9
+    assert found.loc[A, "low"] < 0.8, "six specimens do not tell more"
+    row = samples.iloc[0]
+    assert (row["specimens"], row["accepted"], row["not_specimens"]) == (6, 6, 30)
+    assert row["shannon"] < 0.3
+    only, samples = abundances_of_samples(
+        names[6:].reset_index(drop=True), p[6:], taxa, calibration, np.full(30, "two", object)
+    )
+    assert samples.iloc[0]["specimens"] == 0
+    assert only["count"].sum() == 0
+    assert (only["low"] == 0).all()
+    assert (only["high"] > 0.5).any(), "nothing is known about a sample without specimens"
+
+
 def test_identified_shells_are_counted_by_sample_and_depth(calibrated_folder, more_shells):
     model = Model.load(calibrated_folder)
     found = assemblages(model.identify(more_shells), depth="depth")

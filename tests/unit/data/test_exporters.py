@@ -170,6 +170,27 @@ def test_darwin_core_qualifies_what_the_model_left_open(core, tmp_path):
     ]  # fmt: skip
 
 
+def test_darwin_core_has_specimens_only(core, tmp_path):
+    verdicts = ["not_a_specimen", "duplicate", "taxon", "unlisted"]
+    labels = core.specimens["label"].tolist()
+    labels[4] = "not a specimen, fibre"
+    table = core.specimens.assign(
+        label=labels,
+        taxon=labels,
+        verdict=[*verdicts, *[None] * (len(core) - 4)],
+    )
+    reviewed = Collection(table, core.images, core.info)
+    names = pd.DataFrame(
+        {"image": [table["image"][5]], "taxon": [""], "decision": ["not_a_specimen"]}
+    )
+    report = export(reviewed, tmp_path / "a.zip", format="darwin-core", identifications=names)
+    with DwCAReader(str(tmp_path / "a.zip")) as archive:
+        ids = {row.id for row in archive.rows}
+    assert ids == set(table["id"]) - set(table["id"][[0, 1, 4, 5]])
+    assert len(report) == len(ids)
+    assert len(export(reviewed, tmp_path / "a.csv")) == len(core), "other formats keep all"
+
+
 @given(
     st.lists(st.text(SIGNS | st.characters(codec="utf-8"), max_size=9), min_size=12, max_size=12)
 )

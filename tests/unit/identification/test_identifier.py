@@ -35,6 +35,24 @@ def test_decisions_by_hand():
     assert "more novel than 95%" in table["reason"][3]
 
 
+def test_labels_that_are_not_specimens_are_added_up():
+    taxa = [A, "not a specimen, dot", "not a specimen, fibre"]
+    p = np.float32([[0.4, 0.3, 0.3], [0.55, 0.25, 0.2], [0.2, 0.7, 0.1], [0.2, 0.7, 0.1]])
+    novelty, found = np.float32([0.5, 0.5, 0.5, 1.5]), {}
+    for least in (0.5, 0.0, 0.9):
+        found[least] = decide(
+            p, novelty, taxa, calibration_of(), min_probability=least, taxonomy=Taxonomy.load()
+        )
+    table = found[0.5]
+    none, unknown = "not_a_specimen", "unknown"
+    assert table["decision"].tolist() == [none, "accepted", none, unknown]
+    assert table["taxon"].tolist() == ["", A, "", ""]
+    assert table["probability"].tolist() == pytest.approx([0.6, 0.55, 0.8, 0.7])
+    assert table["reason"][2] == "not a specimen, dot: probability 0.80"
+    assert found[0.0]["decision"].tolist() == [none, "accepted", none, unknown]
+    assert found[0.9]["decision"].tolist() == ["ambiguous"] * 3 + [unknown]
+
+
 def test_the_reason_of_an_accepted_name_is_what_decided():
     vectors = np.float32([[4, 0], [6, 0], [0, 5], [0, 6], [0, 7]])
     references = ReferenceSet(list("12345"), np.array([A, A, B, B, B], object), vectors)

@@ -79,10 +79,18 @@ def test_a_decision_that_says_nothing_is_refused(fields, message):
         ("NO SHELL", Verdict.NOT_A_SPECIMEN),
         ("Not  a specimen", Verdict.NOT_A_SPECIMEN),
         ("not_a_specimen", Verdict.NOT_A_SPECIMEN),
+        ("not a specimen, debris: 3", Verdict.NOT_A_SPECIMEN),
         ("duplicate", Verdict.DUPLICATE),
         ("skip", Verdict.SKIP),
     ],
 )
 def test_a_verdict_that_is_written_as_a_name_is_a_verdict(text, verdict):
     assert parse_verdict(text) == (verdict, "")
-    assert parse_verdict(f"{text}a")[0] == Verdict.TAXON
+    if ":" not in text:
+        assert parse_verdict(f"{text}a")[0] == Verdict.TAXON
+
+
+def test_a_name_of_no_specimen_is_that_verdict():
+    """The page accepts what the model suggests, which may be a label of debris."""
+    given = Decision("s1", "taxon", "Not_a_specimen_debris", "A")
+    assert (given.verdict, given.taxon) == (Verdict.NOT_A_SPECIMEN, "")

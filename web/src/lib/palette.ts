@@ -20,6 +20,7 @@ const STATES: Record<Specimen["state"], Marker> = {
   genus: { color: "#e69f00", shape: "diamond" },
   ambiguous: { color: "#cc79a7", shape: "cross" },
   unknown: { color: GRAY, shape: "triangle" },
+  not_a_specimen: { color: GRAY, shape: "ring" },
 };
 
 // viridis in sixteen steps: its lightness increases evenly, so it can be read without color.

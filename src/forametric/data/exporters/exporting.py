@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import pandas as pd
 
-from forametric._typing import PathLike
+from forametric._typing import BoolArray, PathLike
 from forametric._version import __version__
 from forametric.data.collection import Collection
 from forametric.data.exporters.darwin_core import write_darwin_core
@@ -21,7 +22,13 @@ from forametric.data.inputs import check_output_file
 from forametric.data.sources import open_collection
 from forametric.data.tables import Column, check_table, read_table, text_table
 from forametric.data.taxonomy import Taxonomy
-from forametric.data.verdicts import REVIEWERS_COLUMN
+from forametric.data.verdicts import (
+    NOT_COUNTED,
+    REVIEWERS_COLUMN,
+    Verdict,
+    name_no_specimens,
+    verdicts_in,
+)
 from forametric.errors import InputError
 from forametric.utils.files import atomic_path
 from forametric.utils.results import Result
@@ -29,10 +36,14 @@ from forametric.utils.results import Result
 
 @dataclass(frozen=True)
 class Exporter:
-    """The function that writes a format, and the suffix of its files."""
+    """The function that writes a format, and the suffix of its files.
+
+    `only_specimens`: whether it leaves out duplicates and what is not a specimen.
+    """
 
     suffix: str
     write: Callable[[ExportTable, Path], None]
+    only_specimens: bool = False
 
 
 EXPORTERS = {
@@ -40,7 +51,7 @@ EXPORTERS = {
     "excel": Exporter(".xlsx", write_excel),
     "particle-trieur": Exporter(".csv", write_particle_trieur),
     "ecotaxa": Exporter(".zip", write_ecotaxa),
-    "darwin-core": Exporter(".zip", write_darwin_core),
+    "darwin-core": Exporter(".zip", write_darwin_core, only_specimens=True),
 }
 # What `identify` writes.
 IDENTIFICATIONS = [
@@ -144,10 +155,19 @@ def export(
     else:
         names, identified_by = identifications.table, identified_by or identifications.model
     table = _join(collection, names, identified_by or f"forametric {__version__}")
+    if EXPORTERS[format].only_specimens:
+        table = table[_are_specimens(table)].reset_index(drop=True)
     with atomic_path(output) as temporary:
         exported = ExportTable(table, collection, taxonomy or Taxonomy.load())
         EXPORTERS[format].write(exported, temporary)
     return ExportReport(output, format, table)
+
+
+def _are_specimens(table: pd.DataFrame) -> BoolArray:
+    """Which rows neither an expert nor a model calls something else, or a duplicate."""
+    by_expert = np.isin(verdicts_in(table), NOT_COUNTED)
+    by_model = (table["decision"] == Verdict.NOT_A_SPECIMEN).to_numpy()
+    return np.asarray(~(by_expert | by_model | name_no_specimens(table["taxon"])))
 
 
 def _join(collection: Collection, names: pd.DataFrame | None, by: str) -> pd.DataFrame:
