@@ -18,6 +18,7 @@ import pandas as pd
 from forametric._typing import BoolArray, PathLike
 from forametric.data.collection import Collection, content_hash
 from forametric.data.tables import Column, read_table
+from forametric.data.verdicts import name_no_specimens
 from forametric.errors import InputError
 from forametric.utils.files import atomic_path
 from forametric.utils.outputs import check_file
@@ -180,7 +181,8 @@ def make_split(
     Parameters
     ----------
     held_out_taxa : int
-        The number of taxa to hold out, with at least five specimens each if possible.
+        The number of taxa to hold out, with at least five specimens each if possible. Labels of
+        what is not a specimen are not among them.
     test, val : float
         Shares of each known taxon's specimens.
 
@@ -198,13 +200,14 @@ def make_split(
     table = collection.specimens
     taxa = pd.Series(collection.taxa(), index=table.index)
     counts = taxa[taxa != ""].value_counts()
-    if len(counts) - held_out_taxa < 2:
+    of_taxa = counts[~name_no_specimens(counts.index)]
+    if len(counts) - held_out_taxa < 2 or len(of_taxa) < held_out_taxa:
         raise InputError(
-            f"{len(counts)} labelled taxa with {held_out_taxa} held out leave fewer than two for "
+            f"{len(of_taxa)} labelled taxa with {held_out_taxa} held out leave fewer than two for "
             f"training."
         )
-    enough = counts >= 5
-    eligible = sorted(counts.index[enough] if enough.sum() >= held_out_taxa else counts.index)
+    enough = of_taxa >= 5
+    eligible = sorted(of_taxa.index[enough] if enough.sum() >= held_out_taxa else of_taxa.index)
     held_out = set(rng.choice(eligible, held_out_taxa, replace=False))
     groups = group_ids(table)
     subsets = pd.Series("unused", index=table.index)

@@ -73,6 +73,16 @@ def test_shares_and_taxa_that_leave_nothing_to_learn_are_refused(shells):
         make_split(shells.select(shells.taxa() == "single sphere"))
 
 
+def test_labels_that_are_no_specimens_are_learnt_and_never_held_out(tmp_path):
+    collection = _collection(60, tmp_path, ["a", "b", "c", "not a specimen, dot"])
+    for seed in range(8):
+        made = make_split(collection, held_out_taxa=2, seed=seed)
+        assert "not a specimen, dot" in made.train.taxa()
+        assert len(made.unseen) == 30
+    with pytest.raises(InputError, match="3 labelled taxa with 4 held out"):
+        make_split(collection, held_out_taxa=4)
+
+
 def test_published_splits_with_the_subset_unknown_are_read(tmp_path):
     """Images of no taxon are distractors; `unknown` is a decision of the model."""
     collection = _collection(3, tmp_path)
