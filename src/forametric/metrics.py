@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
+from scipy.stats import t
 from sklearn.metrics import (
     adjusted_mutual_info_score,
     adjusted_rand_score,
@@ -162,15 +163,70 @@ def calibration_error_by_chance(
 
 
 def bootstrap(
-    measure: Callable[..., float], *arrays: AnyArray, draws: int = 500, seed: int = 0
+    measure: Callable[..., float],
+    *arrays: AnyArray,
+    groups: AnyArray | None = None,
+    draws: int = 500,
+    seed: int = 0,
 ) -> list[float]:
-    """95 % interval of `measure(*arrays)` by resampling the specimens (percentile bootstrap)."""
+    """95 % interval of `measure(*arrays)` by resampling (percentile bootstrap).
+
+    Parameters
+    ----------
+    groups : ndarray, shape (n,), optional
+        Groups of specimens, which are resampled as wholes: those of one net or slide resemble each
+        other, so that they tell less than as many independent ones.
+    """
     rng = np.random.default_rng(seed)
-    n = len(arrays[0])
-    picks = (rng.integers(0, n, n) for _ in range(draws))
-    values = [measure(*(a[pick] for a in arrays)) for pick in picks]
+    members = _members(groups, len(arrays[0]))
+    values = []
+    for _ in range(draws):
+        pick = np.concatenate([members[i] for i in rng.integers(0, len(members), len(members))])
+        values.append(measure(*(a[pick] for a in arrays)))
     low, high = np.percentile(values, [2.5, 97.5])
     return [float(low), float(high)]
+
+
+def jackknife(
+    measure: Callable[..., float],
+    *arrays: AnyArray,
+    groups: AnyArray | None = None,
+    parts: int = 20,
+    seed: int = 0,
+) -> list[float]:
+    """95 % interval of `measure(*arrays)` by leaving out parts of the specimens in turn.
+
+    The delete-a-group jackknife with Student's t (Kott 2001). For scores of clusterings, which a
+    bootstrap makes too high: the copies of a specimen share its cluster and its species.
+
+    Parameters
+    ----------
+    groups : ndarray, shape (n,), optional
+        Groups of specimens, which are left out as wholes.
+    parts : int
+        Into how many parts the groups are divided at random.
+    """
+    members = _members(groups, len(arrays[0]))
+    order = np.random.default_rng(seed).permutation(len(members))
+    chosen = [part for part in np.array_split(order, parts) if len(part)]
+    value, count = measure(*arrays), len(chosen)
+    without = []
+    for part in chosen:
+        kept = np.ones(len(arrays[0]), bool)
+        kept[np.concatenate([members[i] for i in part])] = False
+        without.append(measure(*(a[kept] for a in arrays)))
+    variance = (count - 1) * float(np.var(without))
+    half = float(t.ppf(0.975, count - 1)) * variance**0.5
+    return [value - half, value + half]
+
+
+def _members(groups: AnyArray | None, count: int) -> list[IntArray]:
+    """The positions of the specimens of each group; of each alone where there are no two groups."""
+    of = np.zeros(count, int) if groups is None else np.unique(groups, return_inverse=True)[1]
+    if not of.any():
+        return list(np.arange(count)[:, None])
+    order = np.argsort(of, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(of[order])) + 1)
 
 
 def confusion(truth: AnyArray, predicted: AnyArray, taxa: list[str]) -> IntArray:

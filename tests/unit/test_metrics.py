@@ -2,6 +2,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import t
+from sklearn.metrics import adjusted_mutual_info_score
 
 from forametric import metrics
 from forametric.analysis.clustering import cluster, estimate_clusters
@@ -44,6 +46,46 @@ def test_the_interval_holds_the_value_and_narrows_with_number():
     assert low < 0.9 < high
     wide = metrics.bootstrap(metrics.accuracy, truth[:10], many[:10])
     assert wide[1] - wide[0] > high - low
+
+
+def test_the_interval_is_wider_where_specimens_come_in_groups():
+    groups = np.repeat(np.arange(20), 10)
+    truth, given = np.ones(200), np.repeat(np.arange(20) % 4 != 0, 10)
+    for interval in (metrics.bootstrap, metrics.jackknife):
+        low, high = interval(metrics.accuracy, truth, given)
+        group_low, group_high = interval(metrics.accuracy, truth, given, groups=groups)
+        assert (group_high - group_low) / (high - low) == pytest.approx(np.sqrt(10), rel=0.4)
+        one = interval(metrics.accuracy, truth, given, groups=np.zeros(200))
+        assert one == [low, high], "a single group tells nothing"
+
+
+def test_a_jackknife_of_a_mean_is_students_interval():
+    values = np.random.default_rng(0).normal(size=20)
+    low, high = metrics.jackknife(lambda v: float(v.mean()), values, parts=20)
+    expected = t.interval(0.95, 19, values.mean(), values.std(ddof=1) / np.sqrt(20))
+    assert (low, high) == pytest.approx(expected)
+
+
+def test_intervals_of_a_clustering_are_not_too_high():
+    """Copies of a specimen share cluster and species: a bootstrap makes AMI too high."""
+    rng = np.random.default_rng(0)
+    joint = rng.dirichlet(np.full(8 * 8, 0.15)).reshape(8, 8)
+
+    def ami(truth, clusters):
+        return float(adjusted_mutual_info_score(truth, clusters))
+
+    def drawn(count):
+        return np.unravel_index(rng.choice(64, count, p=joint.ravel()), (8, 8))
+
+    true, within, too_high = ami(*drawn(100_000)), [], []
+    for _ in range(60):
+        truth, clusters = drawn(150)
+        low, high = metrics.jackknife(ami, truth, clusters)
+        within.append(low <= true <= high)
+        of_copies = metrics.bootstrap(ami, truth, clusters, draws=40)
+        too_high.append(np.mean(of_copies) > ami(truth, clusters))
+    assert np.mean(within) >= 0.85
+    assert np.mean(too_high) == 1
 
 
 def _groups(centroids, each=12):

@@ -9,6 +9,7 @@ cover both the uncertainty of names and the sampling error of a finite count.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -20,8 +21,12 @@ import pandas as pd
 
 from forametric._typing import FloatArray, NameArray, PathLike
 from forametric._version import __version__
-from forametric.analysis.abundance import Composition, estimate_composition
-from forametric.analysis.diversity import diversity, rarefied_richness
+from forametric.analysis.abundance import (
+    EFFECTIVE_DRAWS,
+    R_HAT,
+    Composition,
+    estimate_composition,
+)
 from forametric.analysis.plots.downcore import downcore_figure
 from forametric.data.collection import Collection
 from forametric.data.embeddings import skipped_table
@@ -41,11 +46,13 @@ from forametric.utils.results import Result
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+NAMED = 5  # samples that a warning lists
 Z = 1.959964  # the normal quantile of a 95 % interval
 UNLISTED_AS_UNKNOWN = {str(Verdict.UNLISTED): UNKNOWN}
 COILING_SPELLINGS = dict.fromkeys(("sinistral", "sin", "s", "left", "l"), "sinistral") | (
     dict.fromkeys(("dextral", "dex", "d", "right", "r"), "dextral")
 )
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -61,9 +68,9 @@ class Assemblages(Result):
     samples : DataFrame
         sample, specimens; accepted, indeterminate (only a genus, or ambiguous) and unknown, which
         add up to them; not_specimens (images of debris and the like, which are not counted);
-        richness (taxa counted), rarefied (richness expected among as many specimens as the sample
-        with the fewest accepted has), `diversity` of the known taxa's abundances, and, where the
-        model can tell, unlike (what is different about its images; "" for most samples).
+        `Composition.indices` of the known taxa (rarefied_to: as many specimens as the sample with
+        the fewest accepted has); effective_draws and r_hat of the sampler; and, where the model can
+        tell, unlike (what is different about its images; "" for most samples).
     skipped : DataFrame
         The images that could not be read: image, reason.
     n_unassigned : int
@@ -74,6 +81,8 @@ class Assemblages(Result):
         The title of the model that named the specimens.
     coiling : DataFrame
         `coiling_ratios`; empty for a collection without coiling directions.
+    draws : DataFrame
+        `draws_table`, if asked for.
     """
 
     table: pd.DataFrame
@@ -84,6 +93,7 @@ class Assemblages(Result):
     depth: str = ""
     model: str = ""
     coiling: pd.DataFrame = field(default_factory=pd.DataFrame)
+    draws: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -148,13 +158,15 @@ class Assemblages(Result):
         `fractions.csv` (wide: one row for each sample, one column for each taxon; fractions are of
         known taxa and sum to 1, as transfer functions take them), `samples.csv` (specimens,
         diversity), `coiling.csv` (ratios, where the collection has a column `coiling`),
-        `assemblage.xlsx` (all of these), `downcore.png`.
+        `assemblage.xlsx` (all of these), `downcore.png`, and `draws.parquet` if asked for.
         """
         folder = Path(folder)
         with atomic_folder(folder, overwrite) as temporary:
             for name, part in self.tables().items():
                 part.to_csv(temporary / f"{name}.csv", index=False)
             self.to_excel(temporary / "assemblage.xlsx")
+            if len(self.draws):
+                self.draws.to_parquet(temporary / "draws.parquet", index=False)
             if len(self.skipped):
                 self.skipped.to_csv(temporary / "skipped.csv", index=False)
             self.plot().savefig(temporary / "downcore.png", dpi=200)
@@ -165,7 +177,7 @@ class Assemblages(Result):
 
 
 def assemblages(
-    identifications: Identifications, *, by: str = "sample", depth: str = ""
+    identifications: Identifications, *, by: str = "sample", depth: str = "", draws: bool = False
 ) -> Assemblages:
     """Estimate the abundances of taxa in each sample of an identified collection.
 
@@ -179,6 +191,9 @@ def assemblages(
         The column of the collection that names a specimen's sample.
     depth : str
         A column with each sample's depth or age, by which samples are ordered and drawn.
+    draws : bool
+        Also keep single draws of each composition (`draws_table`), to carry their uncertainty into
+        a transfer function.
 
     Raises
     ------
@@ -203,6 +218,7 @@ def assemblages(
     labels = counted["taxon"].where(verdict == Verdict.TAXON, verdict.replace(UNLISTED_AS_UNKNOWN))
     names = identifications.table.iloc[rows].reset_index(drop=True)
     expert_labels = labels.to_numpy(dtype=object)
+    compositions: dict[str, Composition] = {}
     table, samples = count_samples(
         counted,
         names,
@@ -212,6 +228,7 @@ def assemblages(
         expert_labels,
         by,
         depth,
+        compositions,
     )
     if by == "sample":
         add_unlike(samples, identifications.drift)
@@ -224,11 +241,19 @@ def assemblages(
         depth,
         identifications.model,
         coiling_ratios(counted, names, expert_labels, by, depth),
+        draws_table(compositions, _all_taxa(identifications.taxa, expert_labels))
+        if draws
+        else pd.DataFrame(),
     )
 
 
 def assemblages_of(
-    model: Model, images: Collection | PathLike, *, by: str = "sample", depth: str = ""
+    model: Model,
+    images: Collection | PathLike,
+    *,
+    by: str = "sample",
+    depth: str = "",
+    draws: bool = False,
 ) -> Assemblages:
     """Identify a collection, and estimate the abundances of taxa in each sample.
 
@@ -237,7 +262,7 @@ def assemblages_of(
     collection = open_collection(images)
     model.calibrated  # noqa: B018  refuse before the long work
     _check_columns(collection.specimens, by, depth)
-    return assemblages(model.identify(collection), by=by, depth=depth)
+    return assemblages(model.identify(collection), by=by, depth=depth, draws=draws)
 
 
 def _check_columns(specimens: pd.DataFrame, by: str, depth: str) -> None:
@@ -312,9 +337,9 @@ def abundances_of_samples(
     compositions = {} if compositions is None else compositions
     if expert_labels is None:
         expert_labels = np.full(len(names), "", dtype=object)
-    new = sorted(set(expert_labels.tolist()) - {"", UNKNOWN, *taxa})
-    taxa = [*taxa, *new]
-    probabilities = np.pad(probabilities, ((0, 0), (0, len(new))))
+    taxa = _all_taxa(taxa, expert_labels)
+    new = len(taxa) - probabilities.shape[1]
+    probabilities = np.pad(probabilities, ((0, 0), (0, new)))
     numbers = {"": -1} | {taxon: n for n, taxon in enumerate((*taxa, UNKNOWN))}
     settled = np.array([numbers[str(name)] for name in expert_labels], np.int64)
     called = names["taxon"].where(settled < 0, expert_labels)
@@ -341,7 +366,6 @@ def abundances_of_samples(
         table["abundance"] = estimate.abundance
         table["low"], table["high"] = estimate.low, estimate.high
         rows.append(table[is_taxon])
-        known = estimate.abundance[:-1]
         sums.append(
             {
                 "sample": sample,
@@ -350,15 +374,54 @@ def abundances_of_samples(
                 "indeterminate": int((~accepted & ~unknown & ~none)[of].sum()),
                 "unknown": int(unknown[of].sum()),
                 "not_specimens": int(none[of].sum()),
-                "richness": int((counts[:-1] > 0).sum()),
                 "rarefied_to": smallest,
-                "rarefied": rarefied_richness(counts[:-1], smallest),
-                **diversity(known / known.sum() if known.sum() else known),
+                **estimate.indices(smallest),
+                "effective_draws": round(estimate.effective_draws, 1),
+                "r_hat": estimate.r_hat,
             }
         )
     table = pd.concat(rows, ignore_index=True)
+    _warn_of_few_draws(pd.DataFrame(sums))
     digits = {c: 5 for c in ("raw", "abundance", "low", "high")}
-    return table.round(digits), pd.DataFrame(sums)
+    return table.round(digits), pd.DataFrame(sums).round(4)
+
+
+def _all_taxa(taxa: Sequence[str], expert_labels: NameArray) -> list[str]:
+    """A model's taxa, then those that only experts have named."""
+    return [*taxa, *sorted(set(expert_labels.tolist()) - {"", UNKNOWN, *taxa})]
+
+
+def draws_table(compositions: dict[str, Composition], taxa: Sequence[str]) -> pd.DataFrame:
+    """The number of specimens of each taxon in single draws, to carry the uncertainty further.
+
+    Returns
+    -------
+    DataFrame
+        sample, draw, one column for each taxon, unknown: one row for each of 500 draws of each
+        sample.
+    """
+    is_taxon = ~name_no_specimens([*taxa, UNKNOWN])
+    columns = np.array([*taxa, UNKNOWN], dtype=object)[is_taxon]
+    parts = []
+    for sample, composition in compositions.items():
+        counts = composition.draws_with_error[:, is_taxon]
+        part = pd.DataFrame(counts, columns=columns)
+        part.insert(0, "draw", np.arange(1, len(part) + 1))
+        part.insert(0, "sample", sample)
+        parts.append(part)
+    return pd.concat(parts, ignore_index=True)
+
+
+def _warn_of_few_draws(samples: pd.DataFrame) -> None:
+    """Name the samples whose sampler did not converge."""
+    few = (samples["effective_draws"] < EFFECTIVE_DRAWS) | (samples["r_hat"] > R_HAT)
+    if few.any():
+        named = ", ".join(samples["sample"][few].astype(str).head(NAMED))
+        more = ", …" * (few.sum() > NAMED)
+        logger.warning(
+            "the intervals of %d samples (%s%s) rest on few independent draws: see the columns "
+            "effective_draws and r_hat.", few.sum(), named, more,
+        )  # fmt: skip
 
 
 def coiling_ratios(

@@ -1,43 +1,70 @@
-"""Diversity of an assemblage: Shannon, Simpson, Pielou, rarefied richness."""
+"""Diversity of counted taxa: richness, Shannon, Simpson, Pielou."""
 
 from __future__ import annotations
 
 import numpy as np
-from scipy.special import gammaln
+from scipy.special import gammaln, xlogy
 
 from forametric._typing import Float64Array, IntArray
 
 
-def rarefied_richness(counts: IntArray, size: int) -> float:
+def rarefied_richness(counts: IntArray, size: int) -> Float64Array:
     """Expected number of taxa among `size` specimens drawn without replacement (Hurlbert 1971).
 
-    >>> round(rarefied_richness(np.array([5, 5]), 1), 6)
-    1.0
+    Where fewer than `size` were counted, the number of their taxa; NaN where none was.
+
+    Parameters
+    ----------
+    counts : ndarray of int, shape (…, taxa)
+
+    Returns
+    -------
+    ndarray of float64, shape (…)
+
+    >>> rarefied_richness(np.array([[5, 5], [1, 0]]), 1).round(6).tolist()
+    [1.0, 1.0]
     """
-    counts = counts[counts > 0]
-    total = counts.sum()
-    if not 0 < size <= total:
-        return float("nan")
+    total = counts.sum(-1, keepdims=True)
+    size_of = np.minimum(size, total)
     without = total - counts
-    possible = without >= size
-    missing = np.zeros(len(counts))
-    missing[possible] = np.exp(
-        _log_choose(without[possible], size) - _log_choose(np.array(total), size)
+    possible = without >= size_of
+    missing = np.exp(
+        _log_choose(np.where(possible, without, size_of), size_of) - _log_choose(total, size_of)
     )
-    return float((1 - missing).sum())
+    richness = (1 - np.where(possible, missing, 0)).sum(-1)
+    return np.asarray(np.where(size_of[..., 0] > 0, richness, np.nan))
 
 
-def diversity(abundance: Float64Array) -> dict[str, float]:
-    """Shannon's H′ (natural logarithm), Simpson's 1 − D and Pielou's J of values that sum to 1.
+def diversity(counts: IntArray) -> dict[str, Float64Array]:
+    """Richness, Shannon's H′ (natural logarithm), Simpson's 1 − D and Pielou's J of counts.
 
-    >>> {k: round(v, 3) for k, v in diversity(np.array([0.5, 0.5])).items()}
-    {'shannon': 0.693, 'simpson': 0.5, 'pielou': 1.0}
+    J is H′ over the logarithm of the richness: NaN for fewer than two taxa.
+
+    Parameters
+    ----------
+    counts : ndarray of int, shape (…, taxa)
+
+    Returns
+    -------
+    dict of str to ndarray of float64, shape (…)
+        NaN where nothing was counted; the richness is 0 there.
+
+    >>> {k: round(float(v), 3) for k, v in diversity(np.array([4, 4, 0])).items()}
+    {'richness': 2.0, 'shannon': 0.693, 'simpson': 0.5, 'pielou': 1.0}
     """
-    abundance = abundance[abundance > 0]
-    shannon = float(-(abundance * np.log(abundance)).sum())
-    pielou = shannon / np.log(len(abundance)) if len(abundance) > 1 else float("nan")
-    return {"shannon": shannon, "simpson": float(1 - (abundance**2).sum()), "pielou": float(pielou)}
+    total = counts.sum(-1, keepdims=True)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        shares = counts / total
+        richness = (counts > 0).sum(-1).astype(np.float64)
+        shannon = -xlogy(shares, shares).sum(-1)
+        pielou = np.where(richness > 1, shannon / np.log(richness), np.nan)
+    return {
+        "richness": richness,
+        "shannon": np.asarray(shannon),
+        "simpson": np.asarray(1 - (shares**2).sum(-1)),
+        "pielou": np.asarray(pielou),
+    }
 
 
-def _log_choose(n: IntArray, k: int) -> Float64Array:
+def _log_choose(n: IntArray, k: IntArray) -> Float64Array:
     return np.asarray(gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1))

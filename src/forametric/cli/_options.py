@@ -156,6 +156,10 @@ All = Annotated[bool, Option("--all", help="Group all specimens, not only the un
 NGroups = Annotated[int | None, _number(COUNT, "The number of groups, if known; else estimated.")]
 By = Annotated[str, Option(help="The column that names the sample.")]
 Depth = Annotated[str, Option(help="The column with each sample's depth or age.")]
+Draws = Annotated[
+    bool,
+    Option("--keep-draws", help="Also write draws.parquet: 500 single draws of each composition."),
+]
 Onto = Annotated[Path | None, Option(help="A map (.parquet) to place the specimens in.")]
 EmbeddingsFile = Annotated[
     Path | None, Option("--embeddings", help="The output of embed for these images, to save time.")

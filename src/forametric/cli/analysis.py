@@ -110,6 +110,7 @@ def assemblage(
     output: opt.Output,
     by: opt.By = "sample",
     depth: opt.Depth = "",
+    draws: opt.Draws = False,
     overwrite: opt.Overwrite = False,
     as_json: opt.Json = False,
 ) -> None:
@@ -118,7 +119,7 @@ def assemblage(
     Example: forametric assemblage models/plates collections/core --depth depth_cm -o core-counts
     """
     refuse_folder(output, overwrite, model, images)
-    found = fm.assemblages_of(fm.Model.load(model), images, by=by, depth=depth)
+    found = fm.assemblages_of(fm.Model.load(model), images, by=by, depth=depth, draws=draws)
     found.save(output, overwrite=overwrite)
     finish(found, output, as_json, listed=output / "skipped.csv")
 

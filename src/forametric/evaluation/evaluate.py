@@ -26,7 +26,7 @@ from forametric.analysis.clustering import cluster, estimate_clusters, unit_leng
 from forametric.data.collection import Collection, content_hash
 from forametric.data.embeddings import Embeddings, write_vectors
 from forametric.data.inputs import check_output_folder
-from forametric.data.splits import Split
+from forametric.data.splits import Split, group_ids
 from forametric.data.taxonomy import Taxonomy
 from forametric.embedding.recipe import Recipe
 from forametric.errors import InputError
@@ -205,11 +205,14 @@ def evaluate(model: Model, split: Split, *, corruptions: bool = False) -> Evalua
     started = time.monotonic()
     predictions = predict(model, split)
     unseen = predictions.part("unseen")
+    groups = group_ids(split.collection.specimens).to_numpy(dtype=str)[predictions.rows]
     skipped = len(predictions.embeddings.skipped)
     result: dict[str, Any] = {
-        "known": _known(model, predictions),
-        "unseen": unseen_scores(predictions.embeddings[unseen], predictions.taxa[unseen]),
-        "calibration": _calibration(model, predictions),
+        "known": _known(model, predictions, groups),
+        "unseen": unseen_scores(
+            predictions.embeddings[unseen], predictions.taxa[unseen], groups[unseen]
+        ),
+        "calibration": _calibration(model, predictions, groups),
         "open_set": _open_set(model, predictions),
         "n": {
             **{subset: len(predictions.part(subset)) for subset in EVALUATED},
@@ -244,8 +247,15 @@ def evaluate(model: Model, split: Split, *, corruptions: bool = False) -> Evalua
     return Evaluation(plain, predictions, model, split, corrupted)
 
 
-def unseen_scores(embeddings: Embeddings, taxa: NameArray) -> dict[str, Any]:
+def unseen_scores(
+    embeddings: Embeddings, taxa: NameArray, groups: AnyArray | None = None
+) -> dict[str, Any]:
     """How well embeddings of never-learnt species group by species.
+
+    Parameters
+    ----------
+    groups : ndarray of str, shape (n,), optional
+        For the intervals: specimens of one group resemble each other.
 
     Returns
     -------
@@ -267,8 +277,8 @@ def unseen_scores(embeddings: Embeddings, taxa: NameArray) -> dict[str, Any]:
     return {
         "recall_at_1": metrics.accuracy(taxa[neighbor], taxa),
         **metrics.clustering_scores(taxa, clusters),
-        "matched_accuracy_95": _clustering_interval("matched_accuracy", taxa, clusters),
-        "ami_95": _clustering_interval("ami", taxa, clusters),
+        "matched_accuracy_95": _clustering_interval("matched_accuracy", taxa, clusters, groups),
+        "ami_95": _clustering_interval("ami", taxa, clusters, groups),
         "species": len(species),
         "estimated": {
             "clusters": estimate,
@@ -277,24 +287,28 @@ def unseen_scores(embeddings: Embeddings, taxa: NameArray) -> dict[str, Any]:
     }
 
 
-def _clustering_interval(name: str, taxa: NameArray, clusters: AnyArray) -> Any:
+def _clustering_interval(
+    name: str, taxa: NameArray, clusters: AnyArray, groups: AnyArray | None
+) -> Any:
     def score(t: AnyArray, c: AnyArray) -> float:
         return metrics.clustering_scores(t, c)[name]
 
-    return metrics.bootstrap(score, taxa, clusters, draws=200)
+    low, high = metrics.jackknife(score, taxa, clusters, groups=groups)
+    return [max(low, 0.0), min(high, 1.0)]
 
 
-def _known(model: Model, predictions: Predictions) -> dict[str, Any]:
+def _known(model: Model, predictions: Predictions, groups: AnyArray) -> dict[str, Any]:
     test = predictions.part("test")
+    of = groups[test]
     truth = predictions.taxa[test].astype(str)
     classes = np.asarray(model.taxa)
     order = np.argsort(-predictions.scores[test], axis=1, kind="stable")
     named = classes[order[:, 0]]
     result: dict[str, Any] = {
         "accuracy": metrics.accuracy(truth, named),
-        "accuracy_95": metrics.bootstrap(metrics.accuracy, truth, named),
+        "accuracy_95": metrics.bootstrap(metrics.accuracy, truth, named, groups=of),
         "macro_f1": metrics.macro_f1(truth, named),
-        "macro_f1_95": metrics.bootstrap(metrics.macro_f1, truth, named),
+        "macro_f1_95": metrics.bootstrap(metrics.macro_f1, truth, named, groups=of),
         "top3": float((classes[order[:, :3]] == truth[:, None]).any(1).mean()),
         "species": len(np.unique(truth)),
         **_rare(model, truth, named),
@@ -320,7 +334,7 @@ def _rare(model: Model, truth: AnyArray, named: AnyArray) -> dict[str, Any]:
     return {"rare_macro_f1": f1, "rare_species": len(np.unique(truth[rare]))}
 
 
-def _calibration(model: Model, predictions: Predictions) -> dict[str, Any]:
+def _calibration(model: Model, predictions: Predictions, groups: AnyArray) -> dict[str, Any]:
     """Whether the probabilities of known specimens are right; empty without calibration."""
     if model.calibration is None:
         return {}
@@ -345,7 +359,9 @@ def _calibration(model: Model, predictions: Predictions) -> dict[str, Any]:
         covered = members[np.arange(len(test)), true]
         result[f"sets_{1 - alpha:.0%}"] = {
             "coverage": float(covered.mean()),
-            "coverage_95": metrics.bootstrap(lambda c: float(c.mean()), covered),
+            "coverage_95": metrics.bootstrap(
+                lambda c: float(c.mean()), covered, groups=groups[test]
+            ),
             "mean_size": float(members.sum(1).mean()),
         }
     return result

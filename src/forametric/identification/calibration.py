@@ -34,6 +34,7 @@ LOG_WEIGHTS = np.log([0.5, 8.0])
 LOG_WEIGHT_SD = 1.0
 REJECTION_RATE = 0.05  # share of known validation specimens above the novelty threshold
 FEW_SPECIMENS = 50  # below this number the novelty of references, each left out, is used too
+ROUNDING = 1e-9  # error of a product that should be whole
 MAX_QUANTILES = 1000  # values saved of each distribution over the validation specimens
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -152,9 +153,12 @@ class Calibration(BaseModel):
     def prediction_sets(self, probabilities: FloatArray, error: float) -> BoolArray:
         """The taxa in each specimen's conformal set, shape (n, taxa).
 
-        For specimens like those of validation, the share of sets without the correct taxon is at
-        most `error` (split conformal prediction, Vovk et al. 2005, with the score of Sadinle et al.
-        2019). A set always has the most probable taxon. Errors are those of `conformal_threshold`.
+        For specimens like those of validation, the share of sets without the correct taxon is about
+        `error` (split conformal prediction, Vovk et al. 2005, with the score of Sadinle et al.
+        2019). This is not a guarantee: the same specimens were used to calibrate the probabilities and
+        to select the epoch, and specimens of one group resemble each other. A set always has the
+        most probable taxon, so it may be right more frequently. Errors are those of
+        `conformal_threshold`.
         """
         members = 1 - probabilities <= self.conformal_threshold(error)
         members[np.arange(len(members)), probabilities.argmax(1)] = True
@@ -163,19 +167,22 @@ class Calibration(BaseModel):
     def conformal_threshold(self, error: float) -> float:
         """The greatest 1 − probability of a taxon in a set, for this error rate.
 
+        The ⌈(n + 1)(1 − error)⌉-th of the n nonconformity scores in ascending order.
+
         Raises
         ------
         InputError
             When `error` is not between 0 and 1, or too small for the number of specimens.
         """
         SHARE.check(error=error)
-        share = np.ceil((self.specimens + 1) * (1 - error)) / self.specimens
-        if share > 1:
+        rank = np.ceil((self.specimens + 1) * (1 - error) - ROUNDING)
+        if rank > self.specimens:
             raise InputError(
                 f"{self.specimens} validation specimens cannot guarantee an error rate of {error}; "
                 f"the least is {1 / (self.specimens + 1):.3f}."
             )
-        return float(np.quantile(self.nonconformity, share, method="higher"))
+        kept = len(self.nonconformity)  # all, or `MAX_QUANTILES` of them
+        return self.nonconformity[int(np.ceil(rank * kept / self.specimens - ROUNDING)) - 1]
 
     def save(self, path: Path) -> None:
         """Write as JSON."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import gaussian_kde, norm
 
-from forametric._typing import Float64Array, FloatArray
+from forametric._typing import Float64Array, FloatArray, IntArray
 from forametric.identification.calibration import Calibration
 
 
@@ -46,16 +46,24 @@ class NoveltyPrior:
         sd = max(1.75 * float(np.std(left_out)), 1e-3)
         return cls(known + 0.7 * difference, difference / 8, sd)
 
-    def density(self, novelty: FloatArray, mean: float | None = None) -> Float64Array:
-        """The normal density of these values, around another mean if one is given."""
+    def density(
+        self, novelty: FloatArray, mean: float | Float64Array | None = None
+    ) -> Float64Array:
+        """The normal density of these values, around other means if they are given."""
         center = self.mean if mean is None else mean
-        return np.asarray(norm.pdf(novelty.astype(np.float64), center, self.sd))
+        z = (novelty.astype(np.float64) - center) / self.sd
+        return np.asarray(np.exp(-(z**2) / 2) / (self.sd * np.sqrt(2 * np.pi)))
 
-    def sample_mean(self, novelty: FloatArray, rng: np.random.Generator) -> float:
-        """A mean novelty drawn from its posterior, given the specimens assumed to be unknown."""
-        weight, more = self.mean_sd**-2, len(novelty) * self.sd**-2
-        mean = (weight * self.mean + self.sd**-2 * float(novelty.sum())) / (weight + more)
-        return float(rng.normal(mean, (weight + more) ** -0.5))
+    def sample_means(
+        self, counts: IntArray, sums: Float64Array, rng: np.random.Generator
+    ) -> Float64Array:
+        """Mean novelties drawn from their posterior, shape (m,).
+
+        Given the numbers of specimens assumed to be unknown, and the sums of their novelty.
+        """
+        weight, more = self.mean_sd**-2, counts * self.sd**-2
+        mean = (weight * self.mean + self.sd**-2 * sums) / (weight + more)
+        return np.asarray(rng.normal(mean, (weight + more) ** -0.5))
 
 
 def probability_known(novelty: FloatArray, calibration: Calibration) -> Float64Array:

@@ -17,7 +17,7 @@ import pandas as pd
 from forametric import metrics
 from forametric._typing import BoolArray, PathLike
 from forametric.data.collection import Collection, content_hash
-from forametric.data.splits import Split, make_split
+from forametric.data.splits import Split, group_ids, make_split
 from forametric.data.verdicts import VERDICT_COLUMN
 from forametric.errors import ForametricError, InputError, MissingExtraError
 from forametric.evaluation.evaluate import evaluate
@@ -263,10 +263,11 @@ def compare_models(
         truth = embeddings.taxa().astype(str)
         probabilities = model.identifier.probabilities_or_scores(embeddings)
         given = np.asarray(model.taxa)[probabilities.argmax(1)]
+        groups = group_ids(chosen.specimens).to_numpy(dtype=str)[embeddings.rows]
         measures[name] = ModelMeasures(
             tested=len(truth),
             accuracy=metrics.accuracy(truth, given),
-            accuracy_95=metrics.bootstrap(metrics.accuracy, truth, given),
+            accuracy_95=metrics.bootstrap(metrics.accuracy, truth, given, groups=groups),
             macro_f1=metrics.macro_f1(truth, given),
             ece=metrics.calibration_error(probabilities.max(1), truth == given),
         )

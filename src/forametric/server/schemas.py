@@ -469,12 +469,26 @@ class Sample(Answer):
     not_specimens: Annotated[
         Count, Field(description="Images of debris and the like, which are not counted.")
     ]
-    richness: Count
     rarefied_to: Count
+    richness: Number
+    richness_low: Number
+    richness_high: Number
     rarefied: Number
+    rarefied_low: Number
+    rarefied_high: Number
     shannon: Number
+    shannon_low: Number
+    shannon_high: Number
     simpson: Number
+    simpson_low: Number
+    simpson_high: Number
     pielou: Number
+    pielou_low: Number
+    pielou_high: Number
+    effective_draws: Annotated[
+        float, Field(description="The least number of independent draws behind an abundance.")
+    ]
+    r_hat: Annotated[float, Field(description="Close to 1 where the sampler has converged.")]
     unlike: Annotated[
         str, Field(description="How its images differ from those of validation; mostly empty.")
     ] = ""

@@ -157,6 +157,26 @@ def test_prediction_sets_by_hand():
         calibration.prediction_sets(p, 0)
 
 
+@pytest.mark.parametrize(
+    ("specimens", "error", "rank"), [(100, 0.05, 96), (19, 0.05, 19), (99, 0.1, 90)]
+)
+def test_the_conformal_threshold_is_the_right_order_statistic(specimens, error, rank):
+    scores = [round(n / 200, 6) for n in range(1, specimens + 1)]
+    calibration = calibration_of(nonconformity=scores, specimens=specimens)
+    assert calibration.conformal_threshold(error) == scores[rank - 1]
+
+
+def test_conformal_sets_cover_as_many_as_they_say():
+    """Of n + 1 exchangeable scores the last is within with a chance of rank / (n + 1)."""
+    rng = np.random.default_rng(0)
+    within = []
+    for _ in range(4000):
+        scores = rng.uniform(0, 1, 40)
+        calibration = calibration_of(nonconformity=sorted(scores[:39].tolist()), specimens=39)
+        within.append(scores[39] <= calibration.conformal_threshold(0.1))
+    assert np.mean(within) == pytest.approx(36 / 40, abs=0.015)
+
+
 def test_calibration_files_are_checked(tmp_path):
     path = tmp_path / "calibration.json"
     calibration = calibration_of()
