@@ -50,6 +50,7 @@ KINDS = {
     "duplicate": "the same file again",
     "near copy": "nearly the same image",
     "leak": "a copy or a specimen of the same group is on another side of a split",
+    "shared group": "of a held-out taxon, but of the same group as learnt specimens",
     "off scale": "far larger or smaller than others of its taxon",
     "label": "its neighbors have another name",
 }
@@ -217,8 +218,8 @@ def check_embedded(collection: Collection, embeddings: Embeddings | None = None)
         many = f", one of {number} near copies" if number > 2 else ""
         add("near copy", later, earlier, correlation, f"correlation {correlation:.3f}{many}")
     copies = [(row, other) for row, other, _ in [*pairs, *near]]
-    for row, other, message in _leaks(table, copies):
-        add("leak", row, other, 1.0, message)
+    for kind, row, other, message in _leaks(table, copies):
+        add(kind, row, other, 1.0, message)
     for row, ratio in _off_scale(table, sides, readable):
         message = f"{ratio:.2g} times the median size of its taxon"
         add("off scale", row, None, max(ratio, 1 / ratio), message)
@@ -400,11 +401,12 @@ def _exact(table: pd.DataFrame) -> list[tuple[int, int, bool]]:
     return [(row, other, labels[row] != labels[other]) for row, other in again]
 
 
-def _leaks(table: pd.DataFrame, copies: list[tuple[int, int]]) -> list[tuple[int, int, str]]:
+def _leaks(table: pd.DataFrame, copies: list[tuple[int, int]]) -> list[tuple[str, int, int, str]]:
     """Copies and specimens of one group that a split puts on different sides.
 
     The sides are learnt (train, val) and held out (test, unseen, distractor). Each specimen that is
-    held out is named once, with the first that is learnt of its group.
+    held out is named once, with the first that is learnt of its group. It is a "shared group", not
+    a "leak", where the one is of a known taxon and the other is not: their names do not leak.
     """
     side = {"train": "learnt", "val": "learnt"} | dict.fromkeys(
         ("test", "unseen", "distractor", "unknown"), "held"
@@ -430,6 +432,7 @@ def _leaks(table: pd.DataFrame, copies: list[tuple[int, int]]) -> list[tuple[int
             held = groups[sides == "held"].dropna()
             found += [
                 (
+                    _kind_of_leak(why, subsets[row]),
                     row,
                     first[group],
                     f"{why} in {column}: {subsets[row]} and {subsets[first[group]]}",
@@ -438,6 +441,10 @@ def _leaks(table: pd.DataFrame, copies: list[tuple[int, int]]) -> list[tuple[int
                 if group in first
             ]
     return found
+
+
+def _kind_of_leak(why: str, subset: str) -> str:
+    return "leak" if why == "a copy" or subset == "test" else "shared group"
 
 
 def _connected(count: int, pairs: list[tuple[int, int]]) -> IntArray:

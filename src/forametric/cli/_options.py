@@ -95,6 +95,9 @@ CheckOutput = Annotated[
 Fix = Annotated[Path | None, Option(help="Write a new collection without what is certainly wrong.")]
 HeldOutTaxa = Annotated[int, _number(NUMBER, "Number of taxa to hold out whole.")]
 TestShare = Annotated[float, _number(SHARE, "Share of each known taxon for the test.", "--test")]
+SeparateGroups = Annotated[
+    bool, Option("--separate-groups", help="Do not learn from groups that have held-out taxa.")
+]
 ValShare = Annotated[float, _number(SHARE, "Share for selection and calibration.", "--val")]
 ToFormat = Annotated[ExportFormat, Option("--format", help="The format to write.")]
 NamesFile = Annotated[

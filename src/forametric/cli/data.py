@@ -129,17 +129,27 @@ def split(
     held_out_taxa: opt.HeldOutTaxa = 0,
     test: opt.TestShare = 0.2,
     val: opt.ValShare = 0.15,
+    separate_groups: opt.SeparateGroups = False,
     seed: opt.Seed = 0,
     overwrite: opt.Overwrite = False,
     as_json: opt.Json = False,
 ) -> None:
     """Create a stratified split that keeps groups together and can hold out entire taxa.
 
+    Held-out taxa come from the same groups as others, unless --separate-groups is given.
+
     Example: forametric split collections/plates --held-out-taxa 5 --seed 1 -o splits/open.csv
     """
     refuse_file(output, overwrite, collection)
     specimens = fm.Collection.open(collection)
-    made = fm.make_split(specimens, held_out_taxa=held_out_taxa, test=test, val=val, seed=seed)
+    made = fm.make_split(
+        specimens,
+        held_out_taxa=held_out_taxa,
+        test=test,
+        val=val,
+        separate_groups=separate_groups,
+        seed=seed,
+    )
     made.to_csv(output, overwrite=overwrite)
     for taxon, number in made.small_taxa.items():
         warn(f"few specimens: {taxon} has {number}; train comes first, then test, then val")

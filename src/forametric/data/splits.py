@@ -170,13 +170,15 @@ def make_split(
     held_out_taxa: int = 0,
     test: float = 0.2,
     val: float = 0.15,
+    separate_groups: bool = False,
     seed: int = 0,
 ) -> Split:
     """Create a stratified split that keeps groups together and can hold out entire taxa.
 
-    Specimens that share a `group`, or whose files are identical, are in the same subset. The groups
-    of each taxon are assigned to test, then to val, until each has its share. A taxon with one
-    group is in train only, a taxon with two in train and test. Unlabelled specimens are `unused`.
+    Known specimens that share a `group`, or whose files are identical, are in the same subset. The
+    groups of each taxon are assigned to test, then to val, until each has its share. A taxon with
+    one group is in train only, a taxon with two in train and test. Unlabelled specimens are
+    `unused`.
 
     Parameters
     ----------
@@ -185,6 +187,9 @@ def make_split(
         what is not a specimen are not among them.
     test, val : float
         Shares of each known taxon's specimens.
+    separate_groups : bool
+        Do not learn from a group that has specimens of held-out taxa, either: its known specimens
+        in train and val become `unused`. Without it, most groups of held-out taxa are learnt from.
 
     Raises
     ------
@@ -230,6 +235,15 @@ def make_split(
     known = subsets.isin(("train", "val", "test"))
     first = subsets[known].groupby(groups[known]).first()
     subsets[known] = groups[known].map(first)
+    if separate_groups:
+        shared = groups.isin(set(groups[subsets == "unseen"]))
+        subsets[shared & subsets.isin(("train", "val"))] = "unused"
+        left = set(taxa[subsets == "train"])
+        if len(left) < 2:
+            raise InputError(
+                f"of {len(left)} taxa there are specimens in groups without held-out taxa; two are "
+                f"needed."
+            )
     named = pd.Series(subsets.to_numpy(), index=table["id"].to_numpy(), name="subset")
     return Split(collection, named, f"seed {seed}")
 

@@ -155,7 +155,7 @@ class Calibration(BaseModel):
 
         For specimens like those of validation, the share of sets without the correct taxon is about
         `error` (split conformal prediction, Vovk et al. 2005, with the score of Sadinle et al.
-        2019). This is not a guarantee: the same specimens were used to calibrate the probabilities and
+        2019). This is not a guarantee: the same specimens served to calibrate the probabilities and
         to select the epoch, and specimens of one group resemble each other. A set always has the
         most probable taxon, so it may be right more frequently. Errors are those of
         `conformal_threshold`.

@@ -135,6 +135,19 @@ def test_a_leak_is_found_through_a_copy_that_is_in_no_subset(tmp_path):
     assert set(report.of("leak")["other_image"]) == {"1.png"}
 
 
+def test_held_out_taxa_share_groups_and_do_not_leak(tmp_path):
+    rows = []
+    for number, subset in enumerate(["train", "test", "unseen", "distractor", "unused"]):
+        name = f"{number}.png"
+        Image.fromarray(render_shell("clavate radial", number, 64)).save(tmp_path / name)
+        rows.append((name, f"taxon {number}", subset, "slide 1"))
+    table = pd.DataFrame(rows, columns=["image", "label", "split_1", "group"])
+    table.to_csv(tmp_path / "t.csv", index=False)
+    report = check(import_collection(tmp_path / "t.csv", tmp_path / "c").collection)
+    assert found(report, "leak") == ["1.png"]
+    assert found(report, "shared group") == ["2.png", "3.png"]
+
+
 def test_findings_are_listed_as_skipped_and_in_the_summary(flawed):
     (flawed.images / "5.png").write_bytes(b"broken since")
     report = check(flawed)

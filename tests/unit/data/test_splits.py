@@ -73,6 +73,22 @@ def test_shares_and_taxa_that_leave_nothing_to_learn_are_refused(shells):
         make_split(shells.select(shells.taxa() == "single sphere"))
 
 
+def test_groups_of_held_out_taxa_are_not_learnt_on_request(tmp_path):
+    collection = _collection(120, tmp_path, "abcdef")
+    groups = [f"g{n // 12}" if n < 60 else None for n in range(120)]  # groups of all taxa
+    mixed = Collection(collection.specimens.assign(group=groups), tmp_path)
+    plain = make_split(mixed, held_out_taxa=2, seed=3)
+    assert set(plain.train.specimens["group"].dropna()) & set(plain.unseen.specimens["group"])
+    apart = make_split(mixed, held_out_taxa=2, separate_groups=True, seed=3)
+    learnt = pd.concat([apart.train.specimens, apart.val.specimens])["group"].dropna()
+    assert not set(learnt) & set(apart.unseen.specimens["group"].dropna())
+    for subset in ("unseen", "test"):
+        assert (apart.of(subset) == plain.of(subset)).all(), "only what is learnt changes"
+    whole = Collection(collection.specimens.assign(group="one"), tmp_path)
+    with pytest.raises(InputError, match="of 0 taxa"):
+        make_split(whole, held_out_taxa=2, separate_groups=True)
+
+
 def test_labels_that_are_no_specimens_are_learnt_and_never_held_out(tmp_path):
     collection = _collection(60, tmp_path, ["a", "b", "c", "not a specimen, dot"])
     for seed in range(8):

@@ -19,7 +19,7 @@ export function titleOf(finding: Finding): string {
 }
 
 export function isCopy(finding: Finding): boolean {
-  return ["duplicate", "near copy", "leak"].includes(finding.kind);
+  return ["duplicate", "near copy", "leak", "shared group"].includes(finding.kind);
 }
 
 /** By kind; within a kind the highest score first. */
