@@ -58,7 +58,9 @@ class SpecimenNetwork(nn.Module):
         if settings.neck == "batchnorm":
             self.neck = nn.Sequential(nn.BatchNorm1d(width), nn.Dropout(settings.dropout))
         elif settings.neck == "hidden":
-            self.neck = nn.Sequential(nn.Linear(width, settings.hidden_units), nn.ReLU())
+            self.neck = nn.Sequential(
+                nn.Linear(width, settings.hidden_units), nn.ReLU(), nn.Dropout(settings.dropout)
+            )
             width = settings.hidden_units
         projected = settings.projection_dim > 0
         self.normalize = settings.normalize

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from forametric.errors import RecipeError
 
 Positive = Annotated[float, Field(gt=0)]
+Area = Annotated[float, Field(gt=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 
 
@@ -50,7 +51,7 @@ class Network(_Part):
     normalize : bool
         L2-normalize the vectors.
     dropout : float
-        Dropout rate of the neck `batchnorm`.
+        Dropout rate of the neck `batchnorm` or `hidden`.
     """
 
     backbone: str
@@ -101,7 +102,8 @@ class Sampler(_Part):
     kind : str
         `balanced`: `specimens` specimens of each of `species` species, which are drawn with a
         probability proportional to (number of specimens) ** `power`. `triplets`: every specimen
-        once as an anchor with a positive and a negative, `species` anchors in each batch.
+        once as an anchor with a positive and a negative (of a species drawn uniformly), `species`
+        anchors in each batch.
         `shuffle`: every specimen once, `species` × `specimens` in each batch.
     species, specimens : int
     power : float
@@ -165,6 +167,9 @@ class Augment(_Part):
     mirror : bool or "auto"
         Reflect half of the images; "auto" for all but those of taxa that differ from others by the
         direction of coiling (`Taxonomy.coiling`).
+    crop : tuple of float
+        Range of the area of a window at a random place, as a share of the image, that is enlarged
+        to the whole (random resized crop).
     scale, contrast : tuple of float
         Ranges of factors; 1 leaves the image unchanged.
     brightness : float
@@ -177,6 +182,7 @@ class Augment(_Part):
 
     rotation: Annotated[float, Field(ge=0, le=180)] = 180.0
     mirror: bool | Literal["auto"] = "auto"
+    crop: tuple[Area, Area] = (1.0, 1.0)
     scale: tuple[Positive, Positive] = (1.0, 1.0)
     contrast: tuple[Positive, Positive] = (1.0, 1.0)
     brightness: Annotated[float, Field(ge=0, le=1)] = 0.0

@@ -21,7 +21,7 @@ BLUR_RADIUS = 1  # pixels: the kernel of 3 × 3 of the published procedure
 def augment(
     images: Tensor, settings: Augment, generator: torch.Generator, handed: Tensor | None = None
 ) -> Tensor:
-    """Rotate, mirror, scale, blur and change the contrast and brightness of each image at random.
+    """Rotate, mirror, crop, scale, blur, and change contrast and brightness, at random.
 
     Then change it as another microscope would, where the settings say so.
 
@@ -51,9 +51,14 @@ def augment(
         mirror = torch.where(uniform(0, 1) < 0.5, -1.0, 1.0)
         if settings.mirror == "auto" and handed is not None:
             mirror = torch.where(handed.to(images.device), 1.0, mirror)
-    zero = torch.zeros_like(angle)
+    x = y = torch.zeros_like(angle)
     cos, sin = angle.cos() * zoom, angle.sin() * zoom
-    transform = torch.stack([cos * mirror, -sin, zero, sin * mirror, cos, zero], 1).view(n, 2, 3)
+    if settings.crop[0] < 1:
+        side = uniform(*settings.crop).sqrt()
+        x, y = uniform(-1, 1) * (1 - side), uniform(-1, 1) * (1 - side)
+        x, y = cos * mirror * x - sin * y, sin * mirror * x + cos * y
+        cos, sin = cos * side, sin * side
+    transform = torch.stack([cos * mirror, -sin, x, sin * mirror, cos, y], 1).view(n, 2, 3)
 
     pixels = images.float()
     color = edge_median(pixels)

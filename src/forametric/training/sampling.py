@@ -53,17 +53,22 @@ def _draw(members: IntArray, count: int, rng: np.random.Generator) -> IntArray:
 def _triplets(labels: IntArray, anchors: int, rng: np.random.Generator) -> list[IntArray]:
     order = rng.permutation(len(labels))
     members = {k: np.flatnonzero(labels == k) for k in np.unique(labels)}
-    others = {k: np.flatnonzero(labels != k) for k in members}
+    classes = np.array(list(members))
 
     def positive(anchor: np.int64) -> np.int64:
         same = members[labels[anchor]]
         rest = same[same != anchor]
         return rng.choice(rest) if len(rest) else anchor
 
+    def negative(anchor: np.int64) -> np.int64:
+        others = classes[classes != labels[anchor]]
+        # A species, then one of its specimens, as in the published code: rare ones are not rarer.
+        return rng.choice(members[rng.choice(others)]) if len(others) else anchor
+
     batches = []
     for start in range(0, len(order), anchors):
         a = order[start : start + anchors]
         p = np.array([positive(i) for i in a])
-        n = np.array([rng.choice(others[labels[i]]) for i in a])
+        n = np.array([negative(i) for i in a])
         batches.append(np.concatenate([a, p, n]))
     return batches

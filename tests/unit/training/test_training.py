@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forametric.embedding.network import Deployed, build, symmetries, whiten
+from forametric.embedding.network import Deployed, SpecimenNetwork, build, symmetries, whiten
 from forametric.embedding.recipe import Augment, Loss, Recipe, Sampler, recipe_names
 from forametric.errors import RecipeError
 from forametric.training.augment import augment
@@ -147,6 +147,39 @@ def test_triplets_are_anchor_positive_negative():
         anchors, positives, negatives = labels[batch].reshape(3, -1)
         assert (anchors == positives).all()
         assert (anchors != negatives).all()
+
+
+def test_negatives_are_of_a_species_drawn_uniformly():
+    """As in the published code; drawn by specimen, the rare species would be 2 % of them."""
+    labels = np.repeat(np.arange(3), [400, 4, 196])
+    batches = epoch_batches(labels, Sampler(kind="triplets", species=16), 0, 0)
+    negatives = np.concatenate([labels[b].reshape(3, -1)[2][labels[b].reshape(3, -1)[0] == 0]
+                                for b in batches])  # fmt: skip
+    assert (negatives == 1).mean() == pytest.approx(0.5, abs=0.1)
+
+
+def test_a_crop_is_a_window_of_the_stated_area_at_a_random_place():
+    side = 64
+    ramp = (torch.arange(side) + 0.5).expand(3, side, side).round().to(torch.uint8)
+    images = torch.stack([ramp, ramp.transpose(1, 2)]).repeat(50, 1, 1, 1)
+    settings = Augment(rotation=0, mirror=False, crop=(0.25, 0.25))
+    found = augment(images, settings, torch.Generator().manual_seed(0))
+    across, down = found[0::2, 0], found[1::2, 0].transpose(1, 2)
+    for part in (across, down):
+        width = part[:, 32, -8] - part[:, 32, 8]
+        assert width.mean().item() == pytest.approx((side - 16) / 2, abs=1)  # a half of the side
+        left = part[:, 32, 0]
+        assert left.min() < 5
+        assert left.max() > side / 2 - 6
+    whole = augment(images, Augment(rotation=0, mirror=False), torch.Generator())
+    assert torch.allclose(whole, images.float(), atol=1e-3)
+
+
+def test_the_hidden_neck_has_the_dropout_of_its_recipe():
+    """It was ignored: hsiang2019 trained without its dropout of 0.5."""
+    settings = Recipe.load("hsiang2019", ["network.backbone=tf_efficientnet_lite0"]).network
+    network = SpecimenNetwork(settings, "tf_efficientnet_lite0", 3)
+    assert [m.p for m in network.neck.modules() if isinstance(m, torch.nn.Dropout)] == [0.5]
 
 
 def test_augmentation_repeats_by_its_seed_and_fills_with_the_plate():
