@@ -16,7 +16,7 @@ import numpy as np
 from forametric.data.collection import Collection
 from forametric.data.splits import Split
 from forametric.model.model import Model
-from forametric.review.priority import diversify, priorities, similar_clusters
+from forametric.review.priority import priorities, review_order
 
 
 def main() -> None:
@@ -35,10 +35,8 @@ def main() -> None:
     wrong = (names["taxon"].to_numpy() != truth).astype(bool)
     probability = names["best_probability"].to_numpy(np.float32)
     samples = np.full(len(names), "", dtype=object)
-    priority = priorities(names, samples, model.calibrated)["priority"].to_numpy()
     orders = {
-        "queue": diversify(priority, similar_clusters(embeddings.vectors)),
-        "priority without diversification": np.argsort(-priority, kind="stable"),
+        "queue": review_order(priorities(names, samples, model.calibrated)),
         "lowest probability first": np.argsort(probability, kind="stable"),
     }
     print(f"{len(names)} specimens, {wrong.mean():.1%} with a wrong name")

@@ -11,7 +11,7 @@ from forametric._typing import BoolArray, Float64Array, FloatArray, IntArray, Na
 from forametric.data.verdicts import Verdict
 from forametric.identification.drift import Drift
 from forametric.model.model import Model
-from forametric.review.priority import diversify, priorities
+from forametric.review.priority import priorities, review_order
 from forametric.review.project import EmbeddedCollection
 
 UPDATE_AFTER = 25  # changed decisions after which the collection is identified again
@@ -175,7 +175,7 @@ def identify_collection(
         probabilities[rows] = 0
         probabilities[np.ix_(rows, columns)] = own
     table = priorities(table, samples, model.calibrated)
-    order = diversify(table["priority"].to_numpy(), embedded.clusters)
+    order = review_order(table)
     return IdentificationRun(
         number=1,
         embedded=embedded,

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from sklearn.cluster import MiniBatchKMeans
 
-from forametric._typing import Float64Array, FloatArray, IntArray, NameArray
+from forametric._typing import IntArray, NameArray
 from forametric.data.verdicts import Verdict
 from forametric.identification.calibration import Calibration
 from forametric.identification.identifier import AMBIGUOUS, UNKNOWN
@@ -68,21 +67,11 @@ def priorities(names: pd.DataFrame, samples: NameArray, calibration: Calibration
     )
 
 
-def similar_clusters(vectors: FloatArray) -> IntArray:
-    """The number of each specimen's cluster, of √n clusters of similar ones, shape (n,).
+def review_order(names: pd.DataFrame) -> IntArray:
+    """The positions of specimens in the order in which to review them: highest priority first.
 
-    The same vectors always give the same clusters.
+    To let similar specimens alternate with others showed more taxa early, but found fewer of the
+    wrong names: 31 in place of 37 %, and 39 in place of 51 %, of those of two draws of pollen in
+    the first tenth.
     """
-    clusters = MiniBatchKMeans(max(1, round(len(vectors) ** 0.5)), random_state=0, n_init=1)
-    return np.asarray(clusters.fit_predict(vectors), dtype=np.int64)
-
-
-def diversify(priority: Float64Array, clusters: IntArray) -> IntArray:
-    """The order in which to review: by priority, but similar specimens alternate with others.
-
-    The n-th specimen of each cluster (`similar_clusters`) has its priority divided by √√n. Among
-    the first fifty this shows half as many taxa again, at the cost of a few of the likeliest
-    errors.
-    """
-    nth = pd.Series(-priority).groupby(clusters).rank(method="first").to_numpy()
-    return np.asarray(np.argsort(-priority / nth**0.25, kind="stable"), dtype=np.int64)
+    return np.argsort(-names["priority"].to_numpy(float), kind="stable")

@@ -27,7 +27,6 @@ from forametric.data.inputs import check_output_folder
 from forametric.errors import InputError, NotFoundError
 from forametric.model.embed_collection import embed_to_file, embeddings_of
 from forametric.model.model import Model
-from forametric.review.priority import similar_clusters
 from forametric.review.store import DecisionStore
 from forametric.utils.files import read_json, write_json
 
@@ -297,11 +296,6 @@ class EmbeddedCollection:
             key |= ((cells[:, 0] >> bit) & 1) << (2 * bit)
             key |= ((cells[:, 1] >> bit) & 1) << (2 * bit + 1)
         return np.argsort(key, kind="stable")
-
-    @cached_property
-    def clusters(self) -> IntArray:
-        """Which specimens are similar: `priority.similar_clusters`, shape (n,)."""
-        return similar_clusters(self.embeddings.vectors)
 
     @cached_property
     def statistic_differences(self) -> FloatArray:

@@ -1,8 +1,7 @@
 """Rank specimens for expert review, with the evidence for each.
 
 First come the specimens on which a decision improves the result most: where the model is likely to
-be wrong, and in small samples, where one name changes the abundances most. Similar specimens
-alternate with others, so that the first fifty are not fifty of the same kind.
+be wrong, and in small samples, where one name changes the abundances most.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from forametric.identification.references import ReferenceSet
 from forametric.model.model import Model
 from forametric.review.candidates import candidates
 from forametric.review.decisions import consensus
-from forametric.review.priority import diversify, priorities, similar_clusters
+from forametric.review.priority import priorities, review_order
 from forametric.review.store import DecisionStore
 from forametric.review.views import Candidate
 from forametric.utils.files import write_json
@@ -174,7 +173,7 @@ def rank_for_review(
     names = model.identifier.identify(embeddings, scores=probabilities)
     samples = readable.specimens["sample"].fillna("").astype(str).to_numpy(dtype=object)
     names = priorities(names, samples, calibration)
-    order = diversify(names["priority"].to_numpy(), similar_clusters(embeddings.vectors))
+    order = review_order(names)
     return queue_in_order(
         order,
         readable,

@@ -12,7 +12,7 @@ from forametric.errors import InputError, ModelError
 from forametric.identification.open_set import probability_known
 from forametric.model.model import Model
 from forametric.review import DecisionStore, apply_decisions, rank_for_review, read_decisions
-from forametric.review.priority import diversify, priorities, similar_clusters
+from forametric.review.priority import priorities, review_order
 from tests.support.samples import A, calibration_of
 
 
@@ -94,15 +94,9 @@ def test_no_decision_contradicts_its_own_probability(rows):
     assert names["suggestion_probability"].between(0, 1).all()
 
 
-def test_similar_specimens_alternate_with_others():
-    rng = np.random.default_rng(0)
-    centroids = np.eye(4, 8, dtype=np.float32) * 9
-    vectors = centroids[np.arange(16) % 4] + rng.normal(0, 0.1, (16, 8)).astype(np.float32)
-    priority = np.where(np.arange(16) % 4 == 0, 0.60, 0.55)
-    order = diversify(priority, similar_clusters(vectors))
-    assert sorted(order) == list(range(16))
-    assert {int(i) % 4 for i in order[:4]} == {0, 1, 2, 3}, "one of each before a second"
-    assert (order == diversify(priority, similar_clusters(vectors))).all()
+def test_the_highest_priority_comes_first_and_ties_keep_their_order():
+    names = pd.DataFrame({"priority": [0.2, 0.9, 0.2, 0.5]})
+    assert review_order(names).tolist() == [1, 3, 0, 2]
 
 
 def test_from_the_queue_to_decisions_to_counts_and_to_a_shorter_queue(
