@@ -83,7 +83,8 @@ def test_images_of_another_microscope_are_told_from_those_of_validation(
     assert said["same"][1] == {}
     assert (said["same"][2] != "").mean() < 0.1
     assert "noisier" in said["noisy"][1][""]
-    assert "than those that the model was validated on: more of their names" in said["noisy"][0]
+    assert "than those that the model was validated on" in said["noisy"][0]
+    assert "more of their names may be wrong" in said["noisy"][0]
 
 
 def test_conformal_sets_need_a_calibration(model_folder, more_shells, tmp_path):

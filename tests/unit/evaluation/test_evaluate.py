@@ -65,7 +65,7 @@ def test_a_calibrated_model_is_measured_by_its_probabilities_too(
     assert 0 <= found["calibration"]["ece"] <= 1
     assert set(found["calibration"]["accuracy_at_coverage"]) == {"0.5", "0.8", "0.9", "1.0"}
     shares = found["open_set"]["test_decisions"]
-    assert set(shares) == {"accepted", "genus", "ambiguous", "unknown"}
+    assert set(shares) == {"accepted", "genus", "ambiguous", "unknown", "not_a_specimen"}
     assert sum(shares.values()) == pytest.approx(1)
 
 
