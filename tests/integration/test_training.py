@@ -88,8 +88,8 @@ def test_a_results_folder_says_how_to_reproduce_it(
 
 
 def test_two_processes_take_the_steps_of_one(shells_folder, split_file, tmp_path, without_onnx):
-    # Without batch normalisation, whose statistics two processors do not share, and without dropout,
-    # which each draws for its part of the batch.
+    # Without batch normalisation, whose statistics two processors do not share, and dropout,
+    # which each draws for its own part of the batch.
     recipe = ["freeze=1.0", "neck=hidden", "dropout=0", "image_size=32", "whitened_dim=0"]
     recipe += ["projection_dim=16"]
     settings = [f"network.{setting}" for setting in recipe]
