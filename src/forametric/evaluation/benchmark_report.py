@@ -196,7 +196,7 @@ def _clusters(found: pd.DataFrame) -> Figure:
     axis.set_xticks(range(len(recipes)), [literal(r) for r in recipes], rotation=20, ha="right")
     axis.set_ylim(0, 1)
     if axis.containers:
-        axis.legend(fontsize=9)
+        axis.legend(fontsize=9, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3)
     return figure
 
 
