@@ -120,7 +120,7 @@ def check_table(rows: pd.DataFrame, columns: Sequence[Column], name: object) -> 
     missing = [c.name for c in columns if c.required and c.name not in rows]
     if missing:
         raise InputError(
-            f"{name} lacks the column {' and '.join(missing)}. It has: "
+            f"{name} lacks the column{'s' * (len(missing) > 1)} {', '.join(missing)}. It has: "
             f"{', '.join(map(str, rows.columns[:12])) or 'none'}."
         )
     checked = rows.copy()

@@ -50,7 +50,7 @@ class Taxonomy(Result):
 
     @classmethod
     def load(cls, path: PathLike | None = None) -> Taxonomy:
-        """Read a table, by default the one in the package.
+        """Read a table, by default the one in the package. Only the column `name` is required.
 
         Raises
         ------
@@ -59,12 +59,13 @@ class Taxonomy(Result):
         """
         packaged = files("forametric.data") / "facts" / "planktic_foraminifera.csv"
         with nullcontext(Path(path)) if path else as_file(packaged) as source:
-            columns = [Column(c, required=True) for c in COLUMNS]
+            columns = [Column(c, required=c == "name") for c in COLUMNS]
             table = read_table(source, [*columns, Column("coiling", values=("", *COILING))]).rows
         if not (table["name"].str.strip() != "").all() or table.empty:
             raise InputError(f"the taxonomy {path} has no names, or a row without a name.")
-        table = table.reset_index(drop=True)
-        taxonomy = cls(table if "coiling" in table else table.assign(coiling=""))
+        left_out = [c for c in (*COLUMNS, "coiling") if c not in table]
+        table = table.reset_index(drop=True).assign(**dict.fromkeys(left_out, ""))
+        taxonomy = cls(table)
         taxonomy._names  # noqa: B018  raises for an ambiguous spelling
         return taxonomy
 
@@ -107,13 +108,12 @@ class Taxonomy(Result):
         return self._names.get(fold(name), name)
 
     def above(self, name: str) -> dict[str, str]:
-        """Genus, family and order of a name; only the genus of an unknown binomen."""
-        row = self._rows.get(self.accepted(name))
-        if row:
-            return {rank: row[rank] for rank in RANKS}
+        """Genus, family and order of a name; for an unknown binomen the genus alone."""
+        row = self._rows.get(self.accepted(name), dict.fromkeys(RANKS, ""))
         words = name.split()
-        binomen = len(words) > 1 and words[0][0].isupper()
-        return {"genus": words[0] if binomen else "", "family": "", "order": ""}
+        is_binomen = len(words) > 1 and words[0][0].isupper()
+        ranks = {rank: row[rank] for rank in RANKS}
+        return ranks if ranks["genus"] or not is_binomen else ranks | {"genus": words[0]}
 
     def aphia_id(self, name: str) -> str:
         """The AphiaID of WoRMS, as text; empty if it was not fetched."""

@@ -299,6 +299,18 @@ def test_a_split_in_any_encoding_is_read(shells, tmp_path):
         assert Split.load(shells, path).counts == {"train": 48}
 
 
+def test_a_taxonomy_needs_only_names(tmp_path):
+    coils = "name,coiling\nGloborotalia menardii,dextral\nsingle sphere,\n"
+    taxonomy = Taxonomy.load(written(tmp_path, coils))
+    assert taxonomy.coiling("globorotalia_menardii") == "dextral"
+    assert taxonomy.above("Globorotalia menardii") == {
+        "genus": "Globorotalia", "family": "", "order": "",
+    }  # fmt: skip
+    assert taxonomy.above("single sphere")["genus"] == ""
+    with pytest.raises(InputError, match="lacks the column name"):
+        Taxonomy.load(written(tmp_path, "genus,coiling\na,dextral\n"))
+
+
 def test_an_empty_taxonomy_and_a_recipe_of_another_encoding_are_refused(tmp_path):
     head = "name,genus,family,order,synonyms,aphia_id\n"
     for data, message in (("", "is empty"), (head, "no names"), (f"{head} ,A,,,,\n", "no names")):
