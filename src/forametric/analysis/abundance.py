@@ -160,7 +160,7 @@ def _convergence(drawn: IntArray) -> tuple[float, float]:
     shares = drawn / np.maximum(drawn.sum(-1, keepdims=True), 1)
     told = np.flatnonzero(shares[:CHAINS].mean((0, 1)) >= LEAST_ABUNDANCE)
     parts = [shares[c][..., t] for t in told for c in (slice(CHAINS), slice(CHAINS, None))]
-    least = min((effective_draws(part) for part in parts), default=float("inf"))
+    least = min((effective_draws(part) for part in parts), default=float(shares[..., 0].size))
     return least, max((r_hat(part) for part in parts), default=1.0)
 
 
