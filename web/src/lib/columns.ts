@@ -1,4 +1,5 @@
 // The columns by which the map is colored, in words.
+import { describeVerdict } from "./verdicts";
 
 const TITLES: Partial<Record<string, string>> = { error_probability: "error probability" };
 
@@ -8,5 +9,6 @@ export function titleOf(column: string): string {
 
 /** A level in words. Specimens that are unknown or ambiguous have no taxon. */
 export function describeLevel(column: string, level: string): string {
+  if (column === "state") return describeVerdict(level, "");
   return level || (column === "taxon" ? "no name" : "none");
 }
