@@ -1,11 +1,11 @@
 """Choose how to train with images of no taxon; test specimens of the split are not used.
 
-python experiments/outliers.py COLLECTION -o FOLDER --set outliers.per_batch=4 --train Blob,Dot
+python experiments/outliers.py COLLECTION -o FOLDER --train Blob,Dot
 
 The specimens that the split trains and validates on are divided again, as by robustness.py. Images
 of no taxon (`distractor` in the split) are divided by their labels: those named by --train are
-shown in training, as outliers or as classes of their own (at most 150 of each). Of each of the
-others at most 300 are tested.
+shown in training as classes of their own, at most 150 of each. Of each of the others at most 300
+are tested. (How outlier exposure was measured is in commit 8884cd1.)
 
 FOLDER gets the model, its split and summary.json; the same command resumes an interrupted run.
 """
@@ -14,53 +14,35 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from experiments.robustness import selection_split
-from forametric._typing import IntArray
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from experiments.robustness import selection_split, trained_model
 from forametric.data.collection import Collection
 from forametric.data.splits import Split
-from forametric.embedding.recipe import Recipe
 from forametric.evaluation.evaluate import evaluate
-from forametric.evaluation.predictions import Predictions
-from forametric.identification.identifier import MIN_PROBABILITY
-from forametric.metrics import auroc, fpr_at_ccr
-from forametric.model.model import Model
-from forametric.training.train import train
+from forametric.metrics import auroc
 
 MOST, MOST_OF_A_CLASS = 300, 150
 RIGHT = (0.9, 0.85, 0.8, 0.75, 0.7)  # shares of the known specimens that are accepted rightly
 
 
-def outlier_split(
-    collection: Collection, split: str, seed: int, trained: list[str], as_classes: bool
-) -> Split:
-    """`selection_split`, with the images of no taxon in `outlier` and `distractor`."""
+def outlier_split(collection: Collection, split: str, seed: int, trained: list[str]) -> Split:
+    """`selection_split`, with images of no taxon in train and val, others in `distractor`."""
     selection = selection_split(collection, split, seed)
     subsets = selection.subsets.reindex(collection.specimens["id"]).fillna("unused")
     none, taxa = Split.load(collection, split).of("distractor"), pd.Series(collection.taxa())
-    shown = taxa[none & taxa.isin(trained).to_numpy()]
-    if as_classes:
-        shown = shown.sample(frac=1, random_state=seed)
-        place = shown.groupby(shown).cumcount()
-        subsets.iloc[place.index[place < MOST_OF_A_CLASS]] = "train"
-        subsets.iloc[place.index[place < MOST_OF_A_CLASS // 6]] = "val"
-    else:
-        subsets.iloc[shown.index] = "outlier"
+    shown = taxa[none & taxa.isin(trained).to_numpy()].sample(frac=1, random_state=seed)
+    place = shown.groupby(shown).cumcount()
+    subsets.iloc[place.index[place < MOST_OF_A_CLASS]] = "train"
+    subsets.iloc[place.index[place < MOST_OF_A_CLASS // 6]] = "val"
     rest = taxa[none & ~taxa.isin(trained).to_numpy()].sample(frac=1, random_state=seed)
     subsets.iloc[rest.groupby(rest).head(MOST).index] = "distractor"
     return Split(collection, subsets.rename("subset"), f"{split}, seed {seed}")
-
-
-def accepted_at(ccr: float, predictions: Predictions, rows: IntArray) -> float | None:
-    """The share of some specimens that is accepted where this share of the known is, correctly."""
-    probable, test = predictions.scores.max(1) >= MIN_PROBABILITY, predictions.part("test")
-    acceptable = np.where(probable, predictions.novelty, np.inf)[rows]
-    correct = (probable & predictions.correct)[test]
-    return fpr_at_ccr(acceptable, predictions.novelty[test], correct, ccr)
 
 
 def main() -> None:
@@ -69,22 +51,16 @@ def main() -> None:
     parser.add_argument("--split", default="open_1")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--train", default="", help="labels of no taxon, separated by commas")
-    parser.add_argument("--as-classes", action="store_true", help="each label is a class")
     parser.add_argument("--recipe", default="default")
     parser.add_argument("--set", action="append", default=[], dest="settings")
     parser.add_argument("-o", "--output", type=Path, required=True)
     arguments = parser.parse_args()
     collection = Collection.open(arguments.collection)
     trained = arguments.train.split(",")
-    split = outlier_split(
-        collection, arguments.split, arguments.seed, trained, arguments.as_classes
+    split = outlier_split(collection, arguments.split, arguments.seed, trained)
+    model = trained_model(
+        split, arguments.recipe, arguments.settings, arguments.seed, arguments.output
     )
-    folder = arguments.output / "model"
-    if not folder.exists():
-        recipe = Recipe.load(arguments.recipe, arguments.settings)
-        train(split, recipe, folder, seed=arguments.seed)
-        split.to_csv(arguments.output / "split.csv")
-    model = Model.load(folder)
     result = evaluate(model, split)
     predictions, known = result.predictions, result.metrics["known"]
     novelty, as_taxon = predictions.novelty, ~np.isin(predictions.named, trained)
@@ -117,9 +93,7 @@ def main() -> None:
         "ece": result.metrics["calibration"].get("ece"),
         "known_accepted_rightly": float(right.mean()),
         "accepted_at": {
-            f"{right:.2f}": {
-                name: accepted_at(right, predictions, at) for name, at in parts.items()
-            }
+            f"{right:.2f}": {name: predictions.accepted_at(right, at) for name, at in parts.items()}
             for right in RIGHT
         },
         "parts": rows,

@@ -34,6 +34,15 @@ def selection_split(collection: Collection, split: str, seed: int) -> Split:
     return make_split(seen, held_out_taxa=len(set(seen.taxa())) // 8, seed=seed)
 
 
+def trained_model(split: Split, recipe: str, settings: list[str], seed: int, output: Path) -> Model:
+    """The model in a folder, which is trained if there is none yet; its split is written too."""
+    folder = output / "model"
+    if not folder.exists():
+        train(split, Recipe.load(recipe, settings), folder, seed=seed)
+        split.to_csv(output / "split.csv")
+    return Model.load(folder)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("collection", type=Path)
@@ -45,12 +54,9 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, required=True)
     arguments = parser.parse_args()
     split = selection_split(Collection.open(arguments.collection), arguments.split, arguments.seed)
-    folder = arguments.output / "model"
-    if not folder.exists():
-        recipe = Recipe.load(arguments.recipe, arguments.settings)
-        train(split, recipe, folder, seed=arguments.seed)
-        split.to_csv(arguments.output / "split.csv")
-    model = Model.load(folder)
+    model = trained_model(
+        split, arguments.recipe, arguments.settings, arguments.seed, arguments.output
+    )
     result = evaluate(model, split)
     chosen = [c for c in CORRUPTIONS if arguments.all or c.name not in KEPT_ASIDE]
     table = corrupted_scores(model, result.predictions, split.collection, chosen)

@@ -136,12 +136,12 @@ class Taxonomy(Result):
         return {"sin": COILING[0], "dex": COILING[1]}[found[1][:3]] if found else ""
 
     def handed(self, taxa: Iterable[str]) -> list[str]:
-        """Those of some taxa that differ from others by the direction of coiling.
+        """Those of some taxa that differ from others by the direction of coiling, each once.
 
         >>> Taxonomy.load().handed(["Orbulina universa", "Neogloboquadrina incompta"])
         ['Neogloboquadrina incompta']
         """
-        return [taxon for taxon in taxa if self.coiling(taxon)]
+        return sorted(taxon for taxon in {str(t) for t in taxa} if self.coiling(taxon))
 
     def refreshed(self, url: str = WORMS) -> Taxonomy:
         """The table with AphiaIDs from WoRMS, and with empty families and orders filled.

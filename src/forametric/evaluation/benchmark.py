@@ -310,7 +310,7 @@ def _settings(run: Run) -> dict[str, Any]:
         "split": run.split.hash,
         "specimens": run.split.collection.fingerprint,
         "corruptions": run.corruptions,
-        "handed": run.taxonomy.handed(np.unique(run.split.train.taxa().astype(str))),
+        "handed": run.taxonomy.handed(run.split.train.taxa()),
     }
 
 

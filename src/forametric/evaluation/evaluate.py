@@ -33,7 +33,7 @@ from forametric.errors import InputError
 from forametric.evaluation.predictions import EVALUATED, Predictions, predict
 from forametric.evaluation.report import per_taxon, write_report
 from forametric.evaluation.robustness import corrupted_scores, summarise_corruptions
-from forametric.identification.identifier import DECISIONS, MIN_PROBABILITY
+from forametric.identification.identifier import DECISIONS
 from forametric.identification.references import K, ReferenceSet
 from forametric.model.model import Model
 from forametric.utils.files import read_json, write_json
@@ -167,7 +167,7 @@ class Evaluation(Result):
         if specimens != collection.fingerprint:
             raise InputError(f"{results} was measured on other specimens than this collection's.")
         split = Split.load(collection, results / "split.csv")
-        now = (taxonomy or Taxonomy.load()).handed(np.unique(split.train.taxa().astype(str)))
+        now = (taxonomy or Taxonomy.load()).handed(split.train.taxa())
         if now != then:
             raise InputError(
                 f"{results} was trained with a taxonomy in which {_listed(then)} by coiling, here "
@@ -370,8 +370,6 @@ def _calibration(model: Model, predictions: Predictions, groups: AnyArray) -> di
 def _open_set(model: Model, predictions: Predictions) -> dict[str, Any]:
     test, correct = predictions.part("test"), predictions.correct
     of_known = predictions.novelty[test]
-    probable = predictions.scores.max(1) >= MIN_PROBABILITY
-    acceptable = np.where(probable, predictions.novelty, np.inf)
     measures: dict[str, Callable[[FloatArray], float]] = {
         "auroc": lambda novel: metrics.auroc(novel, of_known),
         "fpr95": lambda novel: metrics.fpr_at_tpr(novel, of_known),
@@ -385,9 +383,7 @@ def _open_set(model: Model, predictions: Predictions) -> dict[str, Any]:
         return result
     for prefix, subset in (("", "unseen"), ("distractor_", "distractor")):
         rows = predictions.part(subset)
-        named = (correct & probable)[test]
-        rate = metrics.fpr_at_ccr(acceptable[rows], of_known, named, CCR) if len(rows) else None
-        if rate is not None:
+        if len(rows) and (rate := predictions.accepted_at(CCR, rows)) is not None:
             result[f"{prefix}accepted_at_ccr90"] = rate
     for subset in EVALUATED:
         decided = predictions.decisions[predictions.part(subset)]

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from forametric import metrics
 from forametric._typing import BoolArray, FloatArray, IntArray, NameArray
 from forametric.data.embeddings import Embeddings
 from forametric.data.splits import Split
 from forametric.errors import InputError
+from forametric.identification.identifier import MIN_PROBABILITY
 from forametric.model.model import Model
 
 EVALUATED = ("test", "unseen", "distractor")
@@ -53,6 +55,17 @@ class Predictions:
     def correct(self) -> BoolArray:
         """Which specimens have their true taxon as the most probable one."""
         return np.asarray(self.named.astype(str) == self.taxa.astype(str))
+
+    def accepted_at(self, ccr: float, rows: IntArray) -> float | None:
+        """The share of some specimens that is accepted where this share of the known is, correctly.
+
+        `metrics.fpr_at_ccr` of specimens whose name is probable enough; None where no threshold
+        reaches that rate.
+        """
+        probable, test = self.scores.max(1) >= MIN_PROBABILITY, self.part("test")
+        acceptable = np.where(probable, self.novelty, np.inf)[rows]
+        correct = (probable & self.correct)[test]
+        return metrics.fpr_at_ccr(acceptable, self.novelty[test], correct, ccr)
 
     @property
     def table(self) -> pd.DataFrame:

@@ -17,7 +17,7 @@ import pandas as pd
 from forametric._typing import BoolArray, Float64Array, FloatArray, IntArray, NameArray
 from forametric.data.embeddings import Embeddings
 from forametric.data.taxonomy import Taxonomy
-from forametric.data.verdicts import name_no_specimens
+from forametric.data.verdicts import Verdict, name_no_specimens
 from forametric.errors import ModelError
 from forametric.identification.calibration import (
     FEW_SPECIMENS,
@@ -35,7 +35,7 @@ LEFT_OUT = 20  # references of a taxon that are left out in turn, where validati
 FAMILIAR = 0.8  # share of the specimens of known taxa that are no more novel than familiar ones
 MIN_PROBABILITY = 0.5  # below it a name is more likely wrong than correct
 ACCEPTED, GENUS, AMBIGUOUS, UNKNOWN = "accepted", "genus", "ambiguous", "unknown"
-NOT_A_SPECIMEN = "not_a_specimen"
+NOT_A_SPECIMEN = str(Verdict.NOT_A_SPECIMEN)
 DECISIONS = (ACCEPTED, GENUS, AMBIGUOUS, UNKNOWN, NOT_A_SPECIMEN)
 RANKS_OF_CENTROID = ("nearest centroid", "second nearest centroid", "a farther centroid")
 

@@ -30,7 +30,7 @@ from forametric.embedding.embedder import Embedder
 from forametric.embedding.recipe import Recipe
 from forametric.embedding.runtime import ONNX, OpenVinoRuntime, Runtime, TorchRuntime, has_gpu
 from forametric.errors import InputError, MissingExtraError, ModelError
-from forametric.identification.calibration import FEW_SPECIMENS, Calibration
+from forametric.identification.calibration import Calibration
 from forametric.identification.identifier import MIN_PROBABILITY, Identifier
 from forametric.identification.references import K, ReferenceSet
 from forametric.identification.search import SpecimenIndex
@@ -286,8 +286,7 @@ class Model(Result):
 
     def _warn_of_twins(self, taxa: NameArray) -> None:
         """Say which new taxa a model cannot tell from others, for it learnt from reflections."""
-        new = sorted({str(t) for t in taxa} - set(self.taxa))
-        handed = Taxonomy.load().handed(new)
+        handed = Taxonomy.load().handed({str(t) for t in taxa} - set(self.taxa))
         if handed and self.recipe.epochs and self.recipe.augment.mirror is not False:
             logger.warning(
                 "%s: told from others by the direction of coiling, of which this model learnt "
@@ -491,7 +490,7 @@ def _calibration_sentence(calibration: Calibration | None) -> str:
     if calibration is None:
         return "none; the model gives scores, and calls nothing unknown"
     low, high = calibration.rejection_rate_95
-    rough = calibration.specimens < FEW_SPECIMENS
+    rough = bool(calibration.caution)
     return (
         f"on {calibration.specimens} validation specimens"
         + ", so its probabilities are rough" * rough

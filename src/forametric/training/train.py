@@ -356,10 +356,9 @@ def _handed(split: Split, taxonomy: Taxonomy, init_from: Model | None) -> list[s
 
     By the taxonomy, or by that of the model to start from.
     """
-    taxa = np.unique(split.train.taxa().astype(str)).tolist()
+    taxa = split.train.taxa()
     known = set(init_from.card.training.get("handed", [])) if init_from else set()
-    known |= set(taxonomy.handed(taxa))
-    return [taxon for taxon in taxa if taxon in known]
+    return sorted({*taxonomy.handed(taxa), *known.intersection(taxa)})
 
 
 def _load(
